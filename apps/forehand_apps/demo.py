@@ -1,0 +1,189 @@
+"""``forehand demo``: record, train, serve, drive, evaluate, and a page to look at; each by the command anyone types."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+
+from forehand.checkpoint import provenance
+from forehand.errors import ForehandError
+from forehand.results import RESULTS
+from forehand_apps.demo_page import EVALUATIONS, PAGE, write_page
+
+STAGES, SUMMARY, LOGS = "stages.json", "summary.json", "logs"
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # several processes share the cores: threads that spin are in the way
+CONSOLE = Console(stderr=True, highlight=False)
+
+
+class StepFailed(ForehandError):
+    """One of the demo's commands failed."""
+
+
+def demo(config: DictConfig) -> None:
+    """Go through all stages, write the page, and print the success rate in the last line."""
+    folder = Path(config.output)
+    if not config.resume:
+        _set_aside(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stages = Stages(folder / STAGES)
+    stages.run("record", lambda: _record(config, folder))
+    stages.run("train", lambda: _train(config, folder))
+    stages.run("evaluate", lambda: _evaluate(config, folder))
+    stages.run("page", lambda: write_page(folder, _summarize(config, folder, stages)))
+    summary = _summarize(config, folder, stages)
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+    CONSOLE.print(f"\nLook at [bold]{folder / PAGE}[/]; the record is {folder / SUMMARY}.")
+    low, high = summary["success_interval"]
+    print(f"success {summary['success_rate']:.2f} [{low:.2f}, {high:.2f}] n={summary['episodes']}")
+
+
+class Stages:
+    """What is done already, and how many seconds it took."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    def run(self, name: str, work: Callable[[], None]) -> None:
+        """Do ``work``, unless an interrupted demo had finished it."""
+        if name in self.seconds:
+            return
+        CONSOLE.rule(f"[bold]{name}")
+        started = time.monotonic()
+        work()
+        self.seconds[name] = round(time.monotonic() - started, 1)
+        self.path.write_text(json.dumps(self.seconds))
+
+
+def _record(config: DictConfig, folder: Path) -> None:
+    tasks = ",".join(config.tasks)
+    _run(
+        f"record output={folder}/data episodes={config.episodes} seed={config.seed} tasks=[{tasks}] "
+        f"noise.std={config.noise}"
+    )
+
+
+def _train(config: DictConfig, folder: Path) -> None:
+    threads = config.threads or max(1, (os.cpu_count() or 1) // 2)
+    recipe = " ".join(f"recipe.{key}={value}" for key, value in config.recipe.items())
+    common = f"train dataset={folder}/data device=cpu threads={threads} resume=true recipe.seed={config.seed} {recipe}"
+    # Side by side, since small models do not keep many cores busy. The untrained policy is trained for no steps.
+    beside = f"{common} policy=behaviour_cloning output={folder}/without_foresight"
+    with _Background(beside, folder / LOGS / "train_without_foresight.txt") as without:
+        _run(f"{common} policy=seer_small output={folder}/seer")
+        _run(f"{common} policy=seer_small output={folder}/untrained recipe.steps=0")
+        without.wait()
+
+
+def _evaluate(config: DictConfig, folder: Path) -> None:
+    chosen = config.evaluation
+    with contextlib.ExitStack() as running:
+
+        def offer(name: str, command: str) -> str:
+            """Start a server or a robot host; returns where it is."""
+            log = folder / LOGS / f"{name}.txt"
+            return running.enter_context(_Background(f"{command} address=tcp://127.0.0.1:0", log)).address()
+
+        robots = [offer(f"robot_{i}", "robot robot=tabletop watchdog=30") for i in range(config.robots)]
+        policies = {
+            name: offer(f"serve_{name}", f"serve policy.checkpoint={folder}/{name} policy.device=cpu")
+            for name in dict.fromkeys(e.policy for e in EVALUATIONS)
+        }
+        for evaluation in EVALUATIONS:
+            _run(
+                f"eval policy.address={policies[evaluation.policy]} policy.timeout=60 robots=[{','.join(robots)}] "
+                f"instruction={evaluation.instruction} episodes={chosen.episodes} seed={chosen.seed} "
+                f"videos={chosen.videos} binary_gripper=true output={folder}/{evaluation.folder}"
+            )
+
+
+def _summarize(config: DictConfig, folder: Path, stages: Stages) -> dict[str, Any]:
+    results = {e.folder: json.loads((folder / e.folder / RESULTS).read_text()) for e in EVALUATIONS}
+    main, untrained = results["evaluation"], results["evaluation_untrained"]
+    about = provenance()
+    return {
+        "success_rate": main["success_rate"],
+        "success_interval": main["success_interval"],
+        "untrained_success_rate": untrained["success_rate"],
+        "episodes": len(main["episodes"]),
+        "seconds": round(sum(stages.seconds.values()), 1),
+        "commit": about["commit"],
+        "stages": dict(stages.seconds),
+        "tables": {name: result["table"] for name, result in results.items()},
+        "demonstrations": config.episodes,
+        "recipe": dict(config.recipe),
+        "seed": config.seed,
+        "evaluation_seed": config.evaluation.seed,
+        "machine": about["machine"],
+        "versions": about["versions"],
+    }
+
+
+def _set_aside(folder: Path) -> None:
+    if folder.exists():
+        previous = folder.with_name(f"{folder.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+
+
+def _arguments(command: str) -> list[str]:
+    CONSOLE.print(f"[bold green]$ forehand[/] {escape(command)}", soft_wrap=True)
+    return [sys.executable, "-m", "forehand_apps", *shlex.split(command)]
+
+
+def _run(command: str) -> None:
+    _succeeded(subprocess.run(_arguments(command), stdout=sys.stderr, check=False).returncode, command)
+
+
+class _Background:
+    """A command that runs beside others and writes to a log; ended, if need be, when its block is left."""
+
+    def __init__(self, command: str, log: Path) -> None:
+        self.command, self.log = command, log
+        log.parent.mkdir(exist_ok=True)
+
+    def __enter__(self) -> Self:
+        with self.log.open("w") as errors:
+            arguments = _arguments(self.command)
+            self._process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=errors, text=True, env=ONE_THREAD)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        self._process.kill()
+
+    def address(self) -> str:
+        """Where it serves: the end of the line it prints when it is ready."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self.wait()
+            raise StepFailed(f"forehand {self.command} ended before it was ready; see {self.log}.")
+        return line.split()[-1]
+
+    def wait(self) -> None:
+        """Until it ends; raises if it failed."""
+        self._process.communicate()
+        _succeeded(self._process.returncode, self.command, f"It said:\n{self.log.read_text()[-2000:]}")
+
+
+def _succeeded(status: int, command: str, words: str = "") -> None:
+    if status == 130:
+        raise KeyboardInterrupt("Interrupted. Go on with: forehand demo resume=true")
+    if status:
+        raise StepFailed(f"forehand {command} failed (status {status}). {words}".strip())

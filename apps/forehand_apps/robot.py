@@ -1,0 +1,26 @@
+"""``forehand robot``: a robot, offered to whoever drives it."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from forehand.wire import RobotHost
+from forehand_apps.assembly import make
+
+
+class _AnnouncedHost(RobotHost):
+    """Says on standard output when the robot is connected; a script waits for that line."""
+
+    title: str
+
+    def start_work(self) -> None:
+        super().start_work()
+        print(f"robot {self.title} on {self.address}", flush=True)
+
+
+def robot(config: DictConfig) -> None:
+    """Host the robot until Ctrl-C."""
+    host = _AnnouncedHost(make("robot", config.robot), config.address, watchdog=config.watchdog, release=config.release)
+    host.title = config.robot.name
+    host.run()
+    print("stopped", flush=True)

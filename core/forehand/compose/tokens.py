@@ -1,0 +1,166 @@
+"""Token groups, the table of who reads whom, and the attention mask it becomes. Needs numpy only.
+
+The table has a row for each reader and, in it, a rule for each group that the reader reads::
+
+    observation: {observation: past}                 # every timestep <= t
+    foresight:   {observation: past, state: +4}      # and the state four steps ahead (training only)
+    action:      {observation: past, foresight: same}
+
+A key is the name of a group or one of its tags. What no rule allows is hidden, also from the group itself. Mind that
+whoever is read brings along what it has read itself: above, in all layers but the first, the state four steps ahead knows
+the images of its own timestep (so it is in Seer's pre-training). Give it a row of its own to prevent that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand.errors import ConfigurationError
+from forehand.registry import nearest
+
+FORESIGHT = "foresight"
+ACTION = "action"
+OBSERVATION = "observation"
+
+Rule = str | int | None
+Reads = Mapping[str, Mapping[str, Rule] | None]
+
+
+@dataclass(frozen=True)
+class TokenGroup:
+    """``count`` tokens that a part makes at every timestep; rules find them by ``name`` or by one of ``tags``."""
+
+    name: str
+    count: int
+    tags: tuple[str, ...] = ()
+
+    def answers_to(self, key: str) -> bool:
+        """Whether a rule's key means this group."""
+        return key == self.name or key in self.tags
+
+
+@dataclass(frozen=True)
+class Block:
+    """One group at one timestep, and where its tokens stand in the sequence."""
+
+    group: TokenGroup
+    timestep: int
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """One past the last token."""
+        return self.start + self.group.count
+
+
+class Layout:
+    """The sequence of tokens: timestep-major, groups in their given order, queries only where they are asked for."""
+
+    def __init__(
+        self, groups: Sequence[TokenGroup], queries: Sequence[TokenGroup], steps: int, query_steps: Iterable[int]
+    ) -> None:
+        self.steps = steps
+        self.blocks: list[Block] = []
+        wanted = set(query_steps)
+        position = 0
+        for timestep in range(steps):
+            for group in [*groups, *(queries if timestep in wanted else ())]:
+                self.blocks.append(Block(group, timestep, position))
+                position += group.count
+        self.length = position
+
+    def timesteps(self) -> NDArray[np.int64]:
+        """The timestep of every token, (L,)."""
+        return np.repeat([b.timestep for b in self.blocks], [b.group.count for b in self.blocks]).astype(np.int64)
+
+    def positions(self, name: str) -> NDArray[np.int64]:
+        """Where the tokens of one group stand, timestep by timestep, (steps it occurs at, count)."""
+        return np.array([np.arange(b.start, b.stop) for b in self.blocks if b.group.name == name], dtype=np.int64)
+
+
+def lookahead(rule: Rule) -> int:
+    """How many steps into the future a rule reaches: 0 unless it is ``+k``, which YAML reads as the number k."""
+    return int(rule) if rule and re.fullmatch(r"\+?[1-9]\d*", str(rule)) else 0
+
+
+def allows(rule: Rule, reader_step: int, read_step: int) -> bool:
+    """Whether ``rule`` lets a token at ``reader_step`` read one at ``read_step``."""
+    if rule is None:
+        return False
+    if rule == "past":
+        return read_step <= reader_step
+    if rule == "same":
+        return read_step == reader_step
+    if ahead := lookahead(rule):
+        return read_step == reader_step + ahead
+    raise ConfigurationError(
+        f"reads: unknown rule {rule!r}. Use 'past', 'same', '+k' (k steps ahead), or null for nothing."
+    )
+
+
+def check_reads(reads: Reads, groups: Sequence[TokenGroup]) -> None:
+    """Raise :class:`ConfigurationError` for keys that mean no group and for groups that could read nothing.
+
+    ``foresight`` and ``action`` may be absent from a policy: rules about them are then without effect.
+    """
+    check_keys("reads", reads, groups)
+    for row in reads.values():
+        for rule in (row or {}).values():
+            allows(rule, 0, 0)
+    names = [group.name for group in groups]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigurationError(f"two parts of this policy make tokens called {min(twice)!r}; leave one of them out.")
+    for group in groups:
+        readable = [r for r in _rules(reads, group, groups) if not lookahead(r)]
+        if not readable:
+            raise ConfigurationError(
+                f"reads: {group.name!r} may read nothing, so it could not be computed. Give it a row, for example "
+                f"{group.name}: {{observation: past}}."
+            )
+
+
+def check_keys(table: str, rows: Mapping[str, Mapping[str, Any] | None], groups: Sequence[TokenGroup]) -> None:
+    """Raise :class:`ConfigurationError` for keys of ``table``, a mapping of reader to read, that mean no group."""
+    known = {FORESIGHT, ACTION, *(g.name for g in groups), *(tag for g in groups for tag in g.tags)}
+    for reader, row in rows.items():
+        for key in [reader, *(row or {})]:
+            if key not in known:
+                raise ConfigurationError(f"{table}: {key!r} is no group or tag of this policy. {nearest(key, known)}")
+
+
+def _rules(reads: Reads, reader: TokenGroup, groups: Sequence[TokenGroup]) -> list[Rule]:
+    return [
+        rule
+        for key, row in reads.items()
+        if reader.answers_to(key)
+        for read, rule in (row or {}).items()
+        if rule is not None and any(g.answers_to(read) for g in groups)
+    ]
+
+
+def reads_group(reads: Reads, reader: TokenGroup, read: TokenGroup) -> bool:
+    """Whether any rule lets ``reader`` read ``read`` at some timestep."""
+    return bool(_rules(reads, reader, [read]))
+
+
+def read_mask(layout: Layout, reads: Reads) -> NDArray[np.bool_]:
+    """The attention mask, (L, L) bool: row i, column j is True where token i may read token j."""
+    blocks = layout.blocks
+    allowed = np.zeros((len(blocks), len(blocks)), dtype=bool)
+    for i, reader in enumerate(blocks):
+        rows = [row or {} for key, row in reads.items() if reader.group.answers_to(key)]
+        for j, read in enumerate(blocks):
+            allowed[i, j] = any(
+                allows(rule, reader.timestep, read.timestep)
+                for row in rows
+                for key, rule in row.items()
+                if read.group.answers_to(key)
+            )
+    counts = [b.group.count for b in blocks]
+    return np.repeat(np.repeat(allowed, counts, axis=0), counts, axis=1)

@@ -1,0 +1,99 @@
+"""An expert shows how it is done, and is pushed off its way now and then so that a policy learns to come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand.contract import Contract
+from forehand.data.recorder import Recorder
+from forehand.errors import ConfigurationError
+from forehand.robot import Benchmark, Episode, Robot
+
+Action = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Disturbances of what is carried out, never of what is recorded (DART, Laskey et al. 2017).
+
+    In bursts of ``length`` steps on average, which take up ``share`` of the time, one random vector of standard deviation
+    ``std`` is added to the action's field ``field``, in its unit: a push that lasts, as errors of a policy do.
+    """
+
+    std: float = 0.0
+    share: float = 0.3
+    length: float = 5.0
+    field: str = "position"
+
+    def __post_init__(self) -> None:
+        if self.std < 0 or not 0 <= self.share < 1 or self.length < 1:
+            raise ConfigurationError(
+                f"noise needs std ≥ 0, 0 ≤ share < 1 and length ≥ 1, not std={self.std}, share={self.share}, "
+                f"length={self.length}."
+            )
+
+
+class Perturbation:
+    """The noise of one episode: maps the expert's actions (A,) to those that are carried out."""
+
+    def __init__(self, noise: Noise, contract: Contract, seed: int | list[int]) -> None:
+        self._noise, self._random = noise, np.random.default_rng(seed)
+        names = [f.name for f in contract.action]
+        if noise.field not in names:
+            raise ConfigurationError(f"noise.field is {noise.field!r}, but the action has {', '.join(names)}.")
+        number = names.index(noise.field)
+        field = contract.action[number]
+        first = sum(f.size for f in contract.action[:number])
+        self._where = slice(first, first + field.size)
+        self._low = np.full(field.size, -np.inf) if field.low is None else np.array(field.low)
+        self._high = np.full(field.size, np.inf) if field.high is None else np.array(field.high)
+        self._push: NDArray[np.float64] = np.zeros(field.size)
+        self._pushing = False
+
+    def __call__(self, action: Action) -> Action:
+        """What is carried out instead of ``action``."""
+        noise = self._noise
+        if self._pushing:
+            self._pushing = self._random.random() >= 1 / noise.length
+        elif self._random.random() < noise.share / (1 - noise.share) / noise.length:
+            self._pushing = True
+            self._push = self._random.normal(0.0, noise.std, self._push.shape)
+        if not self._pushing:
+            return action
+        pushed = action.copy()
+        pushed[self._where] = np.clip(action[self._where] + self._push, self._low, self._high)
+        return pushed
+
+
+def demonstrate(
+    robot: Robot,
+    benchmark: Benchmark,
+    episode: Episode,
+    recorder: Recorder,
+    *,
+    seed: int | list[int],
+    noise: Noise,
+    hold_steps: int,
+) -> bool:
+    """Let the expert solve ``episode`` on a connected robot; what it sees and does is added to ``recorder``.
+
+    Once the task is accomplished ``hold_steps`` more are recorded, without noise, so that a policy sees how it ends.
+    Returns whether it is accomplished at the end; the caller saves the episode or discards it.
+    """
+    observation = robot.reset(episode)
+    expert = benchmark.expert(robot, episode, episode.seed)
+    perturb = Perturbation(noise, robot.contract, seed) if noise.std else None
+    held = 0
+    for _ in range(episode.max_steps + hold_steps):
+        if held == hold_steps and observation.success:
+            break
+        action = expert.act()
+        if action is None:
+            break
+        recorder.add(observation, action)
+        held = held + 1 if observation.success else 0
+        observation = robot.step(perturb(action) if perturb and not observation.success else action)
+    return bool(observation.success)

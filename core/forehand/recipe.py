@@ -1,0 +1,52 @@
+"""How a policy is trained, in numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from forehand.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Learning rate: linear warm-up over ``warmup_steps``, then a cosine to zero at ``steps``.
+
+    The last three fields decide what is kept, and not what comes out.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    weight_decay: float = 1e-4
+    warmup_steps: int = 0
+    gradient_norm: float = 1.0
+    precision: str = "float32"
+    log_every: int = 20
+    save_every: int = 500
+    keep: int = 1
+
+    def __post_init__(self) -> None:
+        least = {"steps": 0, "batch_size": 1, "seed": 0, "warmup_steps": 0, "log_every": 1, "save_every": 1, "keep": 1}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise ConfigurationError(f"recipe.{name} must be at least {minimum}, not {getattr(self, name)}.")
+        for name in ("learning_rate", "weight_decay", "gradient_norm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigurationError(f"recipe.{name} must be 0 or a positive number, not {getattr(self, name)}.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigurationError(f"recipe.precision must be float32 or bfloat16, not {self.precision!r}.")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of ``step``, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The fields that decide what comes out."""
+        return {name: v for name, v in asdict(self).items() if name not in ("log_every", "save_every", "keep")}

@@ -1,0 +1,167 @@
+"""What an evaluation found: episodes, tables, and the file that keeps them while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from forehand.errors import ConfigurationError
+from forehand.robot import Episode
+from forehand.statistics import Interval, wilson_interval
+
+RESULTS, TABLE = "results.json", "table.md"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One finished episode.
+
+    index: its place in the benchmark's list; heard: what the policy was told, while success is judged on ``instruction``;
+    steps: control steps until it ended; seconds: wall time; video: path relative to the output folder.
+    """
+
+    index: int
+    task: str
+    instruction: str
+    heard: str
+    seed: int
+    success: bool
+    steps: int
+    seconds: float
+    video: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """Successes of one task, or of all together."""
+
+    task: str
+    n: int
+    successes: int
+
+    @property
+    def rate(self) -> float:
+        """Successes among n, in [0, 1]; 0 where nothing was tried."""
+        return self.successes / self.n if self.n else 0.0
+
+    @property
+    def interval(self) -> Interval:
+        """The Wilson 95 % interval of the rate."""
+        return wilson_interval(self.successes, self.n)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All finished episodes, by index, and the manifest: where they come from."""
+
+    episodes: tuple[EpisodeResult, ...]
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def total(self) -> TaskResult:
+        """All tasks together."""
+        return _count("all", self.episodes)
+
+    @property
+    def tasks(self) -> list[TaskResult]:
+        """Each task, in the order of its first episode."""
+        names = dict.fromkeys(e.task for e in self.episodes)
+        return [_count(name, [e for e in self.episodes if e.task == name]) for name in names]
+
+    def table(self) -> str:
+        """A Markdown table: task, n, successes, rate, Wilson 95 % interval."""
+        lines = ["| task | n | successes | rate | 95 % interval |", "|---|---:|---:|---:|---|"]
+        for row in [*self.tasks, self.total]:
+            lines.append(f"| {row.task} | {row.n} | {row.successes} | {row.rate:.2f} | {row.interval} |")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``results.json`` holds."""
+        rows = [
+            {"task": r.task, "n": r.n, "successes": r.successes, "rate": r.rate, "interval": list(r.interval)}
+            for r in [self.total, *self.tasks]
+        ]
+        return {
+            **self.manifest,
+            "success_rate": self.total.rate,
+            "success_interval": list(self.total.interval),
+            "table": rows,
+            "episodes": [asdict(e) for e in self.episodes],
+        }
+
+
+class ResultsFile:
+    """``results.json`` in an output folder, rewritten whole after every episode, so that nothing is lost."""
+
+    def __init__(self, folder: Path, plan: Sequence[Mapping[str, Any]], setup: Mapping[str, Any]) -> None:
+        """``plan``: what identifies each episode; ``setup``: what else decides the outcome. Both as plain JSON values."""
+        self.folder = folder
+        self.plan = _plain(plan)
+        self.setup = _plain(setup)
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def finished(self) -> list[EpisodeResult]:
+        """The episodes an earlier run of the same evaluation finished; an unlike one is refused."""
+        path = self.folder / RESULTS
+        if not path.exists():
+            return []
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            found = [EpisodeResult(**e) for e in data["episodes"]]
+            plan, setup, self._started = data["plan"], data["setup"], data["started"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigurationError(
+                f"{path} is not an evaluation's results ({error}); choose another output."
+            ) from error
+        differing = sorted(k for k in self.setup.keys() | setup.keys() if self.setup.get(k) != setup.get(k))
+        differing += ["episodes"] if plan != self.plan else []
+        if differing:
+            raise ConfigurationError(
+                f"{self.folder} holds another evaluation: {', '.join(differing)} differ. "
+                f"Choose another output, or repeat the command it was made with to go on with it."
+            )
+        return found
+
+    def write(self, evaluation: Evaluation, provenance: Mapping[str, Any]) -> Evaluation:
+        """Keep ``evaluation`` on the disk; returns it with its manifest."""
+        manifest = {
+            "format": FORMAT,
+            "started": self._started,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "complete": len(evaluation.episodes) == len(self.plan),
+            "provenance": dict(provenance),
+            "setup": self.setup,
+            "plan": self.plan,
+        }
+        kept = Evaluation(evaluation.episodes, manifest, self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _replace(self.folder / RESULTS, json.dumps(kept.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        _replace(self.folder / TABLE, kept.table() + "\n")
+        return kept
+
+
+def episode_plan(episodes: Iterable[Episode], heard: Iterable[str]) -> list[dict[str, Any]]:
+    """What identifies each episode of an evaluation."""
+    return [asdict(e) | {"options": dict(e.options), "heard": h} for e, h in zip(episodes, heard, strict=True)]
+
+
+def _count(name: str, episodes: Sequence[EpisodeResult]) -> TaskResult:
+    return TaskResult(name, len(episodes), sum(e.success for e in episodes))
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON would give it back, for comparison with what was read."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _replace(path: Path, text: str) -> None:
+    staging = path.with_name(f".{path.name}.new")
+    staging.write_text(text, encoding="utf-8")
+    os.replace(staging, path)

@@ -1,0 +1,96 @@
+"""Bodies and what is asked of them: observations, robots, episodes, benchmarks, experts. No torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand.contract import Contract
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a robot senses at one moment.
+
+    images: camera name → (H, W, 3) uint8 RGB; state: (S,) float32, laid out as the contract says; time: seconds on the
+    robot's clock; success: whether the running episode's task is accomplished, or None where nobody can tell.
+    """
+
+    images: Mapping[str, NDArray[np.uint8]]
+    state: NDArray[np.float32]
+    time: float
+    success: bool | None = None
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One trial: a task in a scene that ``seed`` determines, told to the robot as ``instruction``."""
+
+    task: str
+    instruction: str
+    seed: int
+    max_steps: int
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+class Robot(ABC):
+    """A body. ``connect`` before anything else; the other methods are called from one thread at a time."""
+
+    contract: Contract
+
+    def connect(self) -> None:  # noqa: B027  (bodies without a cable have nothing to do)
+        """Open the hardware or the simulator."""
+
+    @abstractmethod
+    def reset(self, episode: Episode | None = None) -> Observation:
+        """Bring the robot (and, in simulation, the scene that ``episode`` describes) to a start."""
+
+    @abstractmethod
+    def observe(self) -> Observation:
+        """Sense now: proprioception first, then the cameras."""
+
+    @abstractmethod
+    def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Carry out one control step with ``action`` (A,); return what was really commanded, after limits."""
+
+    def step(self, action: NDArray[np.float32]) -> Observation:
+        """Act, then observe: one control step. A body at the far end of a wire answers both in one round trip."""
+        self.act(action)
+        return self.observe()
+
+    @abstractmethod
+    def hold(self) -> None:
+        """Stay where you are until the next action: called when no fresh action came in time."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of the hardware or the simulator; calling it twice is harmless."""
+
+
+class Expert(ABC):
+    """Someone who knows how an episode is solved, with whatever privileged knowledge it takes."""
+
+    @abstractmethod
+    def act(self) -> NDArray[np.float32] | None:
+        """The next action (A,), or None when there is nothing left to do."""
+
+
+class Benchmark(ABC):
+    """Seeded episodes on one kind of robot, with success judged by the robot's observations."""
+
+    tasks: Sequence[str]
+
+    @abstractmethod
+    def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:
+        """``count`` episodes spread evenly over ``tasks`` (default: all); the same arguments give the same list."""
+
+    def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
+        """One who can solve ``episode`` on ``robot``, which has just been reset to it."""
+        raise NotImplementedError(f"{type(self).__name__} has no expert")
+
+    def other_instruction(self, episode: Episode) -> str:
+        """Another sentence for the scene of ``episode``: who follows it, does not accomplish the episode."""
+        raise NotImplementedError(f"{type(self).__name__} has no other instruction for a scene")

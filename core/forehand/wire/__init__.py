@@ -1,0 +1,43 @@
+"""Between processes: a policy server, a robot host, and their clients, over one versioned protocol on ZeroMQ.
+
+``docs/protocol.md`` specifies every byte. Nothing here needs torch, and nothing is ever pickled.
+"""
+
+from forehand.wire.errors import (
+    AddressUnavailable,
+    Busy,
+    ConnectionLost,
+    DeadlineExceeded,
+    HelloRequired,
+    InternalError,
+    ProtocolError,
+    RemoteFailure,
+    ServerStopping,
+    UnknownSession,
+    VersionMismatch,
+    WireError,
+)
+from forehand.wire.policy_client import PolicyClient, RemotePolicy, RemoteSession, Timing
+from forehand.wire.policy_server import PolicyServer
+from forehand.wire.robot_host import RobotHost
+
+__all__ = [
+    "AddressUnavailable",
+    "Busy",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "HelloRequired",
+    "InternalError",
+    "PolicyClient",
+    "PolicyServer",
+    "ProtocolError",
+    "RemoteFailure",
+    "RemotePolicy",
+    "RemoteSession",
+    "RobotHost",
+    "ServerStopping",
+    "Timing",
+    "UnknownSession",
+    "VersionMismatch",
+    "WireError",
+]

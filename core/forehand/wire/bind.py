@@ -1,0 +1,41 @@
+"""Taking an address to listen at, or saying why not."""
+
+from __future__ import annotations
+
+import errno
+
+import zmq
+
+from forehand.wire.errors import AddressUnavailable
+from forehand.wire.messages import MAX_FRAME
+
+QUEUE = 16
+"""Messages that wait in the socket for each client, in each direction; beyond that TCP makes the client wait."""
+
+
+def bind(address: str) -> zmq.Socket[bytes]:
+    """A ROUTER socket that listens at ``address``; raises :class:`AddressUnavailable`."""
+    bound: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
+    bound.setsockopt(zmq.LINGER, 0)
+    bound.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+    bound.setsockopt(zmq.SNDHWM, QUEUE)
+    bound.setsockopt(zmq.RCVHWM, QUEUE)
+    bound.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+    bound.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
+    try:
+        bound.bind(address)
+    except zmq.ZMQError as error:
+        bound.close()
+        raise AddressUnavailable(_why_not(address, error)) from error
+    return bound
+
+
+def _why_not(address: str, error: zmq.ZMQError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{address} is in use: another process is listening there. Stop it, or choose another address "
+            f"(serve.address=… for a policy server, robot.address=… for a robot host; port 0 takes any free one)."
+        )
+    if error.errno == errno.EACCES:
+        return f"{address} may not be bound by this user: {error}. Choose a port above 1023."
+    return f"{address} cannot be bound: {error}. Write it as tcp://INTERFACE:PORT, for example tcp://127.0.0.1:5555."

@@ -1,0 +1,144 @@
+"""A policy that lives in another process, on this computer or another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from forehand.contract import Contract
+from forehand.policy import Policy, Prediction, Session
+from forehand.robot import Observation
+from forehand.wire.connection import POLICY, Connection
+from forehand.wire.convert import need, observation_to_payload, prediction_from_payload
+from forehand.wire.errors import WireError
+
+PARTING = 2.0
+"""Seconds to wait for a goodbye to be heard: a session that nobody uses expires by itself."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where a step's time went, in seconds: waiting for its turn, computing; and how many sessions shared the batch."""
+
+    queued: float
+    computed: float
+    batch: int
+
+
+class PolicyClient:
+    """A client of the policy server at ``address``; ``timeout`` in seconds holds for every request that states none.
+
+    Connects at the first use; the server refuses a robot's ``contract`` that does not fit its policy. For several robots
+    at once, make one client for each thread.
+    """
+
+    def __init__(self, address: str, timeout: float = 5.0, contract: Contract | None = None) -> None:
+        self._stated = contract
+        self._connection = Connection(address, POLICY, timeout, contract)
+
+    @property
+    def contract(self) -> Contract:
+        """What the policy needs and commands."""
+        return self._connection.contract
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about the policy, for people."""
+        self._connection.hello()
+        return self._connection.facts
+
+    def open(self, instruction: str, contract: Contract | None = None) -> RemoteSession:
+        """A new session for the robot of this ``contract``, which the server compares with the policy's first.
+
+        Without one it is the client's; and where that has none either, the caller answers for having compared its robot
+        with :attr:`contract`, which is then what is sent.
+        """
+        stated = (contract or self._stated or self.contract).to_dict()
+        answer = self._connection.request("open", {"instruction": instruction, "contract": stated})
+        return RemoteSession(self._connection, need(answer, "session", str), instruction)
+
+    def ping(self, timeout: float | None = None) -> None:
+        """Return when the server answers."""
+        self._connection.request("ping", {}, timeout=timeout)
+
+    def close(self) -> None:
+        """Let go of the connection. Sessions are left to expire; close them first."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class RemoteSession(Session):
+    """One robot's session at a policy server; made by :meth:`PolicyClient.open`.
+
+    It outlives a lost connection, but not the server: then :class:`UnknownSession` says to open another.
+    """
+
+    timing: Timing | None = None
+    """Where the time of the latest step went."""
+
+    def __init__(self, connection: Connection, token: str, instruction: str) -> None:
+        super().__init__(instruction)
+        self._connection = connection
+        self._token = token
+
+    def step(self, observation: Observation, forecast: bool = False, timeout: float | None = None) -> Prediction:
+        """What to do now, and if ``forecast``, what the policy expects to see."""
+        answer = self._connection.request(
+            "step",
+            {"observation": observation_to_payload(observation), "forecast": forecast},
+            session=self._token,
+            timeout=timeout,
+        )
+        timing = need(answer, "timing", dict)
+        self.timing = Timing(need(timing, "queued", float), need(timing, "computed", float), need(timing, "batch", int))
+        return prediction_from_payload(answer, self._connection.contract)
+
+    def reset(self, instruction: str | None = None) -> None:
+        """Forget the history, as at the start of an episode; optionally take a new instruction."""
+        self._connection.request("reset", {"instruction": instruction}, session=self._token)
+        super().reset(instruction)
+
+    def close(self) -> None:
+        """Tell the server that this session is over; a server that is gone or has forgotten it is fine."""
+        with suppress(WireError):
+            self._connection.request("close", {}, session=self._token, timeout=PARTING)
+
+
+class RemotePolicy(Policy):
+    """The policy at ``address`` as a :class:`Policy`, for loops that do not care where it runs."""
+
+    def __init__(self, address: str, timeout: float = 5.0, contract: Contract | None = None) -> None:
+        """Connect, let the server compare the robot's ``contract`` if it is given, and learn the policy's."""
+        self._client = PolicyClient(address, timeout, contract)
+        self.contract = self._client.contract
+
+    def open(self, instruction: str) -> Session:
+        """A session at the server."""
+        return self._client.open(instruction)
+
+    def step(
+        self, sessions: Sequence[Session], observations: Sequence[Observation], *, forecast: bool = False
+    ) -> list[Prediction]:
+        """One answer for each session, asked one after the other."""
+        answers = []
+        for session, observation in zip(sessions, observations, strict=True):
+            assert isinstance(session, RemoteSession), "sessions come from open()"
+            answers.append(session.step(observation, forecast))
+        return answers
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about the policy at the server."""
+        return self._client.describe()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()

@@ -1,0 +1,145 @@
+"""One policy for many robots: sessions, batches, deadlines."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from forehand.contract import require_fit
+from forehand.policy import Policy, Session
+from forehand.wire.batching import Batcher, Call, Step
+from forehand.wire.convert import Payload, contract_from_payload, need, observation_from_payload, plain
+from forehand.wire.endpoint import Endpoint, Request
+from forehand.wire.errors import Busy, UnknownSession
+from forehand.wire.jobs import Outcome
+
+GRACE = 5.0
+"""Seconds a batch may take to finish when the server stops."""
+
+
+@dataclass
+class _Open:
+    session: Session
+    last_used: float
+
+
+class PolicyServer(Endpoint):
+    """Serves ``policy`` at ``address``; call :meth:`run`.
+
+    ``session_timeout``: seconds after which an unused session is closed; ``max_sessions``: more are answered ``busy``;
+    ``max_batch``: sessions computed in one call of the policy. The policy is called from one thread only.
+    """
+
+    role: ClassVar[str] = "policy"
+
+    def __init__(
+        self,
+        policy: Policy,
+        address: str,
+        *,
+        session_timeout: float = 600.0,
+        max_sessions: int = 256,
+        max_batch: int = 32,
+    ) -> None:
+        super().__init__(address)
+        self._policy = policy
+        self._session_timeout = session_timeout
+        self._max_sessions = max_sessions
+        self._batcher = Batcher(policy, max_batch)
+        self._sessions: dict[str, _Open] = {}  # written by two threads, each time in one atomic step
+        self._hello_answer = {"contract": policy.contract.to_dict(), "facts": plain(policy.describe())}
+        self._handlers |= {"open": self._open, "step": self._step, "reset": self._reset, "close": self._close_session}
+
+    def greet(self, payload: Payload) -> Payload:
+        """Refuse a robot whose contract does not fit; a client may also state it when it opens a session."""
+        if need(payload, "contract", dict, type(None)) is not None:
+            self._require_fit(payload)
+        return self._hello_answer
+
+    def start_work(self) -> None:
+        """Start the inference thread."""
+        self._batcher.start()
+
+    def finish_work(self) -> None:
+        """Let the running batch finish."""
+        self._batcher.stop(GRACE)
+
+    def tick(self, now: float) -> None:
+        """Answer requests that waited too long, close sessions nobody uses."""
+        self._batcher.expire(now)
+        for token, opened in list(self._sessions.items()):
+            if now - opened.last_used > self._session_timeout:
+                self._sessions.pop(token, None)
+
+    def _open(self, request: Request) -> None:
+        payload = request.message.payload
+        instruction = need(payload, "instruction", str)
+        self._require_fit(payload)
+        if len(self._sessions) >= self._max_sessions:
+            raise Busy(f"{self.address} serves {self._max_sessions} sessions already; close one, or come later.")
+
+        def call() -> Payload:
+            session = self._policy.open(instruction)
+            token = secrets.token_hex(16)
+            self._sessions[token] = _Open(session, time.monotonic())
+            return {"session": token}
+
+        self._submit(request, "", call)
+
+    def _step(self, request: Request) -> None:
+        token, opened = self._session(request)
+        payload = request.message.payload
+        self._batcher.submit(
+            Step(
+                name="step",
+                session=token,
+                received=request.received,
+                deadline=request.deadline,
+                done=partial(self._used, request, opened),
+                policy_session=opened.session,
+                observation=observation_from_payload(need(payload, "observation", dict), self._policy.contract),
+                forecast=need(payload, "forecast", bool),
+            )
+        )
+
+    def _reset(self, request: Request) -> None:
+        token, opened = self._session(request)
+        instruction = need(request.message.payload, "instruction", str, type(None))
+
+        def call() -> Payload:
+            opened.session.reset(instruction)
+            return {}
+
+        self._submit(request, token, call)
+
+    def _close_session(self, request: Request) -> None:
+        token, _ = self._session(request)
+        del self._sessions[token]
+        self.finish(request, {})
+
+    def _submit(self, request: Request, token: str, call: Callable[[], Payload]) -> None:
+        done = partial(self.finish, request)
+        self._batcher.submit(Call(request.message.kind, token, request.received, request.deadline, done, call))
+
+    def _used(self, request: Request, opened: _Open, outcome: Outcome) -> None:
+        opened.last_used = time.monotonic()
+        self.finish(request, outcome)
+
+    def _session(self, request: Request) -> tuple[str, _Open]:
+        token = request.message.session or ""
+        opened = self._sessions.get(token)
+        if opened is None:
+            raise UnknownSession(
+                f"{self.address} has no session {token!r}: it was closed, unused for {self._session_timeout:g} s, "
+                f"or the server was restarted. Open a new one."
+            )
+        opened.last_used = time.monotonic()
+        return token, opened
+
+    def _require_fit(self, payload: Payload) -> None:
+        offered = contract_from_payload(need(payload, "contract", dict))
+        require_fit(self._policy.contract, offered, f"the policy at {self.address}", "the robot")

@@ -1,0 +1,148 @@
+"""Cameras seen as learned keypoints: small, fast, and precise about *where* things are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from forehand.compose.parts import IMAGES, INSTRUCTION, Encoder, Inputs
+from forehand.compose.tokens import TokenGroup
+from forehand.contract import Contract
+from forehand.errors import ConfigurationError
+from forehand_plugins.encoders.sentences import Sentences
+
+
+class SpatialSoftmax(nn.Module):
+    """Each channel's expected position, and how much it stands out (Levine et al. 2016, section 5.3).
+
+    Scores are first normalised over the image, and sharpened by a learned scale for each channel: what is rare in a
+    picture, such as a small object, then draws every channel from the first step of training on.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """(N, K, h, w) → (N, K, 3): x and y in [-1, 1], and the log-mean-exp of the normalised scores."""
+        height, width = scores.shape[-2:]
+        flat = F.layer_norm(scores.flatten(2), (height * width,)) * self.scale[:, None]
+        weights = flat.softmax(dim=-1).unflatten(-1, (height, width))
+        x = weights.sum(dim=-2) @ torch.linspace(-1, 1, width, device=scores.device)
+        y = weights.sum(dim=-1) @ torch.linspace(-1, 1, height, device=scores.device)
+        presence = flat.logsumexp(dim=-1) - math.log(height * width)
+        return torch.stack([x, y, presence], dim=-1)
+
+
+def _trunk(width: int) -> nn.Sequential:
+    """(N, 3, H, W) → (N, width, H/4, W/4)."""
+    return nn.Sequential(
+        nn.Conv2d(3, width, 6, stride=4, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    )
+
+
+class Keypoints(Encoder):
+    """``tokens`` tokens for each camera: a small convolutional network of its own, spatial softmax, and one linear map.
+
+    Trained from scratch. cameras: which; keypoints: how many for each camera; width: channels of the network.
+    """
+
+    def __init__(
+        self,
+        *,
+        contract: Contract,
+        dim: int,
+        image_size: int,
+        cameras: Sequence[str],
+        tokens: int = 4,
+        keypoints: int = 32,
+        width: int = 32,
+    ) -> None:
+        super().__init__()
+        known = [c.name for c in contract.cameras]
+        if missing := [c for c in cameras if c not in known]:
+            raise ConfigurationError(f"keypoints: no camera {missing[0]!r} in the data's contract; it has {known}.")
+        self.cameras, self.tokens = tuple(cameras), tokens
+        self.inputs: tuple[str, ...] = tuple(IMAGES + c for c in cameras)
+        self.groups = tuple(TokenGroup(c, tokens, ("images",)) for c in cameras)
+        self.trunks = nn.ModuleDict({c: _trunk(width) for c in cameras})
+        self.score = nn.ModuleDict({c: nn.Conv2d(width, keypoints, 1) for c in cameras})
+        self.locate = nn.ModuleDict({c: SpatialSoftmax(keypoints) for c in cameras})
+        self.project = nn.ModuleDict({c: nn.Linear(3 * keypoints, tokens * dim) for c in cameras})
+
+    def forward(self, inputs: Inputs) -> dict[str, Tensor]:
+        """``images.<camera>`` (N, H, W, 3) → ``<camera>`` (N, tokens, D)."""
+        return {camera: self.tokens_of(camera, self.scores(camera, inputs)) for camera in self.cameras}
+
+    def scores(self, camera: str, inputs: Inputs) -> Tensor:
+        """Where each keypoint of ``camera`` may be, (N, keypoints, h, w)."""
+        scores: Tensor = self.score[camera](self.features(camera, inputs))
+        return scores
+
+    def features(self, camera: str, inputs: Inputs) -> Tensor:
+        """(N, width, h, w) features of one camera's images."""
+        pixels = inputs[IMAGES + camera]
+        if pixels.dtype == torch.uint8:
+            pixels = pixels.float() / 127.5 - 1
+        features: Tensor = self.trunks[camera](pixels.permute(0, 3, 1, 2))
+        return features
+
+    def tokens_of(self, camera: str, scores: Tensor) -> Tensor:
+        """(N, keypoints, h, w) scores → (N, tokens, D)."""
+        points = self.locate[camera](scores).flatten(1)
+        tokens: Tensor = self.project[camera](points).unflatten(-1, (self.tokens, -1))
+        return tokens
+
+
+class AskedKeypoints(Keypoints):
+    """Keypoints, some of which are where the instruction says to look: its words make their filters.
+
+    asked: how many of ``keypoints`` have filters made from the instruction; buckets: of the hash table of its words.
+    """
+
+    def __init__(
+        self,
+        *,
+        contract: Contract,
+        dim: int,
+        image_size: int,
+        cameras: Sequence[str],
+        tokens: int = 4,
+        keypoints: int = 32,
+        asked: int = 8,
+        width: int = 32,
+        buckets: int = 1024,
+    ) -> None:
+        super().__init__(
+            contract=contract,
+            dim=dim,
+            image_size=image_size,
+            cameras=cameras,
+            tokens=tokens,
+            keypoints=keypoints,
+            width=width,
+        )
+        if not 0 < asked < keypoints:
+            raise ConfigurationError(
+                f"asked_keypoints: asked must be between 0 and keypoints ({keypoints}), not {asked}."
+            )
+        self.inputs = (*self.inputs, INSTRUCTION)
+        self.sentences = Sentences(2 * width, buckets)
+        self.filters = nn.ModuleDict({c: nn.Linear(2 * width, asked * width) for c in cameras})
+        self.score = nn.ModuleDict({c: nn.Conv2d(width, keypoints - asked, 1) for c in cameras})
+
+    def scores(self, camera: str, inputs: Inputs) -> Tensor:
+        """The free keypoints first, then those that are asked for, (N, keypoints, h, w)."""
+        features = self.features(camera, inputs)
+        filters = self.filters[camera](self.sentences(inputs[INSTRUCTION])).unflatten(-1, (-1, features.shape[1]))
+        asked = torch.einsum("nkc,nchw->nkhw", filters, features)
+        return torch.cat([self.score[camera](features), asked], dim=1)

@@ -1,0 +1,27 @@
+"""What this package registers."""
+
+from forehand import Registry, hookimpl
+
+
+@hookimpl
+def forehand_register(registry: Registry) -> None:
+    """Register this package's parts."""
+    registry.add("robot", "remote", "forehand_robots.remote:RemoteRobot", "a robot behind a robot host, over ZeroMQ")
+    registry.add(
+        "robot",
+        "tabletop",
+        "forehand_robots.tabletop.robot:TabletopRobot",
+        "the embedded simulator: a seven-joint arm, two cameras and three coloured blocks on a table",
+    )
+    registry.add(
+        "benchmark",
+        "tabletop",
+        "forehand_robots.tabletop.benchmark:TabletopBenchmark",
+        "push, lift and stack the block that the sentence names, with scripted experts",
+    )
+
+
+@hookimpl
+def forehand_configuration() -> str:
+    """This package's Hydra configuration."""
+    return "pkg://forehand_robots.conf"

@@ -1,0 +1,102 @@
+"""Rotations between their forms, and inverse kinematics by damped least squares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+
+def matrix_from_euler(angles: Sequence[float] | Vector) -> Vector:
+    """(3, 3) rotation matrix from extrinsic x, y, z angles (rad): first about x, then y, then z, all fixed axes."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
+    return np.array(
+        [
+            [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
+            [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
+            [-sy, cy * sx, cy * cx],
+        ]
+    )
+
+
+def euler_from_matrix(matrix: Vector) -> Vector:
+    """(3,) extrinsic x, y, z angles (rad); the inverse of :func:`matrix_from_euler` for y within ±π/2."""
+    return np.array(
+        [
+            math.atan2(matrix[2, 1], matrix[2, 2]),
+            math.asin(min(1.0, max(-1.0, -matrix[2, 0]))),
+            math.atan2(matrix[1, 0], matrix[0, 0]),
+        ]
+    )
+
+
+def rotation_vector(matrix: Vector) -> Vector:
+    """(3,) axis times angle (rad) of a rotation matrix."""
+    quaternion, vector = np.empty(4), np.empty(3)
+    mujoco.mju_mat2Quat(quaternion, matrix.ravel())
+    mujoco.mju_quat2Vel(vector, quaternion, 1.0)
+    return vector
+
+
+def matrix_from_rotation_vector(vector: Vector) -> Vector:
+    """(3, 3) rotation matrix; the inverse of :func:`rotation_vector`."""
+    quaternion, matrix = np.array([1.0, 0, 0, 0]), np.empty(9)
+    mujoco.mju_quatIntegrate(quaternion, vector, 1.0)
+    mujoco.mju_quat2Mat(matrix, quaternion)
+    return matrix.reshape(3, 3)
+
+
+class InverseKinematics:
+    """Finds joint angles that bring a site to a pose, near given ones (damped least squares).
+
+    Where the arm has freedom left, it drifts towards ``posture`` (J,), so that one pose of the hand means one pose of
+    the arm, whatever way it came.
+    """
+
+    iterations = 6
+    damping = 0.05
+    posture_gain = 0.2
+
+    def __init__(self, model: mujoco.MjModel, site: int, joints: Sequence[int], posture: Vector) -> None:
+        self._model, self._site = model, site
+        self._data = mujoco.MjData(model)
+        self._qpos = model.jnt_qposadr[list(joints)]
+        self._dof = model.jnt_dofadr[list(joints)]
+        self._low, self._high = model.jnt_range[list(joints)].T
+        self._posture = posture
+        self._jacobian = np.zeros((6, model.nv))
+
+    def solve(self, start: Vector, position: Vector, rotation: Vector) -> Vector:
+        """Joint angles (J,) rad within limits, near ``start``, for a position (3,) m and rotation (3, 3) of the site."""
+        joints = start.copy()
+        for _ in range(self.iterations):
+            error, jacobian = self._linearize(joints, position, rotation)
+            towards_posture = self.posture_gain * (self._posture - joints)
+            joints += _damped_inverse(jacobian, self.damping) @ error
+            # Hardly damped: what leaks from the posture into the hand's pose would stay there as an error.
+            joints += towards_posture - _damped_inverse(jacobian, 1e-3) @ (jacobian @ towards_posture)
+            np.clip(joints, self._low, self._high, out=joints)
+        return joints
+
+    def pose(self, joints: Vector) -> tuple[Vector, Vector]:
+        """Position (3,) m and rotation (3, 3) of the site at these joint angles (J,) rad."""
+        self._data.qpos[self._qpos] = joints
+        mujoco.mj_kinematics(self._model, self._data)
+        return self._data.site_xpos[self._site].copy(), self._data.site_xmat[self._site].reshape(3, 3).copy()
+
+    def _linearize(self, joints: Vector, position: Vector, rotation: Vector) -> tuple[Vector, Vector]:
+        at, turned = self.pose(joints)
+        mujoco.mj_comPos(self._model, self._data)
+        mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
+        error = np.concatenate([position - at, rotation_vector(rotation @ turned.T)])
+        return error, self._jacobian[:, self._dof]
+
+
+def _damped_inverse(jacobian: Vector, damping: float) -> Vector:
+    inverse: Vector = jacobian.T @ np.linalg.inv(jacobian @ jacobian.T + damping**2 * np.eye(len(jacobian)))
+    return inverse

@@ -1,0 +1,102 @@
+"""A frozen vision transformer, pre-trained as a masked autoencoder (He et al. 2022)."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from forehand.compose.parts import Pretrained, VisionTower
+from forehand.errors import CheckpointError, ConfigurationError
+from forehand_seer.targets import clip_normalize
+from forehand_seer.vision_transformer import Block
+
+
+class PatchEmbedding(nn.Module):
+    """One linear map for every patch."""
+
+    def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch, stride=patch)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, H, W, 3) → (N, P, W), row by row."""
+        return self.proj(images.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+
+
+class MaskedAutoencoderViT(VisionTower, Pretrained):
+    """The encoder of a masked autoencoder, seeing every patch; it takes no gradients.
+
+    Images are normalised with CLIP's mean and standard deviation, as Seer was trained. The defaults are ViT-B/16.
+    weights: MAE's file (``.pth`` with the key ``model``, or ``.safetensors``, same names); its decoder is ignored.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        width: int = 768,
+        layers: int = 12,
+        heads: int = 12,
+        patch: int = 16,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if image_size % patch:
+            raise ConfigurationError(f"seer/mae_vit: images of {image_size} pixels are no whole number of {patch}.")
+        self.width, self.patches, self.weights = width, (image_size // patch) ** 2, weights
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + self.patches, width) * 0.02)
+        self.patch_embed = PatchEmbedding(patch, width)
+        self.blocks = nn.ModuleList(Block(width, heads, eps=1e-6) for _ in range(layers))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, H, W, 3) → patches (N, P, width) and the class token (N, width), both after the final norm."""
+        patches = self.patch_embed(clip_normalize(images))
+        x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self.pos_embed
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        return x[:, 1:], x[:, 0]
+
+    def load_pretrained(self) -> None:
+        """Read ``weights``. Raises :class:`CheckpointError` where they are missing or do not fit."""
+        if self.weights is None:
+            raise CheckpointError(
+                "seer/mae_vit is not trained here, and its configuration names no weights: give tower.weights=<path> of "
+                "MAE's ViT (for the defaults mae_pretrain_vit_base.pth)."
+            )
+        found = read_weights(Path(self.weights))
+        wanted = self.state_dict()
+        misfits = [
+            f"{name}: needed {tuple(tensor.shape)}, found {tuple(found[name].shape) if name in found else 'nothing'}"
+            for name, tensor in wanted.items()
+            if name not in found or found[name].shape != tensor.shape
+        ]
+        if misfits:
+            raise CheckpointError(f"{self.weights} does not fit this seer/mae_vit: {'; '.join(misfits)}.")
+        self.load_state_dict({name: found[name] for name in wanted})
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from ``.safetensors``, or from a ``.pth`` with the key ``model``; pickled code is not executed."""
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path.resolve()}.")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"{path} holds something else than tensors, and was not opened further ({error}). Save its weights alone, as "
+            f".safetensors or as a .pth with the key 'model'."
+        ) from error
+    weights: dict[str, Tensor] = saved.get("model", saved)
+    return weights

@@ -1,0 +1,113 @@
+"""Cameras as a few tokens each: a vision tower's patches, gathered by learned latents (a perceiver resampler)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from forehand import Contract, registry
+from forehand.compose.parts import IMAGES, Encoder, Inputs, VisionTower
+from forehand.compose.tokens import TokenGroup
+from forehand.errors import ConfigurationError
+
+
+class LatentAttention(nn.Module):
+    """Latents read the patches and each other."""
+
+    def __init__(self, width: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_media = nn.LayerNorm(width)
+        self.norm_latents = nn.LayerNorm(width)
+        self.to_q = nn.Linear(width, heads * head_dim, bias=False)
+        self.to_kv = nn.Linear(width, 2 * heads * head_dim, bias=False)
+        self.to_out = nn.Linear(heads * head_dim, width, bias=False)
+
+    def forward(self, latents: Tensor, patches: Tensor) -> Tensor:
+        """(N, Q, W) latents, (N, P, W) patches → (N, Q, W)."""
+        latents = self.norm_latents(latents)
+        read = torch.cat([self.norm_media(patches), latents], dim=1)
+        q = self.to_q(latents).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.to_kv(read).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class PerceiverResampler(nn.Module):
+    """``queries`` latents that gather any number of patches (Alayrac et al. 2022, Flamingo)."""
+
+    def __init__(self, width: int, queries: int, layers: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(queries, width))
+        self.attention = nn.ModuleList(LatentAttention(width, heads, head_dim) for _ in range(layers))
+        self.feed_forward = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, 4 * width, bias=False),
+                nn.GELU(),
+                nn.Linear(4 * width, width, bias=False),
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, P, W) → (N, Q, W)."""
+        latents = self.latents.expand(len(patches), -1, -1)
+        for attention, feed_forward in zip(self.attention, self.feed_forward, strict=True):
+            latents = latents + attention(latents, patches)
+            latents = latents + feed_forward(latents)
+        return self.norm(latents)
+
+
+class Resampler(Encoder):
+    """Each camera as ``queries`` resampled tokens and one token of the whole image.
+
+    One tower and one resampler serve all cameras; each has its own linear maps to D. Groups: ``<camera>`` for every
+    camera, then ``class_<camera>`` for every camera; the tag ``images`` means them all. tower: a registered vision tower
+    (``{name: seer/mae_vit, options}``).
+    """
+
+    def __init__(
+        self,
+        *,
+        contract: Contract,
+        dim: int,
+        image_size: int,
+        cameras: Sequence[str],
+        tower: Mapping[str, Any],
+        queries: int = 6,
+        layers: int = 3,
+        heads: int = 8,
+        head_dim: int = 64,
+    ) -> None:
+        super().__init__()
+        known = [c.name for c in contract.cameras]
+        if missing := [c for c in cameras if c not in known]:
+            raise ConfigurationError(f"seer/resampler: no camera {missing[0]!r} in the contract; it has {known}.")
+        if "name" not in tower:
+            raise ConfigurationError(
+                "seer/resampler: its tower has no name; use for example tower: {name: seer/mae_vit}."
+            )
+        self.cameras = tuple(cameras)
+        self.inputs = tuple(IMAGES + c for c in cameras)
+        self.groups = (
+            *(TokenGroup(c, queries, ("images",)) for c in cameras),
+            *(TokenGroup(f"class_{c}", 1, ("images",)) for c in cameras),
+        )
+        options = {key: value for key, value in tower.items() if key != "name"}
+        self.tower: VisionTower = registry().create("vision_tower", tower["name"], image_size=image_size, **options)
+        self.resample = PerceiverResampler(self.tower.width, queries, layers, heads, head_dim)
+        self.project = nn.ModuleDict({c: nn.Linear(self.tower.width, dim) for c in cameras})
+        self.project_class = nn.ModuleDict({c: nn.Linear(self.tower.width, dim) for c in cameras})
+
+    def forward(self, inputs: Inputs) -> dict[str, Tensor]:
+        """``images.<camera>`` (N, H, W, 3) → ``<camera>`` (N, queries, D) and ``class_<camera>`` (N, 1, D)."""
+        patches, whole = self.tower(torch.cat([inputs[key] for key in self.inputs]))
+        latents = self.resample(patches).chunk(len(self.cameras))
+        classes = whole[:, None].chunk(len(self.cameras))
+        out = {c: self.project[c](x) for c, x in zip(self.cameras, latents, strict=True)}
+        return out | {f"class_{c}": self.project_class[c](x) for c, x in zip(self.cameras, classes, strict=True)}

@@ -1,0 +1,68 @@
+"""The command as people type it, in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+PROGRAM = (sys.executable, "-c", "from forehand_apps.main import main; main()")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("FOREHAND_DEBUG", "HYDRA_FULL_ERROR")}
+ENVIRONMENT |= {"FOREHAND_PLUGINS": "stock,seer,robots", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def forehand(tmp_path):
+    """Runs one command in an empty folder; gives its CompletedProcess."""
+
+    def run(*arguments, **variables):
+        environment = {**ENVIRONMENT, **variables}
+        return subprocess.run(
+            [*PROGRAM, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    return run
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """Starts one command and does not wait for it; gives its process, with pipes for what it says."""
+    processes = []
+
+    def begin(*arguments):
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def started(begun):
+    """Starts a command that serves, for the length of a ``with`` block; gives its process and its address."""
+
+    @contextmanager
+    def start(*arguments):
+        process = begun(*arguments)
+        line = process.stdout.readline()
+        assert " on tcp://" in line, process.communicate()
+        try:
+            yield process, line.split()[-1]
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(30)
+
+    return start

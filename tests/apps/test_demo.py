@@ -1,0 +1,60 @@
+"""The whole loop as `make demo` runs it, shortened until it is only about the plumbing."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+SHORT = [
+    "episodes=6",
+    "recipe.steps=4",
+    "recipe.batch_size=4",
+    "evaluation.episodes=3",
+    "evaluation.videos=3",
+    "threads=1",
+]
+
+
+def demo(cwd, *overrides):
+    command = [sys.executable, "-m", "forehand_apps", "demo", *SHORT, *overrides]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_whole_loop_ends_in_a_page_a_record_and_one_line(tmp_path):
+    run = demo(tmp_path)
+    assert run.returncode == 0, run.stderr[-3000:]
+    folder = tmp_path / "outputs/demo"
+    summary = json.loads((folder / "summary.json").read_text())
+
+    low, high = summary["success_interval"]
+    assert 0 <= low <= summary["success_rate"] <= high <= 1
+    assert summary["episodes"] == 3
+    assert 0 <= summary["untrained_success_rate"] <= 1
+    assert summary["seconds"] > 0
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", summary["commit"])
+    last = run.stdout.strip().splitlines()[-1]
+    assert last == f"success {summary['success_rate']:.2f} [{low:.2f}, {high:.2f}] n=3"
+
+    page = (folder / "index.html").read_text()
+    assert page.count("data:video/mp4;base64,") == 6
+    assert page.count("data:image/jpeg;base64,") >= 3
+    assert "<svg" in page
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page), "the page needs nothing beside itself"
+    for title in ("Seer, small", "without its world model", "told something else", "untrained"):
+        assert title in page
+    for name in ("evaluation", "evaluation_without_foresight", "evaluation_other_instruction", "evaluation_untrained"):
+        assert json.loads((folder / name / "results.json").read_text())["complete"]
+
+    # Gone on with, nothing is done twice; started anew, the earlier one is kept.
+    before = json.loads((folder / "stages.json").read_text())
+    again = demo(tmp_path, "resume=true")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert json.loads((folder / "stages.json").read_text()) == before
+    failed = demo(tmp_path, "episodes=0")
+    assert failed.returncode != 0
+    assert "episodes" in failed.stderr
+    assert (tmp_path / "outputs/demo.previous/summary.json").exists()

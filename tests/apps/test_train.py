@@ -1,0 +1,246 @@
+"""``forehand train``: interrupted, killed, resumed, refused, swept; and what it leaves to others."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+
+from forehand.checkpoint import (
+    PROVENANCE,
+    WEIGHTS,
+    checkpoints,
+    fingerprint,
+    latest_checkpoint,
+    load_policy,
+    read_tensors,
+)
+from forehand.data.locate import fingerprint as dataset_fingerprint
+from forehand.errors import CheckpointError, ConfigurationError, DatasetError
+from forehand.training import LOG, STATE
+from forehand_apps.train import train
+
+STEPS = 250
+POLICY = {  # with everything that is random in training: dropout, shifts, hidden tokens
+    "name": "composed",
+    "dim": 16,
+    "history": 2,
+    "image_size": 32,
+    "encoders": {
+        "text": {"name": "words"},
+        "state": {"name": "seer/state"},
+        "cameras": {"name": "keypoints", "cameras": ["static"], "tokens": 2, "keypoints": 4, "width": 8},
+    },
+    "backbone": {"name": "seer/backbone", "layers": 1, "heads": 2, "dropout": 0.2},
+    "world_model": None,
+    "action_head": {"name": "seer/inverse_dynamics", "chunk": 2},
+    "reads": {"observation": {"observation": "past"}, "action": {"observation": "past"}},
+    "normalization": {"state": "mean_std", "action": "limits"},
+    "shift": {"static": 2},
+    "hide": {"action": {"static": 0.5}},
+}
+FAST = ("policy=tiny", "recipe.batch_size=2", "recipe.log_every=1", "threads=1", "device=cpu")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Sums are the same to the bit only with as many threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def arguments(slider_dataset, tmp_path):
+    def make(output: str, *more: str, steps: int = STEPS) -> list[str]:
+        places = [f"dataset={slider_dataset}", f"output={tmp_path / output}", f"cache={tmp_path / 'cache'}"]
+        conf = tmp_path / "conf"
+        (conf / "policy").mkdir(parents=True, exist_ok=True)
+        (conf / "policy/tiny.yaml").write_text(json.dumps(POLICY))
+        return [f"hydra.searchpath=[file://{conf}]", *places, *FAST, f"recipe.steps={steps}", *more]
+
+    return make
+
+
+@pytest.fixture
+def train_here(arguments):
+    """The command's own function, in this process."""
+
+    def run(output: str, *more: str, **options) -> Path:
+        with initialize_config_module("forehand_apps.conf", version_base="1.3"):
+            config = compose("train", overrides=arguments(output, *more, **options))
+        return train(config)
+
+    return run
+
+
+def wait_for_line(process, folder: Path, count: int) -> None:
+    until = time.monotonic() + 300
+    while not (folder / LOG).exists() or len((folder / LOG).read_text().splitlines()) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def assert_same_end(folder: Path, other: Path) -> None:
+    a, b = latest_checkpoint(folder), latest_checkpoint(other)
+    assert a
+    assert b
+    assert a.name == b.name == f"step_{STEPS:07d}"
+    assert fingerprint(a) == fingerprint(b)
+    logs = [[json.loads(line) for line in (f / LOG).read_text().splitlines()] for f in (folder, other)]
+    assert [(e["step"], e["loss"]) for e in logs[0]] == [(e["step"], e["loss"]) for e in logs[1]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_end_it_saves_and_says_how_to_go_on(begun, arguments, train_here, tmp_path, number):
+    folder = tmp_path / "run"
+    process = begun("train", *arguments("run"))
+    wait_for_line(process, folder, 3)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    saved = latest_checkpoint(folder)
+    step = int(saved.name.removeprefix("step_"))
+    assert 3 <= step < STEPS
+    said = " ".join(said.split())
+    assert f"Stopped at step {step} of {STEPS}; everything is in {saved}." in said
+    assert f"The same command with output={folder} resume=true goes on from there." in said
+
+    train_here("run", "resume=true")
+    train_here("whole")
+    assert_same_end(folder, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_leaves_whole_checkpoints(begun, arguments, train_here, tmp_path):
+    folder = tmp_path / "run"
+    for moment in range(3):
+        process = begun("train", *arguments("run", "resume=true", "recipe.save_every=1", "recipe.keep=2"))
+        last = latest_checkpoint(folder)
+        wait_for_line(process, folder, (int(last.name.removeprefix("step_")) if last else 0) + 5)
+        time.sleep(0.013 * moment)
+        process.kill()
+        process.communicate()
+        assert checkpoints(folder)
+        for checkpoint in checkpoints(folder):
+            load_policy(checkpoint)
+            assert int(read_tensors(checkpoint / STATE)["step"]) == int(checkpoint.name.removeprefix("step_"))
+    train_here("run", "resume=true")
+    train_here("whole")
+    assert_same_end(folder, tmp_path / "whole")
+    assert [f.name for f in (folder / "checkpoints").iterdir()] == [f"step_{STEPS:07d}"]
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_each_in_a_folder_of_its_own(forehand, arguments, tmp_path):
+    swept = forehand("train", "-m", *arguments("sweep", "recipe.seed=0,1", steps=2))
+    assert swept.returncode == 0, swept.stderr
+    for seed in (0, 1):
+        folder = tmp_path / "sweep" / str(seed)
+        about = json.loads((latest_checkpoint(folder) / PROVENANCE).read_text())
+        assert (about["seed"], about["step"]) == (seed, 2)
+        assert f"policy.checkpoint={folder}" in swept.stderr.replace("\n", "")
+    weights = [fingerprint(latest_checkpoint(tmp_path / "sweep" / n)) for n in ("0", "1")]
+    assert weights[0] != weights[1]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_judged_and_refused_by_what_does_not_fit(forehand, arguments, train_here, tmp_path):
+    checkpoint = train_here("run", steps=1)
+    plugin = Path(__file__).parents[1] / "data/slider"
+    variables = {"PYTHONPATH": str(plugin), "FOREHAND_PLUGINS": "stock,seer,robots,slider"}
+    judge = (
+        "eval",
+        f"policy.checkpoint={tmp_path / 'run'}",
+        "robot=slider",
+        "benchmark=slider",
+        "episodes=2",
+        "videos=0",
+    )
+    judged = forehand(*judge, "output=fits", **variables)
+    assert judged.returncode == 0, judged.stderr
+    facts = json.loads((tmp_path / "fits" / "results.json").read_text())["setup"]["policy_facts"]
+    assert facts["checkpoint"] == str(checkpoint)
+    assert facts["fingerprint"] == fingerprint(checkpoint)
+
+    refused = forehand(*judge, "output=unfit", "+robot.options.rate=10", **variables)
+    assert refused.returncode == 2
+    assert "control rate (Hz): needed 20.0, offered 10.0" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+    train_here("run", "resume=true", steps=1)  # nothing to do
+    (checkpoint / WEIGHTS).write_bytes((train_here("other", "recipe.seed=1", steps=1) / WEIGHTS).read_bytes())
+    mixed = forehand(*judge, "output=fits", **variables)
+    assert mixed.returncode == 2
+    assert "holds another evaluation: policy_facts differ" in mixed.stderr
+
+
+@pytest.mark.slow
+def test_a_mistake_is_explained_without_a_traceback(forehand, arguments):
+    result = forehand("train", *arguments("run", "device=cudda"))
+    assert result.returncode == 2
+    assert "There is no device 'cudda' here" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_untrained_checkpoint(train_here, slider_dataset, tmp_path):
+    checkpoint = train_here("run", steps=0)
+    assert checkpoint == tmp_path / "run/checkpoints/step_0000000"
+    load_policy(checkpoint)
+    about = json.loads((checkpoint / PROVENANCE).read_text())
+    assert about["dataset"] == str(slider_dataset)
+    assert about["fingerprint"] == dataset_fingerprint(slider_dataset)
+    assert about["seed"] == about["recipe"]["seed"] == 0
+    assert about["step"] == about["recipe"]["steps"] == 0
+    assert {"command", "python", "versions", "plugins", "commit"} <= about.keys()
+    assert not list(tmp_path.glob("run/.hydra"))
+
+
+def test_a_folder_with_a_run_is_not_written_over(train_here):
+    checkpoint = train_here("run", steps=1)
+    before = fingerprint(checkpoint)
+    with pytest.raises(ConfigurationError, match=r"already holds step_0000001\. Add resume=true .* or choose another"):
+        train_here("run", "recipe.seed=1", steps=1)
+    assert fingerprint(checkpoint) == before
+
+
+def test_another_run_is_not_gone_on_with(train_here):
+    train_here("run", steps=1)
+    with pytest.raises(CheckpointError) as raised:
+        train_here("run", "resume=true", "policy.history=1", "recipe.seed=1", steps=1)
+    assert "policy.history: was 2, is 1" in str(raised.value)
+    assert "recipe.seed: was 0, is 1" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (["device=cudda"], ConfigurationError, "There is no device 'cudda' here"),
+        (["recipe.steps=many"], ConfigurationError, "recipe.steps: Value 'many' of type 'str' could not be converted"),
+        (["recipe.precision=half"], ConfigurationError, "recipe.precision must be float32 or bfloat16, not 'half'"),
+        (["+recipe.stpes=3"], ConfigurationError, "recipe.stpes"),
+        (["dataset=[]"], DatasetError, "No dataset was given"),
+        (["dataset=nowhere"], DatasetError, "There is no dataset at"),
+        (["policy.name=compsed"], Exception, "Did you mean 'composed'"),
+    ],
+)
+def test_what_cannot_be_trained_is_explained(train_here, tmp_path, changes, error, message):
+    with pytest.raises(error) as raised:
+        train_here("run", *changes)
+    assert message in str(raised.value)
+    assert not checkpoints(tmp_path / "run")
+
+
+def test_several_datasets_and_where_frames_are_kept(train_here, slider_dataset, tmp_path):
+    checkpoint = train_here("run", f"dataset=[{slider_dataset},{slider_dataset}]", steps=0)
+    about = json.loads((checkpoint / PROVENANCE).read_text())
+    assert about["dataset"] == [str(slider_dataset)] * 2
+    assert about["fingerprint"] != dataset_fingerprint(slider_dataset)
+    assert os.listdir(tmp_path / "cache") == ["frames"]

@@ -1,0 +1,98 @@
+"""A small composed policy, and windows and observations for it."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from forehand import Observation
+from forehand.checkpoint import build_policy
+from forehand.compose import ComposedPolicy
+from forehand.conformance import example
+from forehand.conformance.example import CONTRACT
+
+CAMERAS = ["static", "wrist"]
+SIZE = 32
+
+CONFIG: dict[str, Any] = {
+    "name": "composed",
+    "dim": 32,
+    "history": 4,
+    "image_size": SIZE,
+    "encoders": {
+        "text": {"name": "words"},
+        "state": {"name": "seer/state"},
+        "cameras": {"name": "keypoints", "cameras": CAMERAS, "tokens": 2},
+    },
+    "backbone": {"name": "seer/backbone", "layers": 2, "heads": 4, "dropout": 0.0},
+    "world_model": {"name": "seer/foresight", "cameras": CAMERAS, "horizon": 2, "queries": 1, "target": "pixels"},
+    "action_head": {"name": "seer/inverse_dynamics", "chunk": 2},
+    "reads": {
+        "observation": {"observation": "past"},
+        "foresight": {"observation": "past"},
+        "action": {"observation": "past", "foresight": "same"},
+    },
+    "normalization": {"state": "none", "action": "none"},
+}
+
+
+def changed(config: Any, changes: dict[str, Any]) -> Any:
+    """A copy of ``config`` with dotted keys set."""
+    config = copy.deepcopy(config)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place = config
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return config
+
+
+@pytest.fixture
+def make_policy() -> Callable[..., ComposedPolicy]:
+    """``make_policy({"dotted.key": value})`` → a policy with the same random weights every time, in eval mode."""
+
+    def make(changes: dict[str, Any] | None = None) -> ComposedPolicy:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            policy: ComposedPolicy = build_policy(changed(CONFIG, changes or {}), CONTRACT, {})
+            return policy.eval()
+
+    return make
+
+
+@pytest.fixture
+def window() -> dict[str, dict[str, Any]]:
+    """A batch of two random windows of four steps."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+
+        def images() -> torch.Tensor:
+            return torch.randint(0, 256, (2, 4, SIZE, SIZE, 3)).byte()
+
+        return {
+            "observation": {
+                "images.static": images(),
+                "images.wrist": images(),
+                "state": torch.randn(2, 4, CONTRACT.state_size),
+                "instruction": ["lift the red block", "push the green block"],
+            },
+            "target": {
+                "future.static": images(),
+                "future.wrist": images(),
+                "actions": torch.rand(2, 4, 2, CONTRACT.action_size) * 2 - 1,
+                "valid": torch.ones(2, 4, dtype=torch.bool),
+                "future_valid": torch.ones(2, 4, dtype=torch.bool),
+                "actions_valid": torch.ones(2, 4, 2, dtype=torch.bool),
+            },
+        }
+
+
+@pytest.fixture
+def frames() -> list[Observation]:
+    """Seven random observations, three more than the history."""
+    generator = np.random.default_rng(2)
+    return [example.observation(CONTRACT, generator, i / CONTRACT.rate) for i in range(7)]

@@ -1,0 +1,244 @@
+"""Seeded episodes on one robot or several, kept as they finish."""
+
+import json
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+
+from forehand import registry
+from forehand.errors import ConfigurationError
+from forehand.evaluation import EvaluationStopped, evaluate, spread
+from forehand.execution import RecedingHorizon
+from forehand.results import Evaluation
+from forehand.rollout import rollout
+
+
+class Unlucky:
+    """Wraps a robot that fails at its ``n``-th reset."""
+
+    def __new__(cls, robot, n):
+        reset = robot.reset
+
+        def failing(episode=None):
+            if robot.calls.count("reset") + 1 == n:
+                raise OSError("the cable came off")
+            return reset(episode)
+
+        robot.reset = failing
+        return robot
+
+
+def outcomes(evaluation):
+    return [(e.index, e.task, e.seed, e.success, e.steps) for e in evaluation.episodes]
+
+
+def test_a_rollout_ends_with_success_and_the_robot_holds(cart, line, listener):
+    (episode,) = line.episodes(1, seed=0)
+    outcome = rollout(cart, listener, episode, RecedingHorizon())
+    assert outcome.success
+    assert outcome.steps == cart.calls.count("act") <= 4
+    assert cart.calls[-1] == "hold"
+
+
+def test_a_rollout_ends_when_its_steps_are_used_up(cart, line, listener):
+    (episode,) = line.episodes(1, seed=0)
+    outcome = rollout(cart, listener, episode, RecedingHorizon(), instruction="go right")
+    assert (outcome.success, outcome.steps) == (False, 8)
+
+
+def test_the_last_step_may_be_the_one_that_succeeds(cart, line, listener):
+    (episode,) = line.episodes(1, seed=0)
+    needed = rollout(cart, listener, episode, RecedingHorizon()).steps
+    assert rollout(cart, listener, replace(episode, max_steps=needed), RecedingHorizon()).success
+    assert not rollout(cart, listener, replace(episode, max_steps=needed - 1), RecedingHorizon()).success
+
+
+def test_whoever_watches_sees_every_step_and_the_end(cart, line, listener):
+    (episode,) = line.episodes(1, seed=0)
+    moments = []
+    outcome = rollout(cart, listener, episode, RecedingHorizon(2), forecast=True, watch=moments.append)
+    assert [m.step for m in moments] == list(range(outcome.steps + 1))
+    assert [m.prediction is not None for m in moments[:-1]] == [i % 2 == 0 for i in range(outcome.steps)]
+    assert moments[0].prediction.forecast_horizon == 3
+    assert moments[-1].action is None
+    assert moments[-1].observation.success
+
+
+def test_the_robot_holds_when_the_policy_fails(cart, line, listener):
+    (episode,) = line.episodes(1, seed=0)
+    listener.step = lambda *_, **__: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        rollout(cart, listener, episode, RecedingHorizon())
+    assert cart.calls == ["reset", "hold"]
+
+
+def test_a_robot_that_cannot_tell_success_is_refused(cart, line, listener):
+    (episode,) = line.episodes(1, seed=0)
+    observe = cart.observe
+    cart.observe = lambda: replace(observe(), success=None)
+    with pytest.raises(ConfigurationError, match="Cart cannot tell whether 'left'"):
+        rollout(cart, listener, episode, RecedingHorizon())
+
+
+def test_it_counts_by_task(cart, line, listener):
+    evaluation = evaluate(listener, [cart], line.episodes(5, seed=0))
+    assert [(t.task, t.n, t.successes) for t in evaluation.tasks] == [("left", 3, 3), ("right", 2, 2)]
+    assert evaluation.total.rate == 1
+    assert "| left | 3 | 3 | 1.00 | [0.44, 1.00] |" in evaluation.table()
+    assert (cart.calls[0], cart.calls[-1]) == ("connect", "close")
+
+
+def test_success_is_judged_on_the_episode_whatever_the_policy_hears(cart, line, listener):
+    evaluation = evaluate(listener, [cart], line.episodes(4, seed=0), heard=line.other_instruction)
+    assert evaluation.total.successes == 0
+    assert [(e.instruction, e.heard) for e in evaluation.episodes[:2]] == [
+        ("go left", "go right"),
+        ("go right", "go left"),
+    ]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_result_does_not_depend_on_the_number_of_robots(carts, line, shared):
+    episodes = [replace(e, max_steps=30) for e in line.episodes(12, seed=5)]
+
+    def policy():
+        return registry().create("policy", "random", contract=carts(1)[0].contract, horizon=2)
+
+    alone = evaluate(policy(), carts(1), episodes)
+    together = evaluate(policy() if shared else [policy() for _ in range(4)], carts(4), episodes)
+    assert outcomes(together) == outcomes(alone)
+    assert {e.success for e in alone.episodes} == {True, False}  # so that there was something to differ in
+
+
+def test_it_writes_everything_one_needs_to_repeat_it(cart, line, listener, tmp_path):
+    evaluate(listener, [cart], line.episodes(3, seed=7), folder=tmp_path, setup={"seed": 7})
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written["complete"] is True
+    assert written["setup"] == {"seed": 7}
+    assert written["provenance"]["versions"]["forehand"]
+    assert written["success_rate"] == 1.0
+    assert written["success_interval"] == pytest.approx([0.4385, 1.0], abs=1e-4)
+    assert written["episodes"][1] | {"seconds": 0} == {
+        "index": 1,
+        "task": "right",
+        "instruction": "go right",
+        "heard": "go right",
+        "seed": 8,
+        "success": True,
+        "steps": written["episodes"][1]["steps"],
+        "seconds": 0,
+        "video": None,
+    }
+    assert (tmp_path / "table.md").read_text().startswith("| task | n |")
+
+
+def test_a_robot_that_dies_loses_no_finished_episode_and_the_rest_can_follow(carts, line, listener, tmp_path):
+    episodes = line.episodes(6, seed=0)
+    whole = evaluate(listener, carts(1), episodes)
+    dying = Unlucky(carts(1)[0], n=4)
+    with pytest.raises(EvaluationStopped) as caught:
+        evaluate(listener, [dying], episodes, folder=tmp_path)
+    message = str(caught.value)
+    assert "Episode 3 (right, seed 3) was broken off: OSError: the cable came off" in message
+    assert f"3 of 6 finished episodes are kept in {tmp_path}" in message
+    assert dying.calls[-2:] == ["hold", "close"]
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert (len(kept["episodes"]), kept["complete"]) == (3, False)
+
+    (fresh,) = carts(1)
+    seen: list[Evaluation] = []
+    evaluation = evaluate(listener, [fresh], episodes, folder=tmp_path, progress=seen.append)
+    assert outcomes(evaluation) == outcomes(whole)
+    assert fresh.calls.count("reset") == 3
+    assert [len(e.episodes) for e in seen] == [3, 4, 5, 6]
+    assert json.loads((tmp_path / "results.json").read_text())["complete"] is True
+
+
+def test_other_robots_finish_their_episode_when_one_dies(carts, line, listener):
+    healthy, dying = carts(2)
+    Unlucky(dying, n=1)
+    with pytest.raises(EvaluationStopped, match="the cable came off"):
+        evaluate(listener, [dying, healthy], line.episodes(4, seed=0))
+    assert healthy.calls[-1] == "close"
+
+
+def test_a_finished_evaluation_moves_nothing_again(carts, line, listener, tmp_path):
+    episodes = line.episodes(2, seed=0)
+    first = evaluate(listener, carts(1), episodes, folder=tmp_path)
+    (idle,) = carts(1)
+    assert outcomes(evaluate(listener, [idle], episodes, folder=tmp_path)) == outcomes(first)
+    assert idle.calls == []
+
+
+def test_another_evaluation_in_the_folder_is_refused(cart, line, listener, tmp_path):
+    evaluate(listener, [cart], line.episodes(2, seed=0), folder=tmp_path, setup={"policy": "a"})
+    with pytest.raises(ConfigurationError, match="another evaluation: policy differ"):
+        evaluate(listener, [cart], line.episodes(2, seed=0), folder=tmp_path, setup={"policy": "b"})
+    with pytest.raises(ConfigurationError, match="episodes differ"):
+        evaluate(listener, [cart], line.episodes(2, seed=1), folder=tmp_path, setup={"policy": "a"})
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="not an evaluation's results"):
+        evaluate(listener, [cart], line.episodes(2, seed=0), folder=tmp_path)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_lets_go_of_the_robots(carts, line, listener, tmp_path):
+    def press_ctrl_c(evaluation):
+        if len(evaluation.episodes) >= 2:
+            raise KeyboardInterrupt
+
+    robots = carts(2)
+    with pytest.raises(KeyboardInterrupt, match=r"Interrupted\. \d+ of 40 finished episodes are kept"):
+        evaluate(listener, robots, line.episodes(40, seed=0), folder=tmp_path, progress=press_ctrl_c)
+    assert [robot.calls[-1] for robot in robots] == ["close", "close"]
+    assert len(json.loads((tmp_path / "results.json").read_text())["episodes"]) == 2
+
+
+def test_contracts_are_compared_before_anything_moves(cart, line, listener):
+    cart.contract = replace(cart.contract, rate=50.0)
+    with pytest.raises(EvaluationStopped, match="control rate") as caught:
+        evaluate(listener, [cart], line.episodes(1, seed=0))
+    assert "Nothing was moved" in str(caught.value)
+    assert cart.calls == ["connect", "close"]
+
+
+def test_videos_are_spread_over_the_tasks_and_play(cart, line, listener, tmp_path):
+    evaluation = evaluate(listener, [cart], line.episodes(6, seed=0), folder=tmp_path, videos=2)
+    filmed = [e for e in evaluation.episodes if e.video]
+    assert [e.task for e in filmed] == ["left", "right"]
+    assert filmed[0].video == "videos/0000_go-left_success.mp4"
+    with av.open(str(tmp_path / filmed[0].video)) as video:
+        frames = [f.to_ndarray(format="rgb24") for f in video.decode(video=0)]
+        assert (video.streams.video[0].codec_context.name, video.streams.video[0].average_rate) == ("h264", 10)
+    assert len(frames) == filmed[0].steps + 5  # and half a second of the end
+    height, width = frames[0].shape[:2]
+    assert (height, width) == (2 * (256 + 28), 256 + 512)
+    foreseen = [frame[-200:-50, 20:200].mean() for frame in frames]
+    assert foreseen[0] == pytest.approx(18, abs=6)  # nothing foreseen for the first steps
+    assert foreseen[3] == pytest.approx(100, abs=6)  # what was foreseen three steps ago
+
+
+def test_a_policy_without_forecasts_is_filmed_in_one_row(cart, line, tmp_path):
+    policy = registry().create("policy", "random", contract=cart.contract)
+    evaluation = evaluate(policy, [cart], line.episodes(1, seed=0), folder=tmp_path, videos=1)
+    with av.open(str(tmp_path / evaluation.episodes[0].video)) as video:
+        frame = next(video.decode(video=0)).to_ndarray(format="rgb24")
+    assert frame.shape == (256 + 28, 256 + 512, 3)
+    assert np.ptp(frame[:28]) > 100  # the instruction is written there
+
+
+def test_videos_go_to_each_task_in_turn(line):
+    episodes = line.episodes(3, 0, ["left"]) + line.episodes(3, 0, ["right"])
+    assert spread(episodes, 3) == {0, 3, 1}
+    assert spread(episodes, 0) == set()
+    assert spread(episodes, 99) == set(range(6))
+
+
+def test_what_cannot_be_is_refused(cart, carts, line, listener):
+    with pytest.raises(ConfigurationError, match="at least one robot"):
+        evaluate(listener, [], line.episodes(1, 0))
+    with pytest.raises(ConfigurationError, match="output folder"):
+        evaluate(listener, [cart], line.episodes(1, 0), videos=1)
+    with pytest.raises(ConfigurationError, match="3 robots need one policy, or one each"):
+        evaluate([listener, listener], carts(3), line.episodes(1, 0))

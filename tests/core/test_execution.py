@@ -1,0 +1,118 @@
+"""How chunks become actions on time."""
+
+import math
+
+import numpy as np
+import pytest
+
+from forehand import Contract, Field
+from forehand.errors import ConfigurationError, UnknownName
+from forehand.execution import BinaryGripper, RecedingHorizon, TemporalEnsemble, make_execution
+
+GRIPPER = Field("gripper", 1, gripper="open", low=(-1.0,), high=(1.0,))
+CONTRACT = Contract(cameras=(), state=(), action=(Field("arm", 2), GRIPPER), rate=20)
+
+
+def chunk(*rows: float) -> np.ndarray:
+    return np.array([[row] for row in rows], dtype=np.float32)
+
+
+def test_receding_horizon_carries_out_the_first_actions_then_asks_again():
+    execution = RecedingHorizon(steps=2)
+    assert execution.needs_prediction
+    execution.add(chunk(1, 2, 3))
+    assert execution.next_action() == 1
+    assert not execution.needs_prediction
+    assert execution.next_action() == 2
+    assert execution.needs_prediction
+
+
+def test_a_fresh_chunk_replaces_the_rest_of_the_last():
+    execution = RecedingHorizon(steps=3)
+    execution.add(chunk(1, 2, 3))
+    execution.next_action()
+    execution.add(chunk(7, 8, 9))
+    assert [execution.next_action().item() for _ in range(3)] == [7, 8, 9]
+
+
+def test_reset_forgets_the_chunk():
+    for execution in (RecedingHorizon(steps=2), TemporalEnsemble()):
+        execution.add(chunk(1, 2))
+        execution.reset()
+        assert execution.needs_prediction
+        with pytest.raises(RuntimeError, match="chunk"):
+            execution.next_action()
+
+
+def test_asking_for_more_steps_than_a_chunk_has_says_how_many_there_are():
+    with pytest.raises(ConfigurationError, match=r"execution\.steps=3 or fewer"):
+        RecedingHorizon(steps=4).add(chunk(1, 2, 3))
+    with pytest.raises(ConfigurationError, match="at least one"):
+        RecedingHorizon(steps=0)
+
+
+def test_the_ensemble_weighs_every_prediction_for_this_step_from_the_oldest():
+    decay = 0.5
+    execution = TemporalEnsemble(decay)
+    execution.add(chunk(10, 20, 30))
+    assert execution.next_action() == 10
+    execution.add(chunk(21, 31, 41))
+    weights = [1, math.exp(-decay)]
+    expected = (20 * weights[0] + 21 * weights[1]) / sum(weights)
+    assert execution.next_action().item() == pytest.approx(expected)
+    execution.add(chunk(32, 42, 52))
+    weights = [1, math.exp(-decay), math.exp(-2 * decay)]
+    expected = sum(w * p for w, p in zip(weights, (30, 31, 32), strict=True)) / sum(weights)
+    assert execution.next_action().item() == pytest.approx(expected)
+
+
+def test_the_ensemble_drops_a_chunk_that_is_used_up():
+    execution = TemporalEnsemble(decay=0.0)
+    execution.add(chunk(100))
+    execution.next_action()
+    execution.add(chunk(4))
+    assert execution.next_action() == 4
+
+
+def test_a_missed_step_is_served_by_older_chunks():
+    execution = TemporalEnsemble(decay=0.0)
+    execution.add(chunk(1, 2))
+    execution.next_action()
+    assert execution.next_action() == 2
+    with pytest.raises(RuntimeError, match="no added chunk reaches"):
+        execution.next_action()
+
+
+def test_a_gripper_is_rounded_after_averaging():
+    execution = BinaryGripper(TemporalEnsemble(decay=0.0), CONTRACT)
+    execution.add(np.array([[0.1, 0.2, 0.9], [0.1, 0.2, 0.9]], dtype=np.float32))
+    assert execution.next_action().tolist() == pytest.approx([0.1, 0.2, 1.0])
+    # A majority of decisions would be a tie here; the mean of the confidences is closed.
+    execution.add(np.array([[0.3, 0.4, -1.0]], dtype=np.float32))
+    assert execution.next_action().tolist() == pytest.approx([0.2, 0.3, -1.0])
+
+
+def test_rounding_leaves_the_chunk_untouched():
+    execution = BinaryGripper(RecedingHorizon(), CONTRACT)
+    given = np.array([[0.0, 0.0, 0.4]], dtype=np.float32)
+    execution.add(given)
+    assert execution.next_action()[2] == 1
+    assert given[0, 2] == np.float32(0.4)
+
+
+@pytest.mark.parametrize(
+    ("field", "words"), [(Field("gripper", 1), "needs a gripper"), (Field("grip", 1, gripper="open"), "'grip'")]
+)
+def test_rounding_needs_a_gripper_with_a_range(field, words):
+    contract = Contract(cameras=(), state=(), action=(field,), rate=20)
+    with pytest.raises(ConfigurationError, match=words):
+        BinaryGripper(RecedingHorizon(), contract)
+
+
+def test_executions_are_chosen_by_name():
+    assert isinstance(make_execution(CONTRACT, "temporal_ensemble", decay=0.1), TemporalEnsemble)
+    assert isinstance(make_execution(CONTRACT, "receding_horizon", steps=2, binary_gripper=True), BinaryGripper)
+    with pytest.raises(UnknownName, match="temporal_ensemble"):
+        make_execution(CONTRACT, "temporal_ensembel")
+    with pytest.raises(ConfigurationError, match="step_count"):
+        make_execution(CONTRACT, "receding_horizon", step_count=2)

@@ -1,0 +1,128 @@
+"""Processes die, come back and come back different; a client says so at once, says what to do, and can go on."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from forehand.errors import ContractMismatch
+from forehand.wire import ConnectionLost, PolicyClient, UnknownSession
+
+SERVER = """
+import sys, time
+import numpy as np
+from forehand import Contract, Policy, Prediction
+from forehand.wire import PolicyServer
+
+class Slow(Policy):
+    contract = Contract.from_json(sys.argv[2])
+    def step(self, sessions, observations, *, forecast=False):
+        if observations[0].time > 0:  # only observation 0 is answered at once
+            print("computing", flush=True)
+            time.sleep(60)
+        return [Prediction(o.state[None]) for o in observations]
+
+server = PolicyServer(Slow(), sys.argv[1])
+print(server.address, flush=True)
+server.run()
+print("stopped cleanly", flush=True)
+"""
+
+
+def test_a_server_killed_while_it_computes_is_missed_at_once_and_found_again(process, contract, sense):
+    child, address = process(SERVER, "tcp://127.0.0.1:0", contract.to_json())
+    with PolicyClient(address, timeout=60) as client:
+        session = client.open("push", contract)
+        session.step(sense(0))
+
+        def kill_while_computing():
+            assert child.stdout.readline() == "computing\n"
+            child.kill()
+
+        killer = threading.Thread(target=kill_while_computing)
+        killer.start()
+        started = time.monotonic()
+        with pytest.raises(ConnectionLost) as caught:
+            session.step(sense(1))
+        killer.join()
+        assert time.monotonic() - started < 30, "it waited for its timeout instead of noticing"
+        assert f"policy server at {address} was lost" in str(caught.value)
+        assert "Start it again (forehand serve) and begin a new session" in str(caught.value)
+        with pytest.raises(ConnectionLost, match="Is it running"):
+            client.ping(timeout=0.3)
+
+        process(SERVER, address, contract.to_json())
+        with pytest.raises(UnknownSession, match="server was restarted"):
+            session.step(sense(0))
+        assert client.open("push", contract).step(sense(0)).actions.shape == (1, 7)
+
+
+def test_a_server_that_comes_back_with_another_contract_is_not_followed(process, contract, sense):
+    child, address = process(SERVER, "tcp://127.0.0.1:0", contract.to_json())
+    with PolicyClient(address, timeout=30) as client:
+        session = client.open("push", contract)
+        child.kill()
+        child.wait()
+        process(SERVER, address, contract.to_json().replace('"open"', '"closed"'))
+        with pytest.raises(ContractMismatch, match="another contract than before"):
+            session.step(sense(0))
+
+
+def test_nobody_there_is_an_answer_too():
+    with PolicyClient("tcp://127.0.0.1:1", timeout=0.2) as client, pytest.raises(ConnectionLost, match="forehand serve"):
+        client.open("push")
+
+
+def test_a_client_that_starts_first_waits_for_its_server(process, contract):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    starter = threading.Timer(0.5, process, (SERVER, address, contract.to_json()))
+    starter.start()
+    with PolicyClient(address, timeout=30) as client:
+        client.ping()
+    starter.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_stop_a_server_cleanly(process, contract, number):
+    child, address = process(SERVER, "tcp://127.0.0.1:0", contract.to_json())
+    with PolicyClient(address) as client:
+        client.ping()
+    child.send_signal(number)
+    assert child.stdout.readline() == "stopped cleanly\n"
+    assert child.wait(20) == 0
+
+
+WITHOUT_TORCH = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "lerobot"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, NoTorch())
+from forehand import Contract, Policy, Prediction, Robot
+from forehand.wire import PolicyServer, RemotePolicy, RobotHost
+from forehand_robots.remote import RemoteRobot
+
+class Idle(Policy):
+    contract = Contract((), (), (), 10.0)
+    def step(self, sessions, observations, *, forecast=False):
+        raise NotImplementedError
+
+with PolicyServer(Idle(), "tcp://127.0.0.1:0").running() as server:
+    policy = RemotePolicy(server.address)
+    policy.open("push")
+    policy.close()
+print("torch" not in sys.modules, flush=True)
+"""
+
+
+def test_nothing_here_needs_torch(process):
+    _, line = process(WITHOUT_TORCH)
+    assert line == "True"

@@ -1,0 +1,362 @@
+"""What a policy server promises: one typed answer to every request, batches, and that nobody can bring it down."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+import zmq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from forehand import Prediction
+from forehand.errors import CheckpointError, ContractMismatch
+from forehand.wire import (
+    AddressUnavailable,
+    Busy,
+    DeadlineExceeded,
+    InternalError,
+    PolicyClient,
+    PolicyServer,
+    ProtocolError,
+    RemoteFailure,
+    RemotePolicy,
+    UnknownSession,
+)
+from forehand.wire.connection import ROBOT, Connection
+from forehand.wire.convert import observation_to_payload
+from forehand.wire.endpoint import MAX_PENDING
+from forehand.wire.messages import PREFIX, Message, decode, encode
+
+
+def states_as_actions(sessions, observations):
+    return [Prediction(o.state[None]) for o in observations]
+
+
+class Gate:
+    """A policy that tells when it was entered, and does not return before it may."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.may_return = threading.Event()
+        self.seen: list[list[float]] = []
+
+    def __call__(self, sessions, observations):
+        self.seen.append([o.time for o in observations])
+        self.entered.release()
+        assert self.may_return.wait(60)
+        return states_as_actions(sessions, observations)
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.may_return.set()
+
+
+def test_a_prediction_arrives_as_the_policy_made_it(serve, contract, sense):
+    server = serve()
+    with PolicyClient(server.address) as client:
+        assert client.contract == contract
+        assert client.describe() == {"policy": "FunctionPolicy"}
+        session = client.open("push", contract)
+        seen = sense(1)
+        prediction = session.step(seen, forecast=True)
+        np.testing.assert_array_equal(prediction.actions, [seen.state, -seen.state])
+        np.testing.assert_array_equal(prediction.forecast["wrist"], seen.images["wrist"])
+        assert prediction.forecast_horizon == 3
+        assert session.step(seen).forecast is None
+        assert session.timing.batch == 1
+        client.ping()
+
+
+def test_a_session_is_reset_with_its_instruction(serve, contract, sense):
+    told = []
+
+    def note(sessions, observations):
+        told.extend(s.instruction for s in sessions)
+        return states_as_actions(sessions, observations)
+
+    with PolicyClient(serve(note).address) as client:
+        session = client.open("push", contract)
+        session.step(sense())
+        session.reset()
+        session.step(sense())
+        session.reset("lift")
+        session.step(sense())
+    assert told == ["push", "push", "lift"]
+
+
+def test_a_remote_policy_is_a_policy(serve, contract, sense):
+    policy = RemotePolicy(serve().address)
+    assert policy.contract == contract
+    sessions = [policy.open("push"), policy.open("lift")]
+    answers = policy.step(sessions, [sense(1), sense(2)], forecast=True)
+    np.testing.assert_array_equal([a.actions[0] for a in answers], [sense(1).state, sense(2).state])
+    assert policy.describe() == {"policy": "FunctionPolicy"}
+    policy.close()
+
+
+def test_robots_that_wait_together_are_computed_together(serve, raw, contract, sense, gate):
+    server = serve(gate)
+    robots = [raw(server.address) for _ in range(5)]
+    sessions = [robot.open(contract) for robot in robots]
+    for number, (robot, session) in enumerate(zip(robots, sessions, strict=True)):
+        robot.send("step", 10, {"observation": observation_to_payload(sense(number)), "forecast": False}, session)
+        if number == 0:
+            assert gate.entered.acquire(timeout=20)
+        robot.ask("ping", 11)  # answered while the policy is busy, and the step before it has been read
+    gate.may_return.set()
+    for number, robot in enumerate(robots):
+        answer = robot.answer()
+        np.testing.assert_array_equal(answer.payload["actions"][0], sense(number).state)
+        assert answer.payload["timing"]["batch"] == (1 if number == 0 else 4)
+    assert server._policy.batches == [1, 4]
+
+
+def test_one_session_never_meets_itself_in_a_batch_and_keeps_its_order(serve, raw, contract, sense, gate):
+    client = raw(serve(gate).address)
+    one, two = client.open(contract, 1), client.open(contract, 3)
+
+    def step(id, session, number):
+        client.send("step", id, {"observation": observation_to_payload(sense(number)), "forecast": False}, session)
+
+    step(5, one, 0)
+    assert gate.entered.acquire(timeout=20)
+    step(6, one, 1)
+    step(7, one, 2)
+    step(8, two, 3)
+    client.ask("ping", 9)  # everything before it has been read now
+    gate.may_return.set()
+    answers = {m.id: m for m in (client.answer() for _ in range(4))}
+    assert sorted(answers) == [5, 6, 7, 8]
+    assert [[round(t * 15) for t in batch] for batch in gate.seen] == [[0], [1, 3], [2]]
+    assert answers[8].payload["timing"]["batch"] == 2
+    np.testing.assert_array_equal(answers[8].payload["actions"][0], sense(3).state)
+
+
+def test_an_exception_in_a_batch_is_told_to_everyone_in_it_and_the_server_lives_on(serve, contract, sense):
+    def fail_once(sessions, observations):
+        if observations[0].time == 0:
+            raise RuntimeError("CUDA out of memory")
+        return states_as_actions(sessions, observations)
+
+    with PolicyClient(serve(fail_once).address) as client:
+        session = client.open("push", contract)
+        with pytest.raises(InternalError, match="RuntimeError: CUDA out of memory"):
+            session.step(sense(0))
+        np.testing.assert_array_equal(session.step(sense(1)).actions[0], sense(1).state)
+
+
+def test_an_error_meant_for_people_arrives_as_it_was(serve, contract, sense):
+    def refuse(sessions, observations):
+        raise CheckpointError("model.safetensors is truncated; copy it again")
+
+    with PolicyClient(serve(refuse).address) as client, pytest.raises(RemoteFailure) as caught:
+        client.open("push", contract).step(sense())
+    assert str(caught.value) == "model.safetensors is truncated; copy it again"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [[], [Prediction(np.zeros((1, 6), np.float32))], [Prediction(np.zeros((1, 7)))], [None], None],
+    ids=["nothing", "short", "float64", "None in a list", "None"],
+)
+def test_a_policy_that_answers_nonsense_is_an_error_not_an_action(serve, contract, sense, answer):
+    with PolicyClient(serve(lambda sessions, observations: answer).address) as client:
+        session = client.open("push", contract)
+        with pytest.raises((InternalError, ContractMismatch)):
+            session.step(sense())
+        client.ping()
+
+
+def test_a_request_that_waited_too_long_is_answered_and_not_computed(serve, raw, contract, sense, gate):
+    client = raw(serve(gate).address)
+    one, two = client.open(contract, 1), client.open(contract, 3)
+    client.send("step", 5, {"observation": observation_to_payload(sense(1)), "forecast": False}, one)
+    assert gate.entered.acquire(timeout=20)
+    late = client.ask("step", 6, {"observation": observation_to_payload(sense(2)), "forecast": False}, two, budget=0.05)
+    assert (late.kind, late.payload["code"]) == ("error", "deadline_exceeded")  # although the policy is stuck
+    gate.may_return.set()
+    assert client.answer().id == 5
+    client.ask("step", 7, {"observation": observation_to_payload(sense(3)), "forecast": False}, two)
+    assert [[round(t * 15) for t in batch] for batch in gate.seen] == [[1], [3]]
+
+
+def test_a_hung_policy_costs_a_client_its_timeout_and_no_more(serve, contract, sense, gate):
+    with PolicyClient(serve(gate).address) as client:
+        session = client.open("push", contract)
+        with pytest.raises(DeadlineExceeded, match=r"policy server at tcp://.*did not answer 'step' in time.*allow more"):
+            session.step(sense(1), timeout=0.2)
+        client.ping()  # the socket is served all the while
+        gate.may_return.set()
+        np.testing.assert_array_equal(session.step(sense(2)).actions[0], sense(2).state)  # not the late answer to 1
+
+
+def test_a_contract_that_does_not_fit_is_refused_with_both_values(serve, contract, sense):
+    server = serve()
+    wrong = dataclasses.replace(contract, rate=20.0, cameras=contract.cameras[:1])
+    with PolicyClient(server.address) as client, pytest.raises(ContractMismatch) as caught:
+        client.open("push", wrong)
+    assert "control rate (Hz): needed 15.0, offered 20.0" in str(caught.value)
+    assert "camera 'wrist': needed 'present', offered ['static']" in str(caught.value)
+    with PolicyClient(server.address, contract=wrong) as client, pytest.raises(ContractMismatch, match="offered 20"):
+        client.ping()
+
+
+def test_an_observation_that_does_not_fit_fails_alone(serve, contract, sense):
+    server = serve()
+    with PolicyClient(server.address) as client:
+        session = client.open("push", contract)
+        with pytest.raises(ContractMismatch, match=r"the state must be float32 \(7,\)"):
+            session.step(dataclasses.replace(sense(), state=np.zeros(8, np.float32)))
+    assert server._policy.batches == []
+
+
+def test_sessions_end_by_closing_and_by_silence(serve, contract, sense):
+    with PolicyClient(serve(session_timeout=0.3).address) as client:
+        closed, silent = client.open("push", contract), client.open("push", contract)
+        closed.close()
+        closed.close()
+        with pytest.raises(UnknownSession, match="Open a new one"):
+            closed.step(sense())
+        time.sleep(0.6)
+        with pytest.raises(UnknownSession, match=r"unused for 0\.3 s"):
+            silent.step(sense())
+
+
+def test_a_session_outlives_the_connection_that_opened_it(serve, contract, sense):
+    with PolicyClient(serve().address) as client:
+        session = client.open("push", contract)
+        client.close()
+        assert session.step(sense()).actions.shape == (2, 7)
+
+
+def test_limits_are_answered_with_busy(serve, raw, contract, sense, gate):
+    server = serve(gate, max_sessions=1)
+    client = raw(server.address)
+    session = client.open(contract)
+    with PolicyClient(server.address) as other, pytest.raises(Busy, match="1 sessions already"):
+        other.open("push", contract)
+    payload = {"observation": observation_to_payload(sense()), "forecast": False}
+    for id in range(10, 10 + MAX_PENDING):
+        client.send("step", id, payload, session)
+    assert client.ask("step", 50, payload, session).payload["code"] == "busy"
+
+
+def test_hello_comes_first(serve, raw):
+    answer = raw(serve().address).ask("open", 1, {})
+    assert (answer.kind, answer.payload["code"]) == ("error", "hello_required")
+
+
+def test_another_version_is_answered_in_ours(serve, raw):
+    client = raw(serve().address)
+    client.socket.send_multipart([b"FHND\x63" + encode(Message("hello", 1, {}))[0][len(PREFIX) :]])
+    answer = client.answer()
+    assert answer.payload["code"] == "version_mismatch"
+    assert "speaks version 99" in answer.payload["message"]
+
+
+def test_a_request_nobody_knows_or_without_a_budget_is_named(serve, raw):
+    client = raw(serve().address)
+    client.ask("hello", 1, {"contract": None})
+    assert "knows close, hello, open, ping, reset, step" in client.ask("dance", 2).payload["message"]
+    assert "no budget" in client.ask("ping", 3, budget=None).payload["message"]
+    assert "'instruction'" in client.ask("open", 4, {}).payload["message"]
+
+
+def test_duplicates_and_the_overtaken_are_not_carried_out(serve, raw, contract, sense):
+    server = serve()
+    client = raw(server.address)
+    session = client.open(contract)
+    payload = {"observation": observation_to_payload(sense()), "forecast": False}
+    for id in (10, 10, 9):
+        client.send("step", id, payload, session)
+    assert client.answer().id == 10
+    assert client.ask("ping", 11).kind == "result"
+    assert server._policy.batches == [1]
+
+
+def test_the_wrong_kind_of_endpoint_is_named(serve):
+    connection = Connection(serve().address, ROBOT, 5.0)
+    with pytest.raises(ProtocolError, match=r"no robot host at tcp://.* serves a policy"):
+        connection.hello()
+    connection.close()
+
+
+def test_a_port_in_use_is_named_with_what_to_do(serve):
+    server = serve()
+    with pytest.raises(AddressUnavailable, match=f"{server.address} is in use.*Stop it, or choose another"):
+        PolicyServer(server._policy, server.address)
+    with pytest.raises(AddressUnavailable, match="localhost:banana cannot be bound"):
+        PolicyServer(server._policy, "tcp://localhost:banana")
+    with pytest.raises(AddressUnavailable, match="Write it as tcp://HOST:PORT"):
+        PolicyClient("over there").ping()
+
+
+def test_stopping_refuses_what_waits_and_frees_the_port(serve, raw, contract, sense, gate):
+    server = serve(gate)
+    client = raw(server.address)
+    session = client.open(contract)
+    payload = {"observation": observation_to_payload(sense()), "forecast": False}
+    client.send("step", 10, payload, session)
+    assert gate.entered.acquire(timeout=20)
+    client.send("step", 11, payload, session)
+    client.ask("ping", 12)
+    server.stop()
+    threading.Timer(0.2, gate.may_return.set).start()
+    answers = {m.id: m for m in (client.answer(), client.answer())}
+    assert answers[10].kind == "result"
+    assert answers[11].payload["code"] == "stopping"
+
+
+def alive(server, contract, sense):
+    with PolicyClient(server.address) as client:
+        np.testing.assert_array_equal(client.open("push", contract).step(sense(4)).actions[0], sense(4).state)
+
+
+def test_strangers_with_random_frames_do_not_disturb_a_live_server(serve, contract, sense):
+    server = serve()
+    stranger = zmq.Context.instance().socket(zmq.DEALER)
+    stranger.linger = 0
+    stranger.connect(server.address)
+    greeting = encode(Message("hello", 1, {"contract": None}, None, 1.0))
+    stranger.send_multipart(greeting)
+    kinds = st.sampled_from(["hello", "open", "step", "reset", "close", "ping", "result", "error", ""])
+    values = st.none() | st.integers(-3, 3) | st.text(max_size=4) | st.lists(st.integers(-3, 3), max_size=2)
+    values |= st.dictionaries(st.text(max_size=3), values, max_size=2)
+    keys = st.sampled_from(["contract", "instruction", "observation", "forecast"])
+    messages = st.builds(
+        lambda kind, id, payload, session: encode(Message(kind, id, payload, session, 0.5)),
+        kinds,
+        st.integers(2, 2**63 - 1),
+        st.dictionaries(keys, values, max_size=4),
+        st.none() | st.text(max_size=3),
+    )
+    noise = st.lists(st.binary(max_size=40), min_size=1, max_size=70)
+
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(messages | noise | noise.map(lambda frames: [PREFIX + frames[0], *frames[1:]]))
+    def disturb(frames):
+        stranger.send_multipart(frames)
+        while stranger.poll(0):
+            assert decode(stranger.recv_multipart()).kind in ("result", "error")
+
+    disturb()
+    alive(server, contract, sense)
+    stranger.close()
+
+
+def test_strangers_that_speak_no_zeromq_do_not_disturb_a_live_server(serve, contract, sense):
+    server = serve()
+    host, port = server.address.removeprefix("tcp://").split(":")
+    random = np.random.default_rng(0)
+    for junk in [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 10_000, *(random.bytes(500) for _ in range(20))]:
+        with socket.create_connection((host, int(port))) as stranger:
+            stranger.sendall(junk)
+    alive(server, contract, sense)
