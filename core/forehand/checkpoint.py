@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from forehand.contract import Contract
+from forehand.disk import to_disk
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
 from forehand.policy import Policy
 from forehand.provenance import FORMAT, provenance
@@ -76,9 +77,9 @@ def save_policy(
             extra(staging)
         staging.chmod(0o755)
         for file in staging.iterdir():
-            _to_disk(file)
+            to_disk(file)
         staging.rename(folder)
-        _to_disk(folder.parent)
+        to_disk(folder.parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -241,14 +242,6 @@ def _damaged(path: Path, reason: object) -> CheckpointError:
 def _some(names: Sequence[str], limit: int = 8) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from forehand import Contract
-from forehand.compose.parts import Inputs, Terms, WorldModel, masked_mean
+from forehand.compose.parts import Inputs, Terms, WorldModel, masked_mean, require_cameras
 from forehand.errors import ConfigurationError
 from forehand.registry import nearest
 from forehand_seer.targets import TARGETS, Target
@@ -43,9 +43,7 @@ class ForesightDecoder(WorldModel):
         share: float = 1.0,
     ) -> None:
         super().__init__()
-        known = [c.name for c in contract.cameras]
-        if missing := [c for c in cameras if c not in known]:
-            raise ConfigurationError(f"foresight: no camera {missing[0]!r} in the contract; it has {known}.")
+        require_cameras(contract, cameras, "foresight")
         if image_size % patch:
             raise ConfigurationError(f"foresight: images of {image_size} pixels are no whole number of {patch}.")
         if target not in TARGETS:

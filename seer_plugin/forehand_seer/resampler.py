@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from forehand import Contract, registry
-from forehand.compose.parts import IMAGES, Encoder, Inputs, VisionTower
+from forehand.compose.parts import IMAGES, Encoder, Inputs, VisionTower, require_cameras
 from forehand.compose.tokens import TokenGroup
 from forehand.errors import ConfigurationError
 
@@ -85,9 +85,7 @@ class Resampler(Encoder):
         head_dim: int = 64,
     ) -> None:
         super().__init__()
-        known = [c.name for c in contract.cameras]
-        if missing := [c for c in cameras if c not in known]:
-            raise ConfigurationError(f"seer/resampler: no camera {missing[0]!r} in the contract; it has {known}.")
+        require_cameras(contract, cameras, "seer/resampler")
         if "name" not in tower:
             raise ConfigurationError(
                 "seer/resampler: its tower has no name; use for example tower: {name: seer/mae_vit}."

@@ -9,13 +9,16 @@ time).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from forehand.compose.tokens import ACTION, FORESIGHT, TokenGroup
+from forehand.contract import Contract
+from forehand.errors import ConfigurationError
+from forehand.registry import nearest
 
 IMAGES = "images."
 STATE = "state"
@@ -29,6 +32,14 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of ``values`` where ``mask`` (broadcast from the left) is True; 0 where it never is."""
     weight = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)).expand_as(values).to(values.dtype)
     return (values * weight).sum() / weight.sum().clamp(min=1)
+
+
+def require_cameras(contract: Contract, cameras: Iterable[str], part: str) -> None:
+    """Raise :class:`ConfigurationError` if ``part`` was asked to look through a camera that the contract lacks."""
+    known = [camera.name for camera in contract.cameras]
+    for camera in cameras:
+        if camera not in known:
+            raise ConfigurationError(f"{part}: no camera {camera!r} in the data's contract. {nearest(camera, known)}")
 
 
 class Encoder(nn.Module, ABC):

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from forehand.contract import Contract
 from forehand.data.locate import STAGING
 from forehand.data.video import Encoding, VideoWriter
+from forehand.disk import to_disk
 from forehand.errors import ContractMismatch, DatasetError
 from forehand.robot import Observation
 
@@ -115,9 +116,9 @@ class Recorder:
         }
         (self._folder / _ABOUT).write_text(json.dumps(about))
         for file in self._folder.iterdir():
-            _to_disk(file)
+            to_disk(file)
         os.replace(self._folder, final)
-        _to_disk(final.parent)
+        to_disk(final.parent)
         self._forget()
 
     def discard(self) -> None:
@@ -200,11 +201,3 @@ def remove_unfinished(root: Path) -> None:
     """Remove what killed recorders left behind. Only while nobody records at ``root``."""
     for folder in staging(root).glob(f"{_UNFINISHED}*"):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from forehand.compose.parts import IMAGES, INSTRUCTION, Encoder, Inputs
+from forehand.compose.parts import IMAGES, INSTRUCTION, Encoder, Inputs, require_cameras
 from forehand.compose.tokens import TokenGroup
 from forehand.contract import Contract
 from forehand.errors import ConfigurationError
@@ -68,9 +68,7 @@ class Keypoints(Encoder):
         width: int = 32,
     ) -> None:
         super().__init__()
-        known = [c.name for c in contract.cameras]
-        if missing := [c for c in cameras if c not in known]:
-            raise ConfigurationError(f"keypoints: no camera {missing[0]!r} in the data's contract; it has {known}.")
+        require_cameras(contract, cameras, "keypoints")
         self.cameras, self.tokens = tuple(cameras), tokens
         self.inputs: tuple[str, ...] = tuple(IMAGES + c for c in cameras)
         self.groups = tuple(TokenGroup(c, tokens, ("images",)) for c in cameras)
