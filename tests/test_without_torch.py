@@ -43,7 +43,9 @@ def test_what_a_robot_needs_imports():
         "forehand_apps.run",
         "forehand_apps.serve",
         "forehand_plugins.reference",
+        "forehand_robots.environment",
         "forehand_robots.remote",
+        "forehand_robots.replay",
         "forehand_robots.tabletop.benchmark",
         "forehand_robots.tabletop.robot",
     ]

@@ -6,7 +6,19 @@ from forehand import Registry, hookimpl
 @hookimpl
 def forehand_register(registry: Registry) -> None:
     """Register this package's parts."""
+    registry.add(
+        "robot", "gymnasium", "forehand_robots.environment:GymnasiumRobot", "any Gymnasium environment, by its id"
+    )
+    registry.add(
+        "robot", "lerobot", "forehand_robots.lerobot_robot:LeRobotRobot", "any LeRobot robot, by its type and options"
+    )
     registry.add("robot", "remote", "forehand_robots.remote:RemoteRobot", "a robot behind a robot host, over ZeroMQ")
+    registry.add(
+        "robot",
+        "replay",
+        "forehand_robots.replay:ReplayRobot",
+        "a recorded episode: observations come from it, actions are compared with it",
+    )
     registry.add(
         "robot",
         "tabletop",
