@@ -88,7 +88,7 @@ def test_a_page_shows_purpose_examples_choices_and_what_every_option_means(foreh
     page = forehand("eval", "--help").stdout
     assert "Judge a policy" in page
     assert "forehand eval policy.name=random" in page
-    assert "robot=tabletop   or remote" in page
+    assert "robot=tabletop   or gymnasium, lerobot, remote, replay" in page
     assert "execution=receding_horizon   or temporal_ensemble" in page
     assert "    address: null  # a running forehand serve" in page
     assert "    steps: 1  # actions of a chunk to carry out" in page  # from the plugin's own file
