@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from forehand import Contract
-from forehand.compose.parts import Backbone
+from forehand.compose.parts import StreamingBackbone
 from forehand.errors import ConfigurationError
+
+ALL = slice(None)
 
 
 class InputMajorLinear(nn.Module):
@@ -21,9 +23,9 @@ class InputMajorLinear(nn.Module):
         self.weight = nn.Parameter(torch.randn(inputs, outputs) * std)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) → (..., out)."""
-        return F.linear(x, self.weight.t(), self.bias)
+    def forward(self, x: Tensor, outputs: slice = ALL) -> Tensor:
+        """(..., in) → (..., out), or only some of the outputs."""
+        return F.linear(x, self.weight[:, outputs].t(), self.bias[outputs])
 
 
 class Attention(nn.Module):
@@ -35,12 +37,22 @@ class Attention(nn.Module):
         self.c_attn = InputMajorLinear(dim, 3 * dim, std)
         self.c_proj = InputMajorLinear(dim, dim, residual_std)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, D), and a mask that broadcasts to (B, heads, L, L) → (B, L, D)."""
-        q, k, v = self.c_attn(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def forward(self, x: Tensor, mask: Tensor, readers: Tensor | None, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, N, D) and a mask that broadcasts to (B, heads, A, P + N) → what A readers read, (B, A, D).
+
+        readers: (A,), who reads among the N; None for all. past: (B, P, 2D), keys and values of earlier tokens. Also
+        returns those of the N, (B, N, 2D).
+        """
+        dim = x.shape[-1]
+        if readers is None:
+            query, left = self.c_attn(x).split([dim, 2 * dim], dim=-1)
+        else:
+            query, left = self.c_attn(x[:, readers], slice(dim)), self.c_attn(x, slice(dim, None))
+        both = left if past is None else torch.cat([past, left], dim=1)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, *both.chunk(2, dim=-1)))
         dropout = self.dropout if self.training else 0.0
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        return self.c_proj(read.transpose(1, 2).flatten(2))
+        return self.c_proj(read.transpose(1, 2).flatten(2)), left
 
 
 class FeedForward(nn.Module):
@@ -67,13 +79,16 @@ class Block(nn.Module):
         self.mlp = FeedForward(dim, std, residual_std)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, D) → (B, L, D)."""
-        x = x + self.dropout(self.attn(self.ln_1(x), mask))
-        return x + self.dropout(self.mlp(self.ln_2(x)))
+    def forward(
+        self, x: Tensor, mask: Tensor, readers: Tensor | None = None, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, N, D) → (B, A, D), and keys and values (B, N, 2D); see :class:`Attention`."""
+        read, left = self.attn(self.ln_1(x), mask, readers, past)
+        x = (x if readers is None else x[:, readers]) + self.dropout(read)
+        return x + self.dropout(self.mlp(self.ln_2(x))), left
 
 
-class TimestepTransformer(Backbone):
+class TimestepTransformer(StreamingBackbone):
     """Seer's backbone: every token gets its timestep's embedding, a LayerNorm, and then GPT-2 blocks under the mask.
 
     history: T, how many timesteps there are embeddings for. dropout: of embeddings, attention and residuals. std:
@@ -99,6 +114,7 @@ class TimestepTransformer(Backbone):
                 f"seer/backbone: dim {dim} cannot be shared by {heads} heads; choose a divisor of it."
             )
         residual_std = std / math.sqrt(2 * layers)
+        self.memory = layers * 2 * dim
         self.timestep_embedding = nn.Parameter(torch.randn(1, history, 1, dim) * 0.02)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
@@ -107,8 +123,39 @@ class TimestepTransformer(Backbone):
 
     def forward(self, tokens: Tensor, timesteps: Tensor, mask: Tensor) -> Tensor:
         """(B, L, D) tokens, (L,) timestep of each, (L, L) or (B, L, L) bool mask → (B, L, D)."""
-        x = self.dropout(self.norm(tokens + self.timestep_embedding[0, timesteps, 0]))
-        by_head = mask[:, None] if mask.ndim == 3 else mask
+        x, bias = self._embed(tokens, timesteps), _bias(mask, tokens)
         for block in self.h:
-            x = block(x, by_head)
-        return self.ln_f(x)
+            x, _ = block(x, bias)
+        out: Tensor = self.ln_f(x)
+        return out
+
+    def extend(
+        self, tokens: Tensor, timesteps: Tensor, mask: Tensor, answering: Tensor, past: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """See :class:`StreamingBackbone`; in the last layer nobody but those who answer reads."""
+        x, bias = self._embed(tokens, timesteps), _bias(mask, tokens)
+        if past is None:
+            for block in self.h[:-1]:
+                x, _ = block(x, bias)
+            return self.ln_f(self.h[-1](x, bias[..., answering, :], answering)[0]), None
+        *earlier, before_last = past.chunk(len(self.h), dim=-1)
+        left = []
+        for block, before in zip(self.h[:-1], earlier, strict=True):
+            x, leaves = block(x, bias, past=before)
+            left.append(leaves)
+        x, leaves = self.h[-1](x, bias[..., answering, :], answering, before_last)
+        return self.ln_f(x), torch.cat([*left, leaves], dim=-1)
+
+    def _embed(self, tokens: Tensor, timesteps: Tensor) -> Tensor:
+        embedded: Tensor = self.dropout(self.norm(tokens + self.timestep_embedding[0, timesteps, 0]))
+        return embedded
+
+
+def _bias(mask: Tensor, tokens: Tensor) -> Tensor:
+    """What attention adds to its scores, made once for all layers: (1 or B, 1, N, L), 0 where the bool mask allows."""
+    kind = tokens.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tokens.dtype
+    columns = mask.shape[-1]
+    aligned = mask.new_zeros((*mask.shape[:-1], columns + -columns % 8), dtype=dtype)  # fused kernels want rows of 16 B
+    bias = aligned[..., :columns].masked_fill_(~mask, -math.inf)
+    return bias[None, None] if mask.ndim == 2 else bias[:, None]

@@ -1,6 +1,14 @@
 """Policies composed of parts: token groups, and a table of who reads whom. Needs torch."""
 
-from forehand.compose.parts import ActionHead, Backbone, Encoder, Pretrained, VisionTower, WorldModel
+from forehand.compose.parts import (
+    ActionHead,
+    Backbone,
+    Encoder,
+    Pretrained,
+    StreamingBackbone,
+    VisionTower,
+    WorldModel,
+)
 from forehand.compose.policy import ComposedPolicy
 from forehand.compose.tokens import Layout, TokenGroup, read_mask
 
@@ -11,6 +19,7 @@ __all__ = [
     "Encoder",
     "Layout",
     "Pretrained",
+    "StreamingBackbone",
     "TokenGroup",
     "VisionTower",
     "WorldModel",

@@ -88,6 +88,30 @@ class Backbone(nn.Module, ABC):
         """(B, L, D) tokens, (L,) timestep of each, (L, L) or (B, L, L) bool mask (True: row reads column) → (B, L, D)."""
 
 
+class StreamingBackbone(Backbone):
+    """A backbone whose tokens leave behind all that others read of them, so that only new tokens need be computed.
+
+    Sessions make use of it while their window grows. ``memory`` is M, how many numbers a token leaves behind (keys and
+    values of every layer, say).
+    """
+
+    memory: int
+
+    @abstractmethod
+    def extend(
+        self, tokens: Tensor, timesteps: Tensor, mask: Tensor, answering: Tensor, past: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What ``answering`` tokens say behind earlier ones; the same as if all had been run at once.
+
+        tokens: (B, N, D), the new ones; timesteps: (N,) or (B, N); mask: (N, P + N) or (B, N, P + N) bool, what each
+        reads of the earlier tokens and of the new. answering: (A,), which of the new tokens are asked. past: (B, P, M),
+        what the earlier tokens have left behind; rows that nobody reads may hold any finite numbers. Without a past, P is
+        0 and nothing is left behind.
+
+        Returns the output of those asked, (B, A, D), and what the new tokens leave behind, (B, N, M), if there is a past.
+        """
+
+
 class _Queries(nn.Module, ABC):
     """A part that owns ``count`` learned query tokens of one group."""
 

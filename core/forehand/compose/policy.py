@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,18 +25,10 @@ from forehand.compose.parts import (
     Terms,
     WorldModel,
 )
+from forehand.compose.plans import Plans
 from forehand.compose.session import ComposedSession
-from forehand.compose.tokens import (
-    OBSERVATION,
-    Layout,
-    Reads,
-    TokenGroup,
-    check_keys,
-    check_reads,
-    lookahead,
-    read_mask,
-    reads_group,
-)
+from forehand.compose.streaming import Streaming, arrange
+from forehand.compose.tokens import OBSERVATION, Reads, TokenGroup, check_keys, check_reads, lookahead
 from forehand.contract import Contract
 from forehand.data.images import resize
 from forehand.errors import ConfigurationError
@@ -64,8 +54,8 @@ class ComposedPolicy(nn.Module, Policy):
     (:class:`~forehand.compose.normalization.Normalizer`). shift: camera → pixels of random shift in training. hide: what
     readers do without in training, at random (:mod:`forehand.compose.hiding`).
 
-    Weights of sessions and of training are the same; only what is computed differs: training computes every timestep's
-    queries, a session only those of its newest frame.
+    Weights of sessions and of training are the same; only what is computed differs: training asks the queries of every
+    timestep that yields a loss, a session only those of its newest frame, and either computes what they depend on alone.
     """
 
     def __init__(
@@ -112,7 +102,8 @@ class ComposedPolicy(nn.Module, Policy):
         self.query_parts: dict[str, WorldModel | ActionHead] = {
             part.group.name: part for part in (self.world_model, self.action_head) if part is not None
         }
-        groups = [*self.groups, *(p.group for p in self.query_parts.values())]
+        queries = [part.group for part in self.query_parts.values()]
+        groups = [*self.groups, *queries]
         check_reads(self.reads, groups)
         self.hide: Hide = hide or {}
         check_keys("hide", self.hide, groups)
@@ -126,7 +117,8 @@ class ComposedPolicy(nn.Module, Policy):
         self.normalize_action = Normalizer(
             normalization["action"], contract.action, statistics.get("action", {}), "the action"
         )
-        self._masks = lru_cache(maxsize=64)(self._mask)
+        self._plans = Plans(self.groups, queries, self.reads, history)
+        self._streaming = Streaming(self.backbone, self._plans, self.query_parts)
 
     # ---- training -------------------------------------------------------------------------------------------------
 
@@ -152,13 +144,16 @@ class ComposedPolicy(nn.Module, Policy):
 
     def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, Terms]:
         """The loss of a batch of windows (see :mod:`forehand.data.windows`) and its terms, each a scalar."""
-        return self.losses(self.readouts(batch["observation"]), batch["target"])
+        steps = max(1, batch["target"]["valid"].shape[1] - self.lookahead)  # those behind have no goal, and give no loss
+        return self.losses(self.readouts(batch["observation"], steps), batch["target"])
 
     def losses(self, readouts: Mapping[str, Tensor], target: Inputs) -> tuple[Tensor, Terms]:
-        """The loss of what the queries have read, against a window's target, and its terms."""
+        """The loss of what the queries have read at a window's first timesteps, or all, against its target; its terms."""
         valid = target["valid"]
         if ahead := self.lookahead:  # what has no goal inside its episode gives no loss
             valid = valid & F.pad(valid[:, ahead:], (0, min(ahead, valid.shape[1])))
+        steps = next(iter(readouts.values())).shape[1]
+        valid, target = valid[:, :steps], {key: values[:, :steps] for key, values in target.items()}
         terms: Terms = {}
         total = torch.zeros((), device=valid.device)
         if self.world_model is not None:
@@ -173,27 +168,37 @@ class ComposedPolicy(nn.Module, Policy):
                 total = total + weight * terms[name]
         return total, terms
 
-    def readouts(self, observation: Inputs) -> dict[str, Tensor]:
-        """What every query token of every timestep has read: group name → (B, T, count, D).
+    def readouts(self, observation: Inputs, steps: int | None = None) -> dict[str, Tensor]:
+        """What every query token of the first ``steps`` timesteps (default all) has read: name → (B, steps, count, D).
 
         observation: ``images.<camera>`` (B, T, H, W, 3), ``state`` (B, T, S) in the contract's units, ``instruction``
         (B strings, or (B, F) features).
         """
-        batch, steps = observation[STATE].shape[:2]
+        batch, length = observation[STATE].shape[:2]
         frames = {k: v.reshape(-1, *v.shape[2:]) for k, v in observation.items() if k != INSTRUCTION}
         if self.training:
             frames |= {IMAGES + c: random_shift(frames[IMAGES + c], pixels) for c, pixels in self.shift.items()}
         instruction = observation[INSTRUCTION]
         frames[INSTRUCTION] = (
-            instruction.repeat_interleave(steps, dim=0)
+            instruction.repeat_interleave(length, dim=0)
             if isinstance(instruction, Tensor)
-            else [sentence for sentence in instruction for _ in range(steps)]
+            else [sentence for sentence in instruction for _ in range(length)]
         )
-        by_time = {
-            name: t[:, None].expand(-1, steps, -1, -1)
+        tokens = {
+            name: t[:, None].expand(-1, length, -1, -1)
             for name, t in self._encode({INSTRUCTION: instruction}, once=True).items()
-        } | {name: t.unflatten(0, (batch, steps)) for name, t in self._encode(frames, once=False).items()}
-        return self._run(by_time, tuple(self.query_parts), tuple(range(steps)))
+        } | {name: t.unflatten(0, (batch, length)) for name, t in self._encode(frames, once=False).items()}
+
+        asked = tuple(range(length if steps is None else steps))
+        plan = self._plans.window(length, tuple(self.query_parts), asked, self._device())
+        mask = hide(plan.mask, plan.layout, self.hide) if self.training and self.hide else plan.mask
+        out = self.backbone(arrange(plan.layout, tokens, self.query_parts), plan.timesteps, mask)
+        counts = [part.group.count for part in self.query_parts.values()]
+        read = out.index_select(1, plan.answering).split([len(asked) * count for count in counts], dim=1)
+        return {
+            name: r.unflatten(1, (len(asked), count))
+            for name, r, count in zip(self.query_parts, read, counts, strict=True)
+        }
 
     def _encode(self, inputs: Inputs, *, once: bool) -> dict[str, Tensor]:
         """Tokens of the encoders that run once an instruction, or of those that run once a frame."""
@@ -212,36 +217,6 @@ class ComposedPolicy(nn.Module, Policy):
             if isinstance(module, Pretrained):
                 module.load_pretrained()
 
-    # ---- both -----------------------------------------------------------------------------------------------------
-
-    @torch.inference_mode(False)  # training may meet a mask that a session made
-    def _mask(self, steps: int, queries: tuple[str, ...], query_steps: tuple[int, ...], device: torch.device) -> Any:
-        layout = Layout(self.groups, [self.query_parts[name].group for name in queries], steps, query_steps)
-        mask = torch.from_numpy(read_mask(layout, self.reads)).to(device)
-        return layout, mask, torch.from_numpy(layout.timesteps()).to(device)
-
-    def _run(
-        self, tokens: Mapping[str, Tensor], queries: tuple[str, ...], query_steps: tuple[int, ...]
-    ) -> dict[str, Tensor]:
-        """Backbone over (B, T, count, D) tokens with ``queries`` at ``query_steps`` → (B, len(query_steps), count, D)."""
-        batch, steps = next(iter(tokens.values())).shape[:2]
-        layout, mask, timesteps = self._masks(steps, queries, query_steps, self._device())
-        if self.training and self.hide:
-            mask = hide(mask, layout, self.hide)
-        learned = {name: self.query_parts[name].queries.expand(batch, -1, -1) for name in queries}
-        by_step = {group.name: tokens[group.name].unbind(1) for group in self.groups}
-        sequence = [
-            learned[b.group.name] if b.group.name in learned else by_step[b.group.name][b.timestep] for b in layout.blocks
-        ]
-        out = self.backbone(torch.cat(sequence, dim=1), timesteps, mask)
-        read = out.split([block.group.count for block in layout.blocks], dim=1)
-        return {
-            name: torch.stack(
-                [r for block, r in zip(layout.blocks, read, strict=True) if block.group.name == name], dim=1
-            )
-            for name in queries
-        }
-
     def _device(self) -> torch.device:
         return self.normalize_state.center.device
 
@@ -255,37 +230,24 @@ class ComposedPolicy(nn.Module, Policy):
     def step(
         self, sessions: Sequence[Session], observations: Sequence[Observation], *, forecast: bool = False
     ) -> list[Prediction]:
-        """Encode the newest frames in one batch, then run the backbone once for all sessions of equal history."""
+        """Encode the newest frames in one batch, then run the backbone for all sessions (:class:`Streaming`)."""
         if self.action_head is None:
             raise ConfigurationError("this policy has no action head: it can forecast but not act.")
         if not sessions:
             return []
         mine = [self._own(s) for s in sessions]
         images = self._observe(mine, observations)
-        queries = tuple(
-            name
-            for name, part in self.query_parts.items()
-            if part is self.action_head or forecast or reads_group(self.reads, self.action_head.group, part.group)
-        )
-        answers: list[Prediction | None] = [None] * len(mine)
-        by_length: dict[int, list[int]] = defaultdict(list)
-        for i, session in enumerate(mine):
-            by_length[len(session.frames)].append(i)
-        for length, members in by_length.items():
-            tokens = {g.name: torch.stack([mine[i].tokens(g.name) for i in members]) for g in self.groups}
-            readouts = self._run(tokens, queries, (length - 1,))
-            actions = self.normalize_action.inverse(self.action_head(readouts[self.action_head.group.name][:, 0]))
-            pictures: dict[str, Tensor] = {}
-            if forecast and self.world_model is not None:
-                now = {camera: images[IMAGES + camera][members] for camera in self.world_model.cameras}
-                pictures = self.world_model.pictures(readouts[self.world_model.group.name][:, 0], now)
-            for row, i in enumerate(members):
-                answers[i] = Prediction(
-                    actions=actions[row].float().cpu().numpy(),
-                    forecast={c: p[row].cpu().numpy() for c, p in pictures.items()} if pictures else None,
-                    forecast_horizon=self.world_model.horizon if pictures and self.world_model else 0,
-                )
-        return [a for a in answers if a is not None]
+        act, foresee = self.action_head, self.world_model if forecast else None
+        wanted = tuple(part.group.name for part in (foresee, act) if part is not None)
+        readouts = self._streaming(mine, wanted, self._device())
+        actions = self.normalize_action.inverse(act(readouts[act.group.name])).float().cpu().numpy()
+        if foresee is None:
+            return [Prediction(actions=chunk) for chunk in actions]
+        now = {camera: images[IMAGES + camera] for camera in foresee.cameras}
+        pictures = {c: p.cpu().numpy() for c, p in foresee.pictures(readouts[foresee.group.name], now).items()}
+        return [
+            Prediction(chunk, {c: p[i] for c, p in pictures.items()}, foresee.horizon) for i, chunk in enumerate(actions)
+        ]
 
     def _own(self, session: Session) -> ComposedSession:
         if not isinstance(session, ComposedSession):

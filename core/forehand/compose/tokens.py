@@ -66,14 +66,29 @@ class Layout:
         self, groups: Sequence[TokenGroup], queries: Sequence[TokenGroup], steps: int, query_steps: Iterable[int]
     ) -> None:
         self.steps = steps
-        self.blocks: list[Block] = []
         wanted = set(query_steps)
-        position = 0
-        for timestep in range(steps):
-            for group in [*groups, *(queries if timestep in wanted else ())]:
-                self.blocks.append(Block(group, timestep, position))
-                position += group.count
-        self.length = position
+        self._arrange((g, t) for t in range(steps) for g in [*groups, *(queries if t in wanted else ())])
+
+    def _arrange(self, members: Iterable[tuple[TokenGroup, int]]) -> None:
+        self.blocks: list[Block] = []
+        self.length = 0
+        for group, timestep in members:
+            self.blocks.append(Block(group, timestep, self.length))
+            self.length += group.count
+
+    def needed(self, reads: Reads, wanted: Mapping[str, Iterable[int]]) -> Layout:
+        """What is left without the blocks that ``wanted``, group names and timesteps, depends on in no way.
+
+        Whoever is wanted reads others, who have read others: those are needed, and no more.
+        """
+        allowed = _block_mask(self.blocks, reads)
+        at = {name: set(steps) for name, steps in wanted.items()}
+        needed = np.array([block.timestep in at.get(block.group.name, ()) for block in self.blocks], dtype=bool)
+        while (grown := needed | allowed[needed].any(axis=0)).sum() > needed.sum():
+            needed = grown
+        part = Layout((), (), self.steps, ())
+        part._arrange((block.group, block.timestep) for block, kept in zip(self.blocks, needed, strict=True) if kept)
+        return part
 
     def timesteps(self) -> NDArray[np.int64]:
         """The timestep of every token, (L,)."""
@@ -144,14 +159,14 @@ def _rules(reads: Reads, reader: TokenGroup, groups: Sequence[TokenGroup]) -> li
     ]
 
 
-def reads_group(reads: Reads, reader: TokenGroup, read: TokenGroup) -> bool:
-    """Whether any rule lets ``reader`` read ``read`` at some timestep."""
-    return bool(_rules(reads, reader, [read]))
-
-
 def read_mask(layout: Layout, reads: Reads) -> NDArray[np.bool_]:
     """The attention mask, (L, L) bool: row i, column j is True where token i may read token j."""
-    blocks = layout.blocks
+    allowed = _block_mask(layout.blocks, reads)
+    counts = [b.group.count for b in layout.blocks]
+    return np.repeat(np.repeat(allowed, counts, axis=0), counts, axis=1)
+
+
+def _block_mask(blocks: Sequence[Block], reads: Reads) -> NDArray[np.bool_]:
     allowed = np.zeros((len(blocks), len(blocks)), dtype=bool)
     for i, reader in enumerate(blocks):
         rows = [row or {} for key, row in reads.items() if reader.group.answers_to(key)]
@@ -162,5 +177,4 @@ def read_mask(layout: Layout, reads: Reads) -> NDArray[np.bool_]:
                 for key, rule in row.items()
                 if read.group.answers_to(key)
             )
-    counts = [b.group.count for b in blocks]
-    return np.repeat(np.repeat(allowed, counts, axis=0), counts, axis=1)
+    return allowed

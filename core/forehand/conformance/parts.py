@@ -19,6 +19,7 @@ from forehand.compose.parts import (
     ActionHead,
     Backbone,
     Encoder,
+    StreamingBackbone,
     Terms,
     VisionTower,
     WorldModel,
@@ -116,7 +117,10 @@ def assert_vision_tower_conforms(factory: Factory, *, image_size: int = IMAGE_SI
 
 
 def assert_backbone_conforms(factory: Factory, *, dim: int = DIM, history: int = HISTORY) -> None:
-    """Shapes, masks that are respected (one for all or one for each row), timesteps that count, and the rest."""
+    """Shapes, masks that are respected (one for all or one for each row), timesteps that count, and the rest.
+
+    Of a :class:`StreamingBackbone` also: new tokens behind what earlier ones left say what they say in one run.
+    """
 
     def make() -> Any:
         return factory(contract=CONTRACT, dim=dim, image_size=IMAGE_SIZE, history=history)
@@ -161,9 +165,53 @@ def assert_backbone_conforms(factory: Factory, *, dim: int = DIM, history: int =
             "timesteps make no difference: the backbone must tell them apart",
         )
         require(close(out[:, :2], backbone(tokens[:, :2], timesteps[:2], past[:2, :2])), "a shorter window must do, too")
+        if isinstance(backbone, StreamingBackbone):
+            _check_extend(backbone, tokens, timesteps, past)
     check_module(make, Backbone, run, sample(0), sample(1))
     backbone.train()
     check_gradients(backbone, _mixture([backbone(tokens, timesteps, past)]))
+
+
+def _check_extend(backbone: StreamingBackbone, tokens: Tensor, timesteps: Tensor, mask: Tensor) -> None:
+    """Two tokens a timestep; the rows of the batch stand at different timesteps, and go on to the next."""
+    length, ages = tokens.shape[1], [2, 4, 0]
+    answering = torch.tensor([1])
+
+    def at_once(row: int, count: int) -> Tensor:
+        return backbone(tokens[row : row + 1, :count], timesteps[:count], mask[:count, :count])
+
+    out, nothing = backbone.extend(tokens, timesteps, mask, torch.arange(length), None)
+    require(close(out, backbone(tokens, timesteps, mask)), "extend() without a past must do what forward() does")
+    require(nothing is None, "extend() without a past must leave nothing behind")
+
+    padded = torch.full((ROWS, max(ages), backbone.memory), 3.0)  # on the left, where nobody reads
+    reads = torch.zeros(ROWS, 2, max(ages) + 2, dtype=torch.bool)
+    for row, age in enumerate(ages):
+        empty = padded.new_empty(1, 0, backbone.memory)
+        ahead = (tokens[row : row + 1, :age], timesteps[:age], mask[:age, :age], torch.arange(age))
+        if age:
+            _, left = backbone.extend(*ahead, empty)
+            wanted = (1, age, backbone.memory)
+            found = shape(left) if left is not None else "None"
+            require(
+                left is not None and left.shape == wanted,
+                f"with a past, even an empty one, extend() must return what new tokens leave, {wanted}; it is {found}",
+            )
+            assert left is not None
+            padded[row, max(ages) - age :] = left[0]
+        reads[row, :, max(ages) - age :] = mask[age : age + 2, : age + 2]
+    new = torch.stack([tokens[row, age : age + 2] for row, age in enumerate(ages)])
+    at = torch.stack([timesteps[age : age + 2] for age in ages])
+    out, _ = backbone.extend(new, at, reads, answering, padded)
+    require(
+        out.shape == (ROWS, 1, tokens.shape[2]),
+        f"extend() must return the output of those who answer, {(ROWS, 1, tokens.shape[2])}; it is {shape(out)}",
+    )
+    for row, age in enumerate(ages):
+        require(
+            close(out[row, 0], at_once(row, age + 2)[0, age + 1]),
+            "extend() behind what earlier tokens have left must say what forward() says of all of them",
+        )
 
 
 def assert_world_model_conforms(

@@ -112,7 +112,9 @@ def test_only_what_the_actions_read_is_computed_in_a_session(make_policy, frames
     lengths = {}
     for name, changes in {"looks": {}, "does not look": {"reads.action.foresight": None}}.items():
         policy = make_policy(changes)
-        policy.backbone.register_forward_pre_hook(lambda _, given, name=name: lengths.update({name: given[0].shape[1]}))
+        policy.backbone.norm.register_forward_pre_hook(
+            lambda _, given, name=name: lengths.update({name: given[0].shape[1]})
+        )
         policy.step([policy.open("lift")], frames[:1])
     assert lengths == {"looks": 6 + 2 + 2, "does not look": 6 + 2}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from forehand.compose import ActionHead, Backbone, Encoder, TokenGroup, VisionTower, WorldModel
+from forehand.compose import ActionHead, Backbone, Encoder, StreamingBackbone, TokenGroup, VisionTower, WorldModel
 from forehand.compose.parts import masked_mean
 from forehand.conformance import (
     assert_action_head_conforms,
@@ -179,6 +179,70 @@ def test_plain_backbone():
     ],
 )
 def test_bad_backbone(bad, message):
+    with pytest.raises(AssertionError, match=message):
+        assert_backbone_conforms(bad)
+
+
+class PlainStreaming(PlainBackbone, StreamingBackbone):
+    """It leaves behind what it is read for."""
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.memory = given["dim"]
+
+    def extend(self, tokens, timesteps, mask, answering, past):
+        tokens = tokens + self.time[timesteps]
+        read = tokens if past is None else torch.cat([past, tokens], dim=1)
+        weights = mask / mask.sum(dim=-1, keepdim=True)
+        out = tokens + self.linear(weights @ read)
+        return out[:, answering], None if past is None else tokens
+
+
+class Forgets(PlainStreaming):
+    def extend(self, tokens, timesteps, mask, answering, past):
+        out, left = super().extend(tokens, timesteps, mask, answering, past)
+        return out, None if left is None else torch.zeros_like(left)
+
+
+class LeavesNothing(PlainStreaming):
+    def extend(self, *given):
+        return super().extend(*given)[0], None
+
+
+class AlwaysLeaves(PlainStreaming):
+    def extend(self, tokens, timesteps, mask, answering, past):
+        return super().extend(tokens, timesteps, mask, answering, past)[0], tokens
+
+
+class AllAnswer(PlainStreaming):
+    def extend(self, tokens, timesteps, mask, answering, past):
+        return super().extend(tokens, timesteps, mask, torch.arange(tokens.shape[1]), past)
+
+
+class SeesPadding(PlainStreaming):
+    def extend(self, tokens, timesteps, mask, answering, past):
+        mask = mask if past is None else mask | (torch.arange(mask.shape[-1]) < past.shape[1])
+        return super().extend(tokens, timesteps, mask, answering, past)
+
+
+class ForgetsTheTime(PlainStreaming):
+    def extend(self, tokens, timesteps, mask, answering, past):
+        return super().extend(tokens, timesteps if past is None else 0 * timesteps, mask, answering, past)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (Forgets, "must say what forward.. says of all of them"),
+        (LeavesNothing, r"must return what new tokens leave, \(1, 2, 48\); it is None"),
+        (AlwaysLeaves, "without a past must leave nothing behind"),
+        (AllAnswer, r"the output of those who answer, \(3, 1, 48\); it is \(3, 2, 48\)"),
+        (SeesPadding, "must say what forward.. says of all of them"),
+        (ForgetsTheTime, "must say what forward.. says of all of them"),
+    ],
+)
+def test_bad_streaming_backbone(bad, message):
+    assert_backbone_conforms(PlainStreaming)
     with pytest.raises(AssertionError, match=message):
         assert_backbone_conforms(bad)
 
