@@ -1,103 +1,136 @@
-"""``forehand run``: a policy drives a robot in real time, under one instruction."""
+"""``forehand run``: a policy drives a robot in real time."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from pathlib import Path
 
-import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
 
-from forehand import Policy, Robot
-from forehand.contract import require_fit
-from forehand.execution import Execution
+from forehand import Benchmark, Episode, Robot
+from forehand.contract import require_fit, restrictions
+from forehand.errors import ConfigurationError
+from forehand.rollout import Moment
+from forehand.running import Drive, Report, Watcher
 from forehand_apps.assembly import execution_factory, make, open_policies
 
 log = logging.getLogger(__name__)
 
-
-@dataclass
-class Pace:
-    """Keeps a loop at ``rate`` Hz and remembers how well that went. Times in seconds."""
-
-    rate: float
-    steps: int = 0
-    late: int = 0
-    latencies: list[float] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-    due: float = field(default_factory=time.monotonic)
-
-    def wait(self) -> None:
-        """Sleep until the next step is due. A step that missed its time is late, and the next is counted from now."""
-        self.steps += 1
-        self.due += 1 / self.rate
-        spare = self.due - time.monotonic()
-        if spare >= 0:
-            time.sleep(spare)
-        else:
-            self.late += 1
-            self.due -= spare
-
-    def __str__(self) -> str:
-        elapsed = max(time.monotonic() - self.started, 1e-9)
-        latency = "no answer yet"
-        if self.latencies:
-            median, slow = np.percentile(self.latencies, [50, 95]) * 1000
-            latency = f"policy {median:.0f} ms, 95 % within {slow:.0f} ms"
-        return f"{self.steps} steps, {self.steps / elapsed:.1f} of {self.rate:g} Hz, {latency}, {self.late} late"
+REPORT = "report.json"
 
 
 def run(config: DictConfig) -> None:
-    """Drive until Ctrl-C, the step limit, or the task is accomplished."""
-    instruction: str = config.instruction
-    body: Robot = make("robot", config.robot)
+    """Drive every episode, print what became of the run, and write it down."""
+    trials = read_trials(config)
+    robot: Robot = make("robot", config.robot)
     try:
-        body.connect()
-        (policy,) = open_policies(config.policy, [body])
-        require_fit(policy.contract, body.contract, "the policy", "the robot")
+        robot.connect()
+        (policy,) = open_policies(config.policy, [robot])
+        require_fit(policy.contract, robot.contract, "the policy", "the robot")
+        for restriction in restrictions(policy.contract, robot.contract):
+            log.warning("the robot is allowed less than the policy was shown: %s", restriction)
         execution = execution_factory(config, policy.contract)()
-        print(f"driving: {instruction}   (Ctrl-C stops)", flush=True)
-        drive(body, policy, execution, instruction, config.max_steps, config.report_every)
+        line = StatusLine(config.report_every)
+        with (
+            stopped_by_hand() as stop,
+            Drive(
+                robot,
+                policy,
+                execution,
+                watchdog=config.watchdog,
+                patience=config.patience,
+                watchers=[line],
+                stop=stop,
+            ) as drive,
+        ):
+            line.report = drive.report
+            try:
+                for instruction, episode in trials:
+                    print(f"driving: {instruction}   (Ctrl-C stops)", flush=True)
+                    ending = drive.episode(instruction, episode, config.max_steps)
+                    print(f"{WORDS[ending.reason]}; the robot holds. {ending.steps} steps", flush=True)
+                    if stop.is_set():
+                        break
+            finally:
+                conclude(drive.report, Path(HydraConfig.get().runtime.output_dir))
     finally:
-        body.close()
+        robot.close()
 
 
-def drive(
-    body: Robot, policy: Policy, execution: Execution, instruction: str, max_steps: int | None, report_every: float
-) -> Pace:
-    """The control loop; whatever ends it, the robot holds. Returns how well the pace was kept."""
-    pace = Pace(body.contract.rate)
-    session = policy.open(instruction)
-    execution.reset()
-    ending = "the step limit is reached"
-    reported = time.monotonic()
+WORDS = {
+    "accomplished": "the task is accomplished",
+    "step limit": "the step limit is reached",
+    "stopped": "stopped by hand",
+}
+
+
+def read_trials(config: DictConfig) -> list[tuple[str, Episode | None]]:
+    """What is to be driven: each episode's instruction, and its scene where a benchmark gives one."""
+    if config.episodes < 1:
+        raise ConfigurationError(f"run drives at least one episode, not episodes={config.episodes}.")
+    if config.get("benchmark"):
+        benchmark: Benchmark = make("benchmark", config.benchmark)
+        episodes = benchmark.episodes(config.episodes, config.seed, None if config.tasks is None else list(config.tasks))
+        return [(config.instruction or episode.instruction, episode) for episode in episodes]
+    if config.instruction is None:
+        raise ConfigurationError(
+            "instruction must be given: forehand run instruction=… is what the policy is told. "
+            "Only a benchmark (benchmark=…) brings its own."
+        )
+    if config.episodes > 1 and config.max_steps is None:
+        raise ConfigurationError(f"episodes={config.episodes} needs max_steps=…: nothing else says when one is over.")
+    return [(config.instruction, None)] * config.episodes
+
+
+class StatusLine(Watcher):
+    """Logs how the run goes, every so many seconds."""
+
+    report: Report
+
+    def __init__(self, every: float) -> None:
+        self._every, self._last = every, time.monotonic()
+
+    def watch(self, moment: Moment) -> None:
+        """Say it, if it is time."""
+        if time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            log.info("%s", self.report.line())
+
+
+def conclude(report: Report, folder: Path) -> None:
+    """Print the closing report, and write it to ``folder``."""
+    table = Table("run", "", box=None, show_header=False)
+    for what, value in report.rows():
+        table.add_row(what, value)
+    Console().print(table, soft_wrap=True)
+    report.write(folder / REPORT)
+    print(f"written to {folder / REPORT}", flush=True)
+
+
+@contextlib.contextmanager
+def stopped_by_hand() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that a control step is never torn apart; a second Ctrl-C does not wait."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def interrupt(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        observation = body.reset()
-        pace.started = pace.due = time.monotonic()
-        while max_steps is None or pace.steps < max_steps:
-            if execution.needs_prediction:
-                asked = time.monotonic()
-                (prediction,) = policy.step([session], [observation])
-                pace.latencies.append(time.monotonic() - asked)
-                execution.add(prediction.actions)
-            observation = body.step(execution.next_action())
-            pace.wait()
-            if observation.success:
-                ending = "the task is accomplished"
-                break
-            if time.monotonic() - reported >= report_every:
-                reported = time.monotonic()
-                log.info("%s", pace)
-    except KeyboardInterrupt:
-        ending = "stopped by hand"
+        yield stop
     finally:
-        try:
-            body.hold()
-        except Exception as error:  # what ended the loop is the error to tell; this one is only logged
-            log.warning("the robot could not be told to hold: %s", error)
-        with contextlib.suppress(Exception):
-            session.close()
-    print(f"{ending}; the robot holds. {pace}", flush=True)
-    return pace
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -15,6 +15,9 @@ from forehand.errors import ContractMismatch
 
 Bounds = tuple[float, ...]
 
+PROTECTION = ("max_velocity", "max_acceleration", "workspace_low", "workspace_high")
+"""What a robot's contract says to protect it. It is the robot's own, and kept there, so no policy has to agree."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -33,6 +36,9 @@ class Field:
     ``unit``: "m", "rad", "1", …; ``frame``: "base", "end_effector", …; ``rotation``: "euler_xyz_extrinsic",
     "axis_angle", "quaternion_xyzw", …; ``mode``: "absolute" or "delta" (relative to the last *target* pose);
     ``gripper``: what a larger number means, "open" or "closed"; ``low``/``high``: the range, one number for each element.
+
+    What protects a robot, one number for each element, kept by :mod:`forehand.limits`: ``max_velocity`` (unit/s) and
+    ``max_acceleration`` (unit/s²) of what is commanded, ``workspace_low``/``workspace_high``: where it may lead to.
     """
 
     name: str
@@ -44,11 +50,23 @@ class Field:
     gripper: str | None = None
     low: Bounds | None = None
     high: Bounds | None = None
+    max_velocity: Bounds | None = None
+    max_acceleration: Bounds | None = None
+    workspace_low: Bounds | None = None
+    workspace_high: Bounds | None = None
 
     def __post_init__(self) -> None:
-        for bound in (self.low, self.high):
+        for bound in (self.low, self.high, *(getattr(self, name) for name in PROTECTION)):
             if bound is not None and len(bound) != self.size:
                 raise ValueError(f"field {self.name!r} has {self.size} elements but a bound of {len(bound)}: {bound}")
+        for low, high in ((self.low, self.high), (self.workspace_low, self.workspace_high)):
+            if low is not None and high is not None and any(a > b for a, b in zip(low, high, strict=True)):
+                raise ValueError(f"field {self.name!r} has a lower bound {low} above its upper bound {high}")
+        for most in (self.max_velocity, self.max_acceleration):
+            if most is not None and not all(number > 0 for number in most):
+                raise ValueError(
+                    f"field {self.name!r} has a largest velocity or acceleration that is not positive: {most}"
+                )
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,7 @@ def differences(needed: Contract, offered: Contract) -> list[Mismatch]:
     """What keeps ``offered`` (a robot, a dataset) from serving one who needs ``needed`` (a policy).
 
     Extra cameras are fine. Fields are compared in order, since a vector has no names on the wire. Values that either side
-    leaves unstated are not compared.
+    leaves unstated are not compared; what protects a robot is compared by :func:`restrictions`.
     """
     found: list[Mismatch] = []
     offered_cameras = {c.name: c for c in offered.cameras}
@@ -149,6 +167,21 @@ def differences(needed: Contract, offered: Contract) -> list[Mismatch]:
     return found
 
 
+def restrictions(needed: Contract, offered: Contract) -> list[Mismatch]:
+    """Where ``offered`` (a robot) is allowed less than ``needed`` (a policy's contract) says it was shown.
+
+    No reason to refuse: commands are cut to what is allowed. But a policy that learned from a faster robot acts worse.
+    """
+    found = []
+    for mine, theirs in zip(needed.action, offered.action, strict=False):
+        for name in PROTECTION:
+            a, b = getattr(mine, name), getattr(theirs, name)
+            tighter = (float.__gt__ if name == "workspace_low" else float.__lt__) if a and b else None
+            if tighter and any(tighter(float(y), float(x)) for x, y in zip(a, b, strict=False)):
+                found.append(Mismatch(f"action field {mine.name!r} {name}", a, b))
+    return found
+
+
 def require_fit(needed: Contract, offered: Contract, needer: str, offerer: str) -> None:
     """Raise :class:`ContractMismatch` naming every difference, or return in silence."""
     found = differences(needed, offered)
@@ -164,6 +197,6 @@ def _attributes(where: str, needed: Any, offered: Any) -> list[Mismatch]:
     found = []
     for field in fields(needed):
         a, b = getattr(needed, field.name), getattr(offered, field.name)
-        if a is not None and b is not None and a != b:
+        if field.name not in PROTECTION and a is not None and b is not None and a != b:
             found.append(Mismatch(f"{where} {field.name}", a, b))
     return found

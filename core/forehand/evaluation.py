@@ -119,7 +119,8 @@ class _TakingTurns(Policy):
     """A policy that several robots share, asked by one at a time: weights need not be safe to use from many threads."""
 
     def __init__(self, policy: Policy, lock: threading.Lock) -> None:
-        self.policy, self.lock, self.contract = policy, lock, policy.contract
+        self.policy, self.lock = policy, lock
+        self.contract, self.history = policy.contract, policy.history
 
     def open(self, instruction: str) -> Session:
         with self.lock:
@@ -130,6 +131,10 @@ class _TakingTurns(Policy):
     ) -> list[Prediction]:
         with self.lock:
             return self.policy.step(sessions, observations, forecast=forecast)
+
+    def remember(self, session: Session, observations: Sequence[Observation]) -> None:
+        with self.lock:
+            self.policy.remember(session, observations)
 
 
 class _Crew:

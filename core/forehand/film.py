@@ -63,7 +63,7 @@ class Film:
         """Add one frame; the last moment stays for half a second with its outcome."""
         due = self._forecast_for(moment.step)
         if moment.prediction is not None:
-            self._remember(moment.step, moment.prediction)
+            self._remember(moment.step if moment.asked_at is None else moment.asked_at, moment.prediction)
         outcome = "" if moment.action is not None else "success" if moment.observation.success else "no success"
         frame = self._compose(moment, due, outcome)
         for _ in range(1 if moment.action is not None else max(1, round(self._rate / 2))):

@@ -46,6 +46,8 @@ class Policy(ABC):
     """Weights that serve many sessions."""
 
     contract: Contract
+    history: int = 1
+    """How many frames a session looks at, one each control step, the newest included."""
     origin: Mapping[str, Any] = MappingProxyType({})
     """Which checkpoint the weights came from, if they did; part of what :meth:`describe` tells."""
 
@@ -58,6 +60,13 @@ class Policy(ABC):
         self, sessions: Sequence[Session], observations: Sequence[Observation], *, forecast: bool = False
     ) -> list[Prediction]:
         """One answer for each session, in one batch. ``forecast`` asks for the pictures too, which costs time."""
+
+    def remember(self, session: Session, observations: Sequence[Observation]) -> None:  # noqa: B027
+        """Take frames that nothing is asked about, oldest first, into the session's history.
+
+        Whoever asks less often than once a control step shows the frames in between, so that a policy sees at run time
+        what it saw in training. Policies with a history of one frame need nothing.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Facts for people, and to tell policies apart: name, parameters, and :attr:`origin`."""

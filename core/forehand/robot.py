@@ -66,6 +66,13 @@ class Robot(ABC):
     def hold(self) -> None:
         """Stay where you are until the next action: called when no fresh action came in time."""
 
+    def stop(self) -> None:
+        """Come to rest for good, since nobody drives any more: by default the same as :meth:`hold`.
+
+        The next command is a :meth:`reset`. A body with brakes, or a safer pose, uses them here.
+        """
+        self.hold()
+
     def close(self) -> None:  # noqa: B027
         """Let go of the hardware or the simulator; calling it twice is harmless."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from forehand.errors import ConfigurationError
 from forehand.execution import Action, Execution
+from forehand.limited_robot import LimitedRobot
+from forehand.limits import Clipping
 from forehand.policy import Policy, Prediction
 from forehand.robot import Episode, Observation, Robot
 
@@ -16,14 +18,18 @@ from forehand.robot import Episode, Observation, Robot
 class Moment:
     """One control step as it happened, for whoever watches.
 
-    prediction: what the policy answered to this observation, None where the execution asked for nothing; action: what was
-    commanded next, None at the last moment.
+    prediction: what the policy answered, None where no answer came in this step; asked_at: the step whose observation it
+    answers, where that is another; action: what was commanded next, None where the robot held and at the last moment;
+    cut: where limits made less of it than was wanted; seconds: where the time went (``observe``, ``policy``, ``act``).
     """
 
     step: int
     observation: Observation
     prediction: Prediction | None
     action: Action | None
+    asked_at: int | None = None
+    cut: tuple[Clipping, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,14 +57,18 @@ def rollout(
 ) -> Outcome:
     """Drive one episode on a connected robot, in a session of its own; the robot holds afterwards, whatever happens.
 
+    The world waits for the policy, as a simulator does: :func:`forehand.running.drive` is for robots that do not. Every
+    command is brought inside the limits of the robot's contract first.
+
     ``instruction`` is what the policy hears, by default the episode's own; success is judged on the episode either way.
     ``forecast`` asks the policy for its pictures. ``stop`` is asked before every step; :class:`Stopped` is raised if it
     says so. A robot that cannot tell success raises :class:`ConfigurationError`.
     """
     session = policy.open(episode.instruction if instruction is None else instruction)
     execution.reset()
+    body = LimitedRobot(robot)
     try:
-        observation = robot.reset(episode)
+        observation = body.reset(episode)
         for step in range(episode.max_steps):
             if observation.success:
                 break
@@ -68,10 +78,14 @@ def rollout(
             if execution.needs_prediction:
                 (prediction,) = policy.step([session], [observation], forecast=forecast)
                 execution.add(prediction.actions)
+            else:
+                policy.remember(session, [observation])
             action = execution.next_action()
+            if action is None:
+                raise ConfigurationError(f"{type(policy).__name__} predicted no action for step {step}.")
             if watch is not None:
                 watch(Moment(step, observation, prediction, action))
-            observation = robot.step(action)
+            observation = body.step(action)
         else:
             step = episode.max_steps
         if observation.success is None:

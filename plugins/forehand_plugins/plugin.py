@@ -54,6 +54,12 @@ def forehand_register(registry: Registry) -> None:
         "forehand.execution:TemporalEnsemble",
         "the weighted mean of what all recent chunks say about this step",
     )
+    registry.add(
+        "execution",
+        "asynchronous",
+        "forehand.execution:Asynchronous",
+        "one chunk while the next is predicted, for policies slower than the robot",
+    )
 
 
 @hookimpl

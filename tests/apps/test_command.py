@@ -32,6 +32,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(forehand):
         (("eval", "policy.adress=x"), ["no option 'adress' in policy", "'address'"]),
         (("eval", "robot=tabeltop"), ["no robot called 'tabeltop'", "Did you mean 'tabletop'"]),
         (("run",), ["instruction must be given: forehand run instruction=…"]),
+        (("run", "policy.name=still", "instruction=go", "episodes=2"), ["episodes=2 needs max_steps=…"]),
         (("eval",), ["policy.address, policy.checkpoint, policy.name", "none is given"]),
         (("eval", "policy.name=still", "policy.address=tcp://localhost:1"), ["policy.address and policy.name are given"]),
         (("eval", "policy.name=stil"), ["No plugin offers a policy called 'stil'", "'still'"]),
@@ -89,7 +90,7 @@ def test_a_page_shows_purpose_examples_choices_and_what_every_option_means(foreh
     assert "Judge a policy" in page
     assert "forehand eval policy.name=random" in page
     assert "robot=tabletop   or gymnasium, lerobot, remote, replay" in page
-    assert "execution=receding_horizon   or temporal_ensemble" in page
+    assert "execution=receding_horizon   or asynchronous, temporal_ensemble" in page
     assert "    address: null  # a running forehand serve" in page
     assert "    steps: 1  # actions of a chunk to carry out" in page  # from the plugin's own file
     assert "hydra:" not in page

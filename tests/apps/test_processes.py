@@ -41,6 +41,9 @@ def test_an_evaluation_is_the_same_in_one_process_and_in_four(forehand, started,
         )
         assert driven.returncode == 0, driven.stderr
         assert "the step limit is reached; the robot holds. 10 steps" in driven.stdout
+        (report,) = tmp_path.glob("outputs/run/*/report.json")
+        assert f"written to {report.relative_to(tmp_path)}" in driven.stdout.replace(f"{tmp_path}/", "")
+        assert json.loads(report.read_text())["steps"] == 10
 
 
 def test_a_robot_host_that_dies_mid_episode_loses_nothing(begun, started, tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from forehand import Camera, Contract, Field
-from forehand.contract import differences, require_fit
+from forehand.contract import differences, require_fit, restrictions
 from forehand.errors import ContractMismatch
 
 ARM = Field("position", 3, unit="m", frame="base", mode="delta", low=(-0.02,) * 3, high=(0.02,) * 3)
@@ -71,6 +71,54 @@ def test_what_either_side_leaves_unstated_is_not_compared():
     vague = replace(CONTRACT, action=(Field("position", 3), Field("gripper", 1)))
     assert differences(CONTRACT, vague) == []
     assert differences(vague, CONTRACT) == []
+
+
+GUARDED = replace(
+    ARM,
+    max_velocity=(0.2,) * 3,
+    max_acceleration=(1.0,) * 3,
+    workspace_low=(0.3, -0.3, 0.0),
+    workspace_high=(0.7, 0.3, 0.4),
+)
+
+
+def test_what_protects_a_robot_survives_json_and_keeps_nobody_out():
+    guarded = replace(CONTRACT, action=(GUARDED, GRIPPER))
+    assert Contract.from_json(guarded.to_json()) == guarded
+    stricter = replace(CONTRACT, action=(replace(GUARDED, max_velocity=(0.1,) * 3), GRIPPER))
+    assert differences(guarded, stricter) == differences(stricter, guarded) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_velocity": (0.2, 0.1, 0.2)},
+        {"max_acceleration": (0.5,) * 3},
+        {"workspace_low": (0.3, -0.3, 0.1)},
+        {"workspace_high": (0.6, 0.3, 0.4)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_where_a_robot_is_allowed_less_than_a_policy_was_shown_is_told(change):
+    shown = replace(CONTRACT, action=(GUARDED, GRIPPER))
+    robot = replace(CONTRACT, action=(replace(GUARDED, **change), GRIPPER))
+    (found,) = restrictions(shown, robot)
+    assert found.where == f"action field 'position' {next(iter(change))}"
+    assert restrictions(robot, shown) == restrictions(shown, CONTRACT) == restrictions(CONTRACT, shown) == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"max_velocity": (1.0,)}, "3 elements but a bound of 1"),
+        ({"max_velocity": (1.0, 0.0, 1.0)}, "not positive"),
+        ({"workspace_low": (0.0,) * 3, "workspace_high": (0.0, -1.0, 0.0)}, "above its upper bound"),
+        ({"low": (2.0,) * 3, "high": (1.0,) * 3}, "above its upper bound"),
+    ],
+)
+def test_bounds_that_make_no_sense_are_refused(bounds, words):
+    with pytest.raises(ValueError, match=words):
+        Field("position", 3, **bounds)
 
 
 def test_a_bound_needs_one_number_for_each_element():

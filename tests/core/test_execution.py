@@ -7,7 +7,7 @@ import pytest
 
 from forehand import Contract, Field
 from forehand.errors import ConfigurationError, UnknownName
-from forehand.execution import BinaryGripper, RecedingHorizon, TemporalEnsemble, make_execution
+from forehand.execution import Asynchronous, BinaryGripper, RecedingHorizon, TemporalEnsemble, make_execution
 
 GRIPPER = Field("gripper", 1, gripper="open", low=(-1.0,), high=(1.0,))
 CONTRACT = Contract(cameras=(), state=(), action=(Field("arm", 2), GRIPPER), rate=20)
@@ -36,12 +36,11 @@ def test_a_fresh_chunk_replaces_the_rest_of_the_last():
 
 
 def test_reset_forgets_the_chunk():
-    for execution in (RecedingHorizon(steps=2), TemporalEnsemble()):
+    for execution in (RecedingHorizon(steps=2), TemporalEnsemble(), Asynchronous()):
         execution.add(chunk(1, 2))
         execution.reset()
         assert execution.needs_prediction
-        with pytest.raises(RuntimeError, match="chunk"):
-            execution.next_action()
+        assert execution.next_action() is None
 
 
 def test_asking_for_more_steps_than_a_chunk_has_says_how_many_there_are():
@@ -79,8 +78,78 @@ def test_a_missed_step_is_served_by_older_chunks():
     execution.add(chunk(1, 2))
     execution.next_action()
     assert execution.next_action() == 2
-    with pytest.raises(RuntimeError, match="no added chunk reaches"):
-        execution.next_action()
+    assert execution.next_action() is None
+
+
+def taken(execution, count):
+    return [action.item() for _ in range(count) if (action := execution.next_action()) is not None]
+
+
+def test_only_the_asynchronous_execution_lets_the_robot_go_on():
+    assert Asynchronous.beside
+    assert not RecedingHorizon.beside
+    assert not TemporalEnsemble.beside
+    both = Contract(cameras=(), state=(), action=(GRIPPER,), rate=20)
+    assert BinaryGripper(Asynchronous(), both).beside
+
+
+@pytest.mark.parametrize(
+    "execution", [RecedingHorizon(4), TemporalEnsemble(), Asynchronous(blend=0)], ids=lambda e: type(e).__name__
+)
+def test_what_is_past_of_a_late_chunk_is_left_out(execution):
+    execution.reset()
+    execution.add(chunk(1, 2, 3, 4), age=2)
+    assert taken(execution, 4) == [3, 4]
+
+
+def test_a_chunk_that_is_used_up_leaves_nothing_to_do():
+    execution = Asynchronous()
+    assert execution.next_action() is None
+    execution.add(chunk(1, 2))
+    assert taken(execution, 2) == [1, 2]
+    assert execution.next_action() is None
+    assert execution.needs_prediction
+
+
+def test_a_new_chunk_is_faded_in_over_a_few_steps():
+    execution = Asynchronous(blend=3)
+    execution.add(chunk(0, 0, 0, 0, 0, 0))
+    execution.next_action()
+    execution.add(chunk(99, 8, 8, 8, 8, 8), age=1)
+    assert taken(execution, 5) == pytest.approx([8 * 1 / 4, 8 * 2 / 4, 8 * 3 / 4, 8, 8])
+
+
+def test_fading_ends_with_the_chunk_that_ends_first():
+    execution = Asynchronous(blend=3)
+    execution.add(chunk(0, 0))
+    execution.add(chunk(4, 4, 4))
+    assert taken(execution, 3) == pytest.approx([1, 2, 4])
+
+
+def test_chunks_that_agree_about_the_time_are_one_motion():
+    execution = Asynchronous(blend=4)
+    execution.add(chunk(*range(10)))
+    said = taken(execution, 3)
+    execution.add(chunk(*range(1, 11)), age=2)
+    said += taken(execution, 4)
+    execution.add(chunk(*range(5, 15)), age=2)
+    assert [*said, *taken(execution, 4)] == pytest.approx(range(11))
+
+
+def test_a_chunk_that_is_past_as_a_whole_changes_nothing():
+    execution = Asynchronous()
+    execution.add(chunk(1, 2, 3))
+    execution.add(chunk(7, 8), age=2)
+    assert taken(execution, 3) == [1, 2, 3]
+
+
+def test_blending_leaves_the_policy_s_chunk_untouched():
+    execution, given = Asynchronous(), chunk(4, 4)
+    execution.add(chunk(0, 0))
+    execution.add(given)
+    assert given.tolist() == [[4], [4]]
+    with pytest.raises(ConfigurationError, match="blend=-1"):
+        Asynchronous(blend=-1)
 
 
 def test_a_gripper_is_rounded_after_averaging():

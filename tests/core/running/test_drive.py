@@ -1,0 +1,248 @@
+"""The control loop in real time: who waits for whom, and what happens when nobody comes."""
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from forehand.errors import ContractMismatch
+from forehand.execution import Asynchronous, RecedingHorizon, TemporalEnsemble
+from forehand.rollout import Moment
+from forehand.running import Drive, PolicyLost, Watcher
+from forehand.wire import ConnectionLost, PolicyServer, RemotePolicy
+
+from .conftest import CONTRACT, Scripted, Ticker, timetable
+
+
+class Diary(Watcher):
+    def __init__(self):
+        self.begun, self.moments, self.ended = [], [], []
+
+    def begin(self, episode, instruction):
+        self.begun.append((episode, instruction))
+
+    def watch(self, moment):
+        self.moments.append(moment)
+
+    def end(self, ending, success):
+        self.ended.append((ending, success))
+
+
+def test_it_looks_asks_and_acts_in_every_step_and_holds_at_the_end(ticker):
+    policy = Scripted(timetable(1))
+    with Drive(ticker, policy, RecedingHorizon()) as drive:
+        ending = drive.episode("go", max_steps=5)
+    assert (ending.reason, ending.success, ending.steps) == ("step limit", None, 5)
+    assert ticker.done == {i: float(i) for i in range(5)}
+    assert ticker.calls == ["reset", *["act"] * 5, "hold"]
+    assert (policy.opened, policy.closed) == (1, 1)
+    assert policy.threads == {"policy"}
+
+
+def test_an_ensemble_is_asked_in_every_step(ticker):
+    policy = Scripted(timetable(3))
+    with Drive(ticker, policy, TemporalEnsemble()) as drive:
+        drive.episode("go", max_steps=4)
+    assert policy.asked == [0, 1, 2, 3]
+    assert ticker.done == pytest.approx({i: float(i) for i in range(4)})
+
+
+def test_the_report_counts_what_happened(ticker):
+    with Drive(ticker, Scripted(timetable(2)), RecedingHorizon(2)) as drive:
+        drive.episode("go", max_steps=4)
+        drive.episode("on", max_steps=2)
+    report = drive.report.to_dict()
+    assert [(e["instruction"], e["steps"], e["ending"]) for e in report["episodes"]] == [
+        ("go", 4, "step limit"),
+        ("on", 2, "step limit"),
+    ]
+    assert report["steps"] == 6
+    assert report["rate"]["wanted"] == 50
+    assert 0 < report["rate"]["achieved"] <= 50
+    assert len(drive.report.times["policy"]) == 3
+    assert set(report["milliseconds"]["step"]) == {"p50", "p95", "p99", "max"}
+    rows = dict(drive.report.rows())
+    assert rows["episodes"] == "2"
+    assert rows["limits"] == "none hit"
+
+
+def test_whoever_watches_sees_every_step_and_the_end(ticker):
+    diary = Diary()
+    with Drive(ticker, Scripted(timetable(2)), RecedingHorizon(2), forecast=True, watchers=[diary]) as drive:
+        drive.episode("go", max_steps=4)
+    assert (diary.begun, diary.ended) == ([(0, "go")], [("step limit", None)])
+    assert [m.step for m in diary.moments] == [0, 1, 2, 3, 4]
+    assert [m.asked_at for m in diary.moments] == [0, None, 2, None, None]
+    assert diary.moments[0].prediction.forecast_horizon == 1
+    assert diary.moments[-1].action is None
+    assert all(isinstance(m, Moment) for m in diary.moments)
+
+
+def test_a_policy_with_a_history_sees_every_frame_however_seldom_it_is_asked(ticker):
+    policy = Scripted(timetable(3), history=4)
+    with Drive(ticker, policy, RecedingHorizon(3)) as drive:
+        drive.episode("go", max_steps=7)
+    assert policy.asked == [0, 3, 6]
+    assert policy.seen == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_an_episode_ends_with_success(ticker):
+    observe = ticker.observe
+    ticker.observe = lambda: replace(o := observe(), success=bool(o.state[0] >= 3))
+    with Drive(ticker, Scripted(timetable(1)), RecedingHorizon()) as drive:
+        ending = drive.episode("go", max_steps=50)
+    assert (ending.reason, ending.success, ending.steps) == ("accomplished", True, 3)
+
+
+def test_stopping_ends_the_episode_after_its_step_and_the_robot_holds(ticker):
+    stop = threading.Event()
+
+    def answer(observation):
+        if observation.state[0] == 3:
+            stop.set()
+        return [0.0]
+
+    with Drive(ticker, Scripted(answer), RecedingHorizon(), stop=stop) as drive:
+        assert drive.episode("go").reason == "stopped"
+    assert ticker.calls == ["reset", *["act"] * 4, "hold"]
+
+
+def test_a_policy_that_hangs_makes_the_robot_hold_and_then_go_on(ticker):
+    hung = threading.Event()
+
+    def answer(observation):
+        if observation.state[0] == 2:
+            hung.wait(20)
+        return [observation.state[0]]
+
+    class Waker(Watcher):
+        def watch(self, moment):
+            if moment.action is None:
+                hung.set()
+
+    policy = Scripted(answer, history=2)
+    with Drive(ticker, policy, RecedingHorizon(), watchdog=0.05, watchers=[Waker()]) as drive:
+        drive.episode("go", max_steps=20)
+    acts = [c for c in ticker.calls if c != "act"]
+    assert acts == ["reset", "hold", "hold"]  # once while it hung, however long, and at the end
+    assert drive.report.holds == {"policy too slow": 1}
+    assert drive.report.held >= 1
+    assert 2.0 in ticker.done.values()  # what it said at last was carried out
+    assert policy.seen == sorted(set(policy.seen))  # and it saw what happened meanwhile, each frame once
+
+
+def test_a_policy_that_never_answers_is_given_up(ticker):
+    release = threading.Event()
+
+    class Releaser(Diary):
+        def end(self, ending, success):
+            super().end(ending, success)
+            release.set()
+
+    diary, policy = Releaser(), Scripted(lambda _: release.wait(20))
+    options = {"watchdog": 0.05, "patience": 0.2, "watchers": [diary]}
+    words = r"no answer for 0\.2 s, and the robot holds"
+    with Drive(ticker, policy, RecedingHorizon(), **options) as drive, pytest.raises(PolicyLost, match=words):
+        drive.episode("go")
+    assert ticker.calls == ["reset", "hold"]
+    assert drive.report.episodes[0]["ending"] == "failed"
+    assert diary.ended == [("failed", None)]
+
+
+def test_a_lost_server_is_asked_again_and_a_new_session_is_shown_the_last_frames(ticker):
+    failures = iter([False, False, True, True, False])
+
+    def answer(observation):
+        if next(failures, False):
+            raise ConnectionLost("it is gone")
+        return [observation.state[0]]
+
+    policy = Scripted(answer, history=3)
+    with Drive(ticker, policy, RecedingHorizon()) as drive:
+        drive.episode("go", max_steps=6)
+    assert ticker.done == {0: 0.0, 1: 1.0, 4: 4.0, 5: 5.0}
+    assert ticker.calls == ["reset", "act", "act", "hold", "act", "act", "hold"]
+    assert policy.opened == 3
+    assert policy.seen == [0, 1, 2, 1, 2, 3, 2, 3, 4, 5]
+    assert drive.report.holds == {"policy lost": 1}
+
+
+def test_an_error_of_the_policy_ends_the_run_and_the_robot_holds(ticker):
+    with pytest.raises(ZeroDivisionError), Drive(ticker, Scripted(lambda _: 1 / 0), RecedingHorizon()) as drive:
+        drive.episode("go")
+    assert ticker.calls == ["reset", "hold"]
+
+
+def test_an_error_of_the_robot_ends_the_run(ticker):
+    def fail(action):
+        raise OSError("the cable came off")
+
+    ticker.act = fail
+    policy = Scripted(timetable(1))
+    with pytest.raises(OSError, match="cable"), Drive(ticker, policy, RecedingHorizon()) as drive:
+        drive.episode("go")
+    assert ticker.calls == ["reset", "hold"]
+    assert policy.closed == 1
+
+
+def test_numbers_that_are_not_finite_move_nothing(ticker):
+    with (
+        pytest.raises(ContractMismatch, match="nothing was moved"),
+        Drive(ticker, Scripted(lambda _: [np.nan]), RecedingHorizon()) as drive,
+    ):
+        drive.episode("go")
+    assert ticker.calls == ["reset", "hold"]
+
+
+def test_limits_are_kept_counted_and_told():
+    contract = replace(CONTRACT, action=(replace(CONTRACT.action[0], low=(-1.0,), high=(1.0,)),))
+    robot, diary = Ticker(contract), Diary()
+    with Drive(robot, Scripted(lambda _: [3.0], contract=contract), RecedingHorizon(), watchers=[diary]) as drive:
+        drive.episode("go", max_steps=2)
+    assert set(robot.done.values()) == {1.0}
+    assert drive.report.to_dict()["limits"] == [{"field": "motion", "limit": "range", "cut": 2}]
+    assert str(diary.moments[0].cut[0]) == "motion[0]: wanted 3, allowed 1 (range)"
+    assert diary.moments[0].action == 1  # what was commanded, not what was wanted
+
+
+def test_a_policy_slower_than_the_robot_never_keeps_it_waiting_over_real_sockets(ticker):
+    """Every chunk says of each action which step it is for: what is carried out must be what that step was promised."""
+
+    def slow(observation):
+        time.sleep(0.09)  # four and a half control periods
+        return timetable(40)(observation)
+
+    policy = Scripted(slow)
+    with PolicyServer(policy, "tcp://127.0.0.1:0").running() as server:
+        remote = RemotePolicy(server.address, 20.0, CONTRACT)
+        with Drive(ticker, remote, Asynchronous(blend=4)) as drive:
+            drive.episode("go", max_steps=60)
+        remote.close()
+    assert ticker.done == pytest.approx({step: float(step) for step in ticker.done})
+    first = min(ticker.done)
+    assert first >= 1  # nothing to do before the first answer
+    assert list(ticker.done) == list(range(first, 60))  # and never without an action afterwards
+    assert 2 <= len(policy.asked) < 30
+    assert ticker.calls == ["reset", *["act"] * len(ticker.done), "hold"]
+
+
+def test_a_chunk_that_is_used_up_makes_the_robot_hold_once(ticker):
+    gate = threading.Semaphore(1)
+
+    def answer(observation):
+        gate.acquire(timeout=20)
+        return timetable(5)(observation)
+
+    class Opener(Watcher):
+        def watch(self, moment):
+            if moment.step == 20:
+                gate.release(50)
+
+    with Drive(ticker, Scripted(answer), Asynchronous(), watchers=[Opener()]) as drive:
+        drive.episode("go", max_steps=40)
+    assert ticker.done == pytest.approx({step: float(step) for step in ticker.done})
+    assert ticker.calls.count("hold") == 2  # one in between, and at the end
+    assert drive.report.holds == {"chunk used up": 1}
+    assert drive.report.too_late == 1  # what was asked before the gate opened had passed by then

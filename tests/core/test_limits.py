@@ -1,0 +1,235 @@
+"""Whatever is wanted, what leaves keeps the limits."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forehand import Contract, Field, Observation, Robot
+from forehand.errors import ConfigurationError, ContractMismatch
+from forehand.limited_robot import BY_THE_ROBOT, LimitedRobot
+from forehand.limits import Limiter
+
+RATE = 10.0
+JOINT = Field(
+    "joint", 1, unit="rad", mode="absolute", low=(-1.0,), high=(1.5,), max_velocity=(2.0,), max_acceleration=(8.0,)
+)
+POSITION = Field(
+    "position",
+    2,
+    unit="m",
+    frame="base",
+    mode="delta",
+    low=(-0.05, -0.05),
+    high=(0.05, 0.1),
+    max_velocity=(0.3, 0.6),
+    max_acceleration=(1.0, 1.0),
+    workspace_low=(0.2, -0.3),
+    workspace_high=(0.7, 0.3),
+)
+GRIPPER = Field("gripper", 1, mode="absolute", gripper="open", low=(-1.0,), high=(1.0,))
+STATE = (Field("joint", 1, unit="rad"), Field("position", 2, unit="m", frame="base"))
+CONTRACT = Contract(cameras=(), state=STATE, action=(JOINT, POSITION, GRIPPER), rate=RATE)
+START = np.array([0.2, 0.4, 0.0], np.float32)
+SLACK = 1e-5  # commands are float32
+
+numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+near = st.floats(-0.25, 0.25, width=32)
+wild = st.lists(st.tuples(numbers, st.one_of(near, numbers), near, numbers), min_size=1, max_size=40)
+
+
+def drive(limiter, actions):
+    for action in actions:
+        command, _ = limiter.allow(np.array(action, np.float32))
+        limiter.carried_out(command)
+        yield command
+
+
+@settings(max_examples=300, deadline=None)
+@given(wild, st.floats(-1, 1.5), st.floats(0.2, 0.7), st.floats(-0.3, 0.3))
+def test_every_limit_is_kept_at_once_whatever_is_wanted(actions, joint, x, y):
+    limiter = Limiter(CONTRACT)
+    limiter.anchor(np.array([joint, x, y], np.float32))
+    target, moved = np.array([joint, x, y], np.float32).astype(float), np.zeros(3)
+    for command in drive(limiter, actions):
+        assert command.dtype == np.float32
+        step = np.array([command[0] - target[0], command[1], command[2]], float)
+        target = target + step
+        assert -1 - SLACK <= target[0] <= 1.5 + SLACK
+        assert (np.array([-0.05, -0.05]) - SLACK <= step[1:]).all()
+        assert (step[1:] <= np.array([0.05, 0.1]) + SLACK).all()
+        assert (np.array([0.2, -0.3]) - SLACK <= target[1:]).all()
+        assert (target[1:] <= np.array([0.7, 0.3]) + SLACK).all()
+        assert (np.abs(step) * RATE <= np.array([2.0, 0.3, 0.6]) + SLACK * RATE).all()
+        assert (np.abs(step - moved) * RATE**2 <= np.array([8.0, 1.0, 1.0]) + SLACK * RATE**2).all()
+        assert -1 <= command[3] <= 1
+        moved = step
+
+
+@settings(max_examples=100, deadline=None)
+@given(wild, st.floats(-3, 3), st.floats(0.2, 0.7))
+def test_who_starts_outside_comes_inside_and_never_leaves_again(actions, joint, x):
+    limiter = Limiter(CONTRACT)
+    limiter.anchor(np.array([joint, x, 0], np.float32))
+    outside = max(joint - 1.5, -1 - joint, 0.0)
+    for command in drive(limiter, actions):
+        further = max(command[0] - 1.5, -1 - command[0], 0.0)
+        assert further <= outside + SLACK
+        outside = further
+
+
+@given(st.tuples(*[numbers] * 4), st.integers(0, 3), st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_what_is_not_finite_is_refused(action, where, bad):
+    wrong = np.array(action, np.float32)
+    wrong[where] = bad
+    with pytest.raises(ContractMismatch, match="4 finite numbers, and nothing was moved"):
+        Limiter(CONTRACT).allow(wrong)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3), np.zeros((1, 4)), np.zeros(5), np.array(["a"] * 4)])
+def test_what_is_no_action_is_refused(wrong):
+    with pytest.raises(ContractMismatch, match="4 finite numbers"):
+        Limiter(CONTRACT).allow(wrong)
+
+
+def test_what_is_allowed_passes_untouched():
+    limiter = Limiter(CONTRACT)
+    limiter.anchor(START)
+    wanted = np.array([0.25, 0.005, -0.005, 1.0], np.float32)
+    command, cut = limiter.allow(wanted)
+    assert command.tobytes() == wanted.tobytes()
+    assert cut == []
+
+
+def test_just_the_bound_is_not_cut():
+    third = Field("position", 1, mode="delta", low=(-0.1,), high=(0.1,))
+    command, cut = Limiter(Contract((), (), (third,), RATE)).allow(np.array([0.1], np.float32))
+    assert (command[0], cut) == (np.float32(0.1), [])
+
+
+@pytest.mark.parametrize(
+    ("limits", "start", "wanted", "limit", "allowed"),
+    [
+        ({"low": (-1.0,), "high": (1.0,)}, 0.0, 4.0, "range", 1.0),
+        ({"workspace_high": (0.5,)}, 0.0, 4.0, "workspace", 0.5),
+        ({"max_velocity": (2.0,)}, 0.0, 4.0, "velocity", 0.2),
+        ({"max_acceleration": (3.0,)}, 0.0, -4.0, "acceleration", -0.03),
+        ({"high": (1.0,), "max_velocity": (2.0,)}, 0.9, 4.0, "range", 1.0),
+        ({"high": (1.0,), "max_velocity": (2.0,)}, 0.5, 4.0, "velocity", 0.7),
+    ],
+)
+def test_each_cut_says_which_limit_it_was_and_both_values(limits, start, wanted, limit, allowed):
+    contract = Contract((), (Field("joint", 1),), (Field("joint", 1, mode="absolute", **limits),), RATE)
+    limiter = Limiter(contract)
+    limiter.anchor(np.array([start], np.float32))
+    command, (cut,) = limiter.allow(np.array([wanted], np.float32))
+    assert command[0] == pytest.approx(allowed)
+    assert (cut.field, cut.element, cut.limit, cut.wanted) == ("joint", 0, limit, wanted)
+    assert str(cut) == f"joint[0]: wanted {wanted:.4g}, allowed {allowed:.4g} ({limit})"
+
+
+def test_it_brakes_in_time_instead_of_stopping_at_the_wall():
+    field = Field("joint", 1, mode="absolute", high=(1.0,), max_acceleration=(4.0,))
+    limiter = Limiter(Contract((), (Field("joint", 1),), (field,), RATE))
+    limiter.anchor(np.zeros(1, np.float32))
+    places = [0.0, *(float(c[0]) for c in drive(limiter, [[9.0]] * 30))]
+    steps = np.diff(places)
+    assert steps.max() > 0.15  # it does move fast
+    assert np.abs(np.diff(steps)).max() <= 0.04 + 1e-6
+    assert places[-1] == pytest.approx(1.0)
+
+
+def test_after_a_hold_it_starts_from_rest():
+    field = Field("motion", 1, mode="delta", max_acceleration=(1.0,))
+    limiter = Limiter(Contract((), (), (field,), RATE))
+    assert [round(float(c[0]), 6) for c in drive(limiter, [[9.0]] * 3)] == [0.01, 0.02, 0.03]
+    limiter.rest()
+    assert limiter.allow(np.array([9.0], np.float32))[0] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (Field("turn", 3, rotation="axis_angle", mode="absolute", max_velocity=(1.0,) * 3), "turns do not add up"),
+        (Field("turn", 3, rotation="axis_angle", mode="delta", workspace_high=(1.0,) * 3), "turns do not add up"),
+        (Field("place", 1, mode="absolute", max_velocity=(1.0,)), "no field 'place'"),
+        (Field("joint", 1, frame="tool", mode="delta", workspace_low=(0.0,)), "no field 'joint'"),
+        (Field("push", 1, mode="delta", low=(0.1,), high=(0.2,), max_velocity=(1.0,)), "never rest"),
+    ],
+)
+def test_a_limit_that_cannot_be_kept_is_refused_before_anything_moves(field, words):
+    contract = Contract((), (Field("joint", 1, frame="base"),), (field,), RATE)
+    with pytest.raises(ConfigurationError, match=words):
+        Limiter(contract)
+
+
+class Arm(Robot):
+    """One joint, which slips by half of what is commanded beyond 0.5 rad."""
+
+    contract = Contract(
+        (),
+        (Field("joint", 1),),
+        (Field("joint", 1, mode="absolute", low=(-1.0,), high=(1.0,), max_velocity=(2.0,)),),
+        RATE,
+    )
+
+    def reset(self, episode=None):
+        self.angle, self.calls = 0.0, []
+        return self.observe()
+
+    def observe(self):
+        return Observation({}, np.array([self.angle], np.float32), 0.0)
+
+    def act(self, action):
+        self.angle = min(float(action[0]), 0.5)
+        self.calls.append(round(self.angle, 6))
+        return np.array([self.angle], np.float32)
+
+    def hold(self):
+        self.calls.append("hold")
+
+
+def test_a_robot_behind_limits_is_told_only_what_is_allowed(caplog):
+    robot = Arm()
+    limited = LimitedRobot(robot)
+    limited.reset()
+    with caplog.at_level(logging.WARNING, "forehand"):
+        limited.act(np.array([9.0], np.float32))
+        limited.step(np.array([9.0], np.float32))
+    assert robot.calls == [0.2, 0.4]
+    assert limited.counts == {("joint", "velocity"): 2}
+    (line,) = [r.getMessage() for r in caplog.records]  # the first of its kind, and no more
+    assert line.startswith("a limit was hit: joint[0]: wanted 9, allowed 0.2 (velocity)")
+
+
+def test_what_the_robot_itself_cuts_is_counted_and_reckoned_with():
+    limited = LimitedRobot(Arm())
+    limited.reset()
+    for _ in range(4):
+        commanded = limited.act(np.array([9.0], np.float32))
+    assert commanded == 0.5
+    assert limited.counts[("joint", BY_THE_ROBOT)] == 2
+    assert limited.latest[-1].limit == BY_THE_ROBOT
+
+
+def test_after_a_hold_the_next_command_starts_from_where_the_robot_is():
+    robot = Arm()
+    limited = LimitedRobot(robot)
+    limited.reset()
+    limited.act(np.array([9.0], np.float32))
+    limited.hold()
+    robot.angle = -0.5  # it was moved by hand
+    limited.observe()
+    assert limited.act(np.array([9.0], np.float32)) == pytest.approx(-0.3)
+
+
+def test_a_robot_without_limits_is_driven_as_ever():
+    robot = Arm()
+    robot.contract = replace(Arm.contract, action=(Field("joint", 1),))
+    limited = LimitedRobot(robot)
+    limited.reset()
+    assert limited.act(np.array([0.4], np.float32)) == np.float32(0.4)
+    assert limited.counts == {}
