@@ -7,6 +7,7 @@ import errno
 import zmq
 
 from forehand.wire.errors import AddressUnavailable
+from forehand.wire.liveness import watch_peer
 from forehand.wire.messages import MAX_FRAME
 
 QUEUE = 16
@@ -20,8 +21,7 @@ def bind(address: str) -> zmq.Socket[bytes]:
     bound.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
     bound.setsockopt(zmq.SNDHWM, QUEUE)
     bound.setsockopt(zmq.RCVHWM, QUEUE)
-    bound.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-    bound.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
+    watch_peer(bound)
     try:
         bound.bind(address)
     except zmq.ZMQError as error:

@@ -7,6 +7,7 @@ import math
 import zmq
 
 from forehand.wire.errors import AddressUnavailable
+from forehand.wire.liveness import watch_peer
 from forehand.wire.messages import MAX_FRAME
 
 
@@ -23,8 +24,7 @@ class Link:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing while there is nobody to take it
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
+        watch_peer(self._socket)
         self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)

@@ -117,7 +117,8 @@ def process() -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
     started: list[subprocess.Popen] = []
 
     def start(code: str, *arguments: str) -> tuple[subprocess.Popen, str]:
-        child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", code, *arguments]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(child)
         assert child.stdout is not None
         return child, child.stdout.readline().strip()
@@ -125,5 +126,4 @@ def process() -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
     yield start
     for child in started:
         child.kill()
-        child.wait()
-        child.stdout.close()
+        child.communicate()

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import zmq
 
 from forehand.errors import ContractMismatch
 from forehand.wire import ConnectionLost, PolicyClient, UnknownSession
@@ -85,6 +86,30 @@ def test_a_client_that_starts_first_waits_for_its_server(process, contract):
     with PolicyClient(address, timeout=30) as client:
         client.ping()
     starter.join()
+
+
+BUSY_ELSEWHERE = """
+import sys, time
+import zmq
+from forehand.wire.bind import bind
+
+socket = bind("tcp://127.0.0.1:0")
+print(socket.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
+sys.stdin.readline()
+print("still here", flush=True)
+"""
+
+
+def test_a_client_that_floods_and_goes_away_takes_nobody_down(process, raw):
+    child, address = process(BUSY_ELSEWHERE)
+    client = raw(address)
+    while client.socket.poll(500, zmq.POLLOUT):
+        client.socket.send(bytes(100_000))
+    client.socket.close()
+    time.sleep(2.5)  # libzmq's own heartbeat came every second, and aborted the process
+    child.stdin.write("\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == "still here\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
