@@ -21,7 +21,6 @@ EXTRAS = {
     "mujoco": "simulation",
     "dm_control": "simulation",
     "gymnasium": "simulation",
-    "websockets": "doors",
     "matplotlib": "pages",
     "av": "pages",
     "PIL": "pages",

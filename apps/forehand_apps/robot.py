@@ -20,7 +20,9 @@ class _AnnouncedHost(RobotHost):
 
 def robot(config: DictConfig) -> None:
     """Host the robot until Ctrl-C."""
-    host = _AnnouncedHost(make("robot", config.robot), config.address, watchdog=config.watchdog, release=config.release)
+    host = _AnnouncedHost(
+        make("robot", config.robot), config.address, watchdog=config.watchdog, stop=config.stop, release=config.release
+    )
     host.title = config.robot.name
     host.run()
     print("stopped", flush=True)

@@ -69,5 +69,5 @@ class Policy(ABC):
         """
 
     def describe(self) -> dict[str, Any]:
-        """Facts for people, and to tell policies apart: name, parameters, and :attr:`origin`."""
-        return {"policy": type(self).__name__, **self.origin}
+        """Facts for people, and to tell policies apart: name, :attr:`history`, parameters, and :attr:`origin`."""
+        return {"policy": type(self).__name__, "history": self.history, **self.origin}

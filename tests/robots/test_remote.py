@@ -66,7 +66,7 @@ def test_it_answers_what_the_robot_answers(host, remote):
     episode = Episode("lift", "lift the red block", 7, 100, {"blocks": 3})
     first = remote.reset(episode)
     assert remote.contract == CONTRACT
-    assert host._robot.episode == episode
+    assert host._robot.robot.episode == episode
     assert first.success is False
     np.testing.assert_array_equal(first.images["static"], np.full((8, 8, 3), 1))
     commanded = remote.act(np.array([2.0, 0.5, -3.0]))

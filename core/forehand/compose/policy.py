@@ -249,6 +249,12 @@ class ComposedPolicy(nn.Module, Policy):
             Prediction(chunk, {c: p[i] for c, p in pictures.items()}, foresee.horizon) for i, chunk in enumerate(actions)
         ]
 
+    @torch.inference_mode()
+    def remember(self, session: Session, observations: Sequence[Observation]) -> None:
+        """Encode frames into the session's history in one batch; what would slide out again is left out."""
+        newest = observations[-self.history :]
+        self._observe([self._own(session)] * len(newest), newest)
+
     def _own(self, session: Session) -> ComposedSession:
         if not isinstance(session, ComposedSession):
             raise ConfigurationError(f"a session of another policy was given: {type(session).__name__}.")
@@ -280,6 +286,7 @@ class ComposedPolicy(nn.Module, Policy):
         counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
         return {
             "policy": "composed",
+            "history": self.history,
             "parameters": sum(counts.values()),
             "parameters_by_part": counts,
             **self.origin,

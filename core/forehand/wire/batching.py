@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forehand.errors import ForehandError
@@ -25,6 +25,8 @@ class Step(Job):
     policy_session: Session
     observation: Observation
     forecast: bool
+    earlier: Sequence[Observation] = ()
+    """Frames since the last step, which the policy is to see first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,9 @@ class Batcher:
     def _step(self, steps: list[Step]) -> None:
         started = time.monotonic()
         try:
+            for step in steps:
+                if step.earlier:
+                    self._policy.remember(step.policy_session, step.earlier)
             predictions = self._policy.step(
                 [s.policy_session for s in steps], [s.observation for s in steps], forecast=steps[0].forecast
             )

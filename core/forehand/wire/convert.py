@@ -58,6 +58,8 @@ def observation_to_payload(observation: Observation) -> Payload:
 
 def observation_from_payload(payload: Mapping[str, Any], contract: Contract) -> Observation:
     """The inverse; the shapes and dtypes must be the contract's, more cameras are welcome."""
+    if not isinstance(payload, Mapping):
+        raise ProtocolError(f"An observation must be a map; this is {type(payload).__name__}.")
     images, state = need(payload, "images", dict), need(payload, "state", np.ndarray)
     for camera in contract.cameras:
         shape = (camera.height, camera.width, 3)

@@ -14,6 +14,7 @@ from forehand.robot import Observation
 from forehand.wire.connection import POLICY, Connection
 from forehand.wire.convert import need, observation_to_payload, prediction_from_payload
 from forehand.wire.errors import WireError
+from forehand.wire.messages import MAX_FRAMES
 
 PARTING = 2.0
 """Seconds to wait for a goodbye to be heard: a session that nobody uses expires by itself."""
@@ -89,21 +90,28 @@ class RemoteSession(Session):
         super().__init__(instruction)
         self._connection = connection
         self._token = token
+        self._earlier: list[Observation] = []
 
     def step(self, observation: Observation, forecast: bool = False, timeout: float | None = None) -> Prediction:
         """What to do now, and if ``forecast``, what the policy expects to see."""
-        answer = self._connection.request(
-            "step",
-            {"observation": observation_to_payload(observation), "forecast": forecast},
-            session=self._token,
-            timeout=timeout,
-        )
+        earlier, self._earlier = self._earlier, []
+        payload = {"observation": observation_to_payload(observation), "forecast": forecast}
+        if earlier:
+            payload["earlier"] = [observation_to_payload(frame) for frame in earlier]
+        answer = self._connection.request("step", payload, session=self._token, timeout=timeout)
         timing = need(answer, "timing", dict)
         self.timing = Timing(need(timing, "queued", float), need(timing, "computed", float), need(timing, "batch", int))
         return prediction_from_payload(answer, self._connection.contract)
 
+    def remember(self, observations: Sequence[Observation], history: int) -> None:
+        """Send these frames before the next observation, as far as a policy that looks at ``history`` needs them."""
+        arrays = len(self._connection.contract.cameras) + 1
+        most = min(history, (MAX_FRAMES - 1) // arrays) - 1  # the header and the newest observation go with them
+        self._earlier = [*self._earlier, *observations][-most:] if most > 0 else []
+
     def reset(self, instruction: str | None = None) -> None:
         """Forget the history, as at the start of an episode; optionally take a new instruction."""
+        self._earlier = []
         self._connection.request("reset", {"instruction": instruction}, session=self._token)
         super().reset(instruction)
 
@@ -120,6 +128,8 @@ class RemotePolicy(Policy):
         """Connect, let the server compare the robot's ``contract`` if it is given, and learn the policy's."""
         self._client = PolicyClient(address, timeout, contract)
         self.contract = self._client.contract
+        history = self._client.describe().get("history")
+        self.history = history if isinstance(history, int) and history > 1 else 1
 
     def open(self, instruction: str) -> Session:
         """A session at the server."""
@@ -131,9 +141,12 @@ class RemotePolicy(Policy):
         """One answer for each session, asked one after the other."""
         answers = []
         for session, observation in zip(sessions, observations, strict=True):
-            assert isinstance(session, RemoteSession), "sessions come from open()"
-            answers.append(session.step(observation, forecast))
+            answers.append(_own(session).step(observation, forecast))
         return answers
+
+    def remember(self, session: Session, observations: Sequence[Observation]) -> None:
+        """Keep the frames; they travel with the next observation."""
+        _own(session).remember(observations, self.history)
 
     def describe(self) -> dict[str, Any]:
         """Facts about the policy at the server."""
@@ -142,3 +155,8 @@ class RemotePolicy(Policy):
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
+
+
+def _own(session: Session) -> RemoteSession:
+    assert isinstance(session, RemoteSession), "sessions come from open()"
+    return session

@@ -93,6 +93,7 @@ class PolicyServer(Endpoint):
     def _step(self, request: Request) -> None:
         token, opened = self._session(request)
         payload = request.message.payload
+        earlier = need(payload, "earlier", list) if "earlier" in payload else []
         self._batcher.submit(
             Step(
                 name="step",
@@ -103,6 +104,7 @@ class PolicyServer(Endpoint):
                 policy_session=opened.session,
                 observation=observation_from_payload(need(payload, "observation", dict), self._policy.contract),
                 forecast=need(payload, "forecast", bool),
+                earlier=[observation_from_payload(frame, self._policy.contract) for frame in earlier],
             )
         )
 

@@ -12,8 +12,10 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forehand.contract import require_fit
+from forehand.limited_robot import LimitedRobot
 from forehand.robot import Robot
 from forehand.wire.convert import (
     Payload,
@@ -24,7 +26,7 @@ from forehand.wire.convert import (
     observation_to_payload,
 )
 from forehand.wire.endpoint import Endpoint, Request
-from forehand.wire.errors import Busy, UnknownSession
+from forehand.wire.errors import Busy, UnknownSession, WireError
 from forehand.wire.jobs import Job, JobQueue
 
 log = logging.getLogger(__name__)
@@ -39,25 +41,35 @@ class _Command(Job):
     moves: bool
 
 
+class RobotStopped(WireError):
+    """The robot came to rest for good, because nobody had driven it for too long."""
+
+
 class RobotHost(Endpoint):
     """Serves ``robot`` at ``address``; call :meth:`run`, which connects it first and closes it at the end.
 
-    The robot is only ever touched by one thread of the host, ``connect`` and ``close`` included. ``watchdog``: seconds
-    without a command after which a robot that may be moving is told to hold; ``release``: seconds of silence after
-    which another client may take the robot from the one that holds it.
+    The robot is only ever touched by one thread of the host, ``connect`` and ``close`` included, and every command is
+    brought inside the limits of its contract. ``watchdog``: seconds without a command after which a robot that may be
+    moving is told to hold; ``stop``: seconds of holding so after which it is told to stop, and moves no more until it is
+    reset; ``release``: seconds of silence after which another client may take the robot from the one that holds it.
     """
 
     role: ClassVar[str] = "robot"
 
-    def __init__(self, robot: Robot, address: str, *, watchdog: float = 1.0, release: float = 10.0) -> None:
+    def __init__(
+        self, robot: Robot, address: str, *, watchdog: float = 1.0, stop: float = 30.0, release: float = 10.0
+    ) -> None:
         super().__init__(address)
-        self._robot = robot
+        self._robot = LimitedRobot(robot)
         self._watchdog = watchdog
+        self._stop = stop
         self._release = release
         self._commands: JobQueue[_Command] = JobQueue()
         self._connected = threading.Event()
         self._failure: Exception | None = None
         self._hold_at: float | None = None
+        self._stop_at: float | None = None
+        self._stopped = False
         self._working = False
         self._holder: str | None = None
         self._holder_heard = 0.0
@@ -77,7 +89,7 @@ class RobotHost(Endpoint):
         if (theirs := need(payload, "contract", dict, type(None))) is not None:
             needed = contract_from_payload(theirs)
             require_fit(needed, self._robot.contract, "the policy", f"the robot at {self.address}")
-        return {"contract": self._robot.contract.to_dict(), "facts": {"robot": type(self._robot).__name__}}
+        return {"contract": self._robot.contract.to_dict(), "facts": {"robot": type(self._robot.robot).__name__}}
 
     def start_work(self) -> None:
         """Connect the robot; what it raises is raised here."""
@@ -146,12 +158,14 @@ class RobotHost(Endpoint):
             return
         finally:
             self._connected.set()
-        while (commands := self._commands.take(lambda waiting: waiting[:1], self._until_hold())) is not None:
+        while (commands := self._commands.take(lambda waiting: waiting[:1], self._patience())) is not None:
             for command in commands:
                 self._carry_out(command)
-            if self._hold_at is not None and time.monotonic() >= self._hold_at:
-                log.warning("no command for %g s: the robot holds", self._watchdog)
+            now = time.monotonic()
+            if self._hold_at is not None and now >= self._hold_at:
                 self._hold_by_itself()
+            if self._stop_at is not None and now >= self._stop_at:
+                self._stop_by_itself()
         if self._hold_at is not None:
             self._hold_by_itself()
         try:
@@ -159,8 +173,10 @@ class RobotHost(Endpoint):
         except Exception:
             log.exception("the robot failed to close")
 
-    def _until_hold(self) -> float | None:
-        return None if self._hold_at is None else max(0.0, self._hold_at - time.monotonic())
+    def _patience(self) -> float | None:
+        """Seconds until the watchdog has to act, if it has to."""
+        dues = [due for due in (self._hold_at, self._stop_at) if due is not None]
+        return max(0.0, min(dues) - time.monotonic()) if dues else None
 
     def _carry_out(self, command: _Command) -> None:
         self._working = True
@@ -173,32 +189,54 @@ class RobotHost(Endpoint):
             self._holder_heard = time.monotonic()
             self._working = False
         if command.moves:  # also when it failed: nobody knows how far it came
-            self._hold_at = time.monotonic() + self._watchdog
+            self._hold_at, self._stop_at = time.monotonic() + self._watchdog, None
         command.done(outcome)
 
     def _hold_by_itself(self) -> None:
+        log.warning("no command for %g s: the robot holds", self._watchdog)
+        stop_at = self._stop_at or time.monotonic() + self._stop
         try:
             self._hold({})
         except Exception:
             log.exception("the robot failed to hold; trying again in %g s", self._watchdog)
             self._hold_at = time.monotonic() + self._watchdog
+        self._stop_at = stop_at
+
+    def _stop_by_itself(self) -> None:
+        log.warning("still no command after %g s: the robot stops, and moves no more until it is reset", self._stop)
+        try:
+            self._robot.stop()
+            self._hold_at = self._stop_at = None
+        except Exception:
+            log.exception("the robot failed to stop; trying again in %g s", self._watchdog)
+            self._stop_at = time.monotonic() + self._watchdog
+        self._stopped = True
 
     def _reset(self, payload: Payload) -> Payload:
         episode = episode_from_payload(need(payload, "episode", dict, type(None)))
+        self._stopped = False
         return {"observation": observation_to_payload(self._robot.reset(episode))}
 
     def _observe(self, payload: Payload) -> Payload:
         return {"observation": observation_to_payload(self._robot.observe())}
 
     def _act(self, payload: Payload) -> Payload:
-        commanded = self._robot.act(action_from_payload(payload, self._robot.contract))
+        commanded = self._robot.act(self._action(payload))
         return {"commanded": np.asarray(commanded, dtype=np.float32)}
 
     def _step(self, payload: Payload) -> Payload:
-        observation = self._robot.step(action_from_payload(payload, self._robot.contract))
+        observation = self._robot.step(self._action(payload))
         return {"observation": observation_to_payload(observation)}
+
+    def _action(self, payload: Payload) -> NDArray[np.float32]:
+        if self._stopped:
+            raise RobotStopped(
+                f"The robot at {self.address} stopped, since no command came for {self._watchdog + self._stop:g} s. "
+                f"Look after it, then reset it."
+            )
+        return action_from_payload(payload, self._robot.contract)
 
     def _hold(self, payload: Payload) -> Payload:
         self._robot.hold()
-        self._hold_at = None
+        self._hold_at = self._stop_at = None
         return {}

@@ -204,3 +204,15 @@ def test_what_a_plan_leaves_out_nobody_it_holds_reads():
     assert plan.layout.length == len(plan.timesteps) == len(plan.mask) == 2 * 1 + 3 * 2 + 2 * 2
     wanted = [plan.layout.positions(name) for name in ("foresight", "action")]
     assert plan.answering.tolist() == np.concatenate(wanted).flatten().tolist()
+
+
+def test_frames_that_nothing_was_asked_about_are_part_of_the_history(make_policy):
+    policy, generator = make_policy(), np.random.default_rng(3)
+    frames = [example.observation(CONTRACT, generator, 0.0) for _ in range(7)]
+    seldom, always = policy.open(INSTRUCTIONS[0]), policy.open(INSTRUCTIONS[0])
+    for *between, newest in (frames[:2], frames[2:]):
+        policy.remember(seldom, between)
+        (asked,) = policy.step([seldom], [newest])
+        for frame in (*between, newest):
+            (expected,) = policy.step([always], [frame])
+        np.testing.assert_allclose(asked.actions, expected.actions, atol=1e-6)

@@ -214,7 +214,7 @@ def test_a_policy_slower_than_the_robot_never_keeps_it_waiting_over_real_sockets
         time.sleep(0.09)  # four and a half control periods
         return timetable(40)(observation)
 
-    policy = Scripted(slow)
+    policy = Scripted(slow, history=30)
     with PolicyServer(policy, "tcp://127.0.0.1:0").running() as server:
         remote = RemotePolicy(server.address, 20.0, CONTRACT)
         with Drive(ticker, remote, Asynchronous(blend=4)) as drive:
@@ -225,6 +225,7 @@ def test_a_policy_slower_than_the_robot_never_keeps_it_waiting_over_real_sockets
     assert first >= 1  # nothing to do before the first answer
     assert list(ticker.done) == list(range(first, 60))  # and never without an action afterwards
     assert 2 <= len(policy.asked) < 30
+    assert policy.seen == list(range(len(policy.seen)))  # it saw every frame, asked or not
     assert ticker.calls == ["reset", *["act"] * len(ticker.done), "hold"]
 
 

@@ -63,7 +63,7 @@ def test_a_prediction_arrives_as_the_policy_made_it(serve, contract, sense):
     server = serve()
     with PolicyClient(server.address) as client:
         assert client.contract == contract
-        assert client.describe() == {"policy": "FunctionPolicy"}
+        assert client.describe() == {"policy": "FunctionPolicy", "history": 1}
         session = client.open("push", contract)
         seen = sense(1)
         prediction = session.step(seen, forecast=True)
@@ -98,7 +98,7 @@ def test_a_remote_policy_is_a_policy(serve, contract, sense):
     sessions = [policy.open("push"), policy.open("lift")]
     answers = policy.step(sessions, [sense(1), sense(2)], forecast=True)
     np.testing.assert_array_equal([a.actions[0] for a in answers], [sense(1).state, sense(2).state])
-    assert policy.describe() == {"policy": "FunctionPolicy"}
+    assert policy.describe() == {"policy": "FunctionPolicy", "history": 1}
     policy.close()
 
 

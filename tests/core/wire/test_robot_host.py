@@ -89,7 +89,7 @@ def test_commands_reach_the_robot_and_its_answers_come_back(robot, raw, sense):
         assert "observation" in client.ask("step", 6, command(0.5), session).payload
         client.ask("hold", 7, {}, session)
         client.ask("close", 8, {}, session)
-    assert robot.asked == ["connect", "reset lift", "act 2", "observe", "act 0.5", "observe", "hold", "hold", "close"]
+    assert robot.asked == ["connect", "reset lift", "act 1", "observe", "act 0.5", "observe", "hold", "hold", "close"]
     assert len(robot.threads) == 1
 
 
@@ -105,6 +105,51 @@ def test_silence_after_an_action_makes_the_robot_hold_once(robot, raw):
         assert robot.asked.count("hold") == 1
         client.ask("act", 4, command(1), session)  # and it goes on when the client does
         assert robot.asked[-1] == "act 1"
+
+
+def test_silence_that_lasts_stops_the_robot_until_it_is_reset(robot, raw):
+    stopped = threading.Event()
+    robot.stop = lambda: (robot.note("stop"), stopped.set())
+    with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.1, stop=0.3).running() as host:
+        client = raw(host.address)
+        session = open_session(client)
+        client.ask("act", 3, command(0), session)
+        assert stopped.wait(20)
+        assert robot.asked == ["connect", "act 0", "hold", "stop"]
+        for id, kind in ((4, "act"), (5, "step")):
+            answer = client.ask(kind, id, command(0), session)
+            assert answer.payload["code"] == "failed"
+            assert "stopped, since no command came for 0.4 s. Look after it, then reset it." in answer.payload["message"]
+        assert client.ask("observe", 6, {}, session).kind == "result"
+        client.ask("reset", 7, {"episode": None}, session)
+        assert client.ask("act", 8, command(1), session).kind == "result"
+    assert [a for a in robot.asked if a.startswith("act")] == ["act 0", "act 1"]
+
+
+def test_who_says_hold_is_not_stopped(robot, raw):
+    robot.stop = lambda: robot.note("stop")
+    with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.05, stop=0.1).running() as host:
+        client = raw(host.address)
+        session = open_session(client)
+        client.ask("act", 3, command(0), session)
+        client.ask("hold", 4, {}, session)
+        time.sleep(0.3)
+        assert client.ask("act", 5, command(1), session).kind == "result"
+    assert "stop" not in robot.asked
+
+
+def test_a_robot_without_brakes_stops_by_holding(robot):
+    robot.stop()
+    assert robot.asked == ["hold"]
+
+
+def test_commands_are_brought_inside_the_contract_s_limits(robot, raw):
+    with RobotHost(robot, "tcp://127.0.0.1:0").running() as host:
+        client = raw(host.address)
+        session = open_session(client)
+        client.ask("reset", 3, {"episode": None}, session)
+        client.ask("step", 4, command(9), session)
+    assert "act 1" in robot.asked
 
 
 def test_looking_without_acting_does_not_keep_a_robot_moving(robot, raw):
@@ -179,13 +224,13 @@ def test_an_action_that_comes_too_late_moves_nothing(robot, raw):
     with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=60).running() as host:
         client = raw(host.address)
         session = open_session(client)
-        client.send("act", 3, command(1), session)
+        client.send("act", 3, command(0.1), session)
         assert robot.acting.wait(20)
-        assert client.ask("act", 4, command(2), session, budget=0.05).payload["code"] == "deadline_exceeded"
+        assert client.ask("act", 4, command(0.2), session, budget=0.05).payload["code"] == "deadline_exceeded"
         robot.may_finish.set()
         assert client.answer().id == 3
-        client.ask("act", 5, command(3), session)
-    assert [a for a in robot.asked if a.startswith("act")] == ["act 1", "act 3"]
+        client.ask("act", 5, command(0.3), session)
+    assert [a for a in robot.asked if a.startswith("act")] == ["act 0.1", "act 0.3"]
 
 
 @pytest.mark.parametrize("action", [np.full(7, np.nan, np.float32), np.zeros(6, np.float32), np.zeros(7), None, "left"])
