@@ -59,6 +59,8 @@ install_packages() {
     uv=.venv/bin/uv
   fi
   "$uv" pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[dev]'
+  # A real client to try a front door with. It asks for numpy 1 and works with 2.
+  "$uv" pip install --quiet --python .venv/bin/python --no-deps openpi-client==0.1.2
 }
 
 install_libraries() {

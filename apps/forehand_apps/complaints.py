@@ -21,6 +21,7 @@ EXTRAS = {
     "mujoco": "simulation",
     "dm_control": "simulation",
     "gymnasium": "simulation",
+    "websockets": "doors",
     "matplotlib": "pages",
     "av": "pages",
     "PIL": "pages",

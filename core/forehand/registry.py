@@ -31,6 +31,7 @@ KINDS: Mapping[str, str] = {
     "action_head": "owns query tokens and turns what they read into a chunk of actions, with its loss",
     "policy": "maps observations to action chunks, one session for each robot",
     "execution": "turns chunks of actions into one action for every control step",
+    "door": "lets clients of another project's policy server in to ours",
     "robot": "a body: something that observes and acts, real or simulated",
     "benchmark": "offers seeded episodes, says when one succeeded, and may show how it is done",
 }

@@ -60,6 +60,12 @@ def forehand_register(registry: Registry) -> None:
         "forehand.execution:Asynchronous",
         "one chunk while the next is predicted, for policies slower than the robot",
     )
+    registry.add(
+        "door",
+        "openpi",
+        "forehand.wire.doors.openpi:OpenPiDoor",
+        "openpi's websocket clients",
+    )
 
 
 @hookimpl

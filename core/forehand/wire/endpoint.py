@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -23,7 +24,14 @@ import zmq
 from forehand.errors import ForehandError
 from forehand.wire.bind import bind
 from forehand.wire.convert import Payload
-from forehand.wire.errors import Busy, HelloRequired, ProtocolError, error_payload
+from forehand.wire.errors import (
+    Busy,
+    DeadlineExceeded,
+    HelloRequired,
+    ProtocolError,
+    ServerStopping,
+    error_payload,
+)
 from forehand.wire.messages import MAX_FRAMES, Message, decode, encode
 
 log = logging.getLogger(__name__)
@@ -47,6 +55,8 @@ class Request:
     message: Message
     received: float
     deadline: float
+    inside: Future[Payload] | None = None
+    """Where the answer goes if the request came from within this process."""
 
 
 @dataclass
@@ -69,6 +79,7 @@ class Endpoint(ABC):
         self._handlers: dict[str, Callable[[Request], None]] = {"hello": self._hello, "ping": self._ping}
         self._clients: dict[bytes, _Client] = {}
         self._outbox: deque[tuple[bytes, list[bytes | memoryview]]] = deque()
+        self._inside: deque[Request] = deque()
         self._stopping = False
         self._serving: threading.Thread | None = None
         self._socket = bind(address)
@@ -107,6 +118,7 @@ class Endpoint(ABC):
                         self._turn()
                 finally:
                     self.finish_work()
+                    self._refuse_inside()
                     self._flush()
         finally:
             self._close()
@@ -137,8 +149,32 @@ class Endpoint(ABC):
             for error in failures:
                 raise error
 
+    def ask(self, kind: str, payload: Payload, *, budget: float, session: str | None = None) -> Payload:
+        """The result of one request from within this process, in its turn among all others; or its error, raised.
+
+        From any thread but the serving one. Arrays are handed over as they are.
+        """
+        if self._stopping:
+            raise ServerStopping("The server is stopping.")
+        answer: Future[Payload] = Future()
+        now = time.monotonic()
+        self._inside.append(Request(b"", Message(kind, 0, payload, session, budget), now, now + budget, answer))
+        self._wake()
+        try:
+            return answer.result(budget)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{kind!r} was not answered within {budget:g} s: what is served is slow or stuck."
+            ) from None
+
     def finish(self, request: Request, outcome: Payload | Exception) -> None:
         """Answer ``request`` with a result or an error; from any thread, once."""
+        if request.inside is not None:
+            if isinstance(outcome, Exception):
+                request.inside.set_exception(outcome)
+            else:
+                request.inside.set_result(outcome)
+            return
         identifier = request.message.id
         if not isinstance(outcome, Exception):
             try:
@@ -169,6 +205,8 @@ class Endpoint(ABC):
                     break
                 self._judge(parts[0].bytes, parts[1:])
         now = time.monotonic()
+        for _ in range(len(self._inside)):
+            self._attempt(self._inside.popleft(), _Client(0, now))
         self._forget_silent_clients(now)
         self.tick(now)
 
@@ -204,13 +242,20 @@ class Endpoint(ABC):
         client.last_id, client.last_heard = message.id, now
         client.pending += 1
         request = Request(identity, message, now, now + (message.budget or 0.0))
+        self._attempt(request, client)
+
+    def _attempt(self, request: Request, client: _Client) -> None:
         try:
             self._handle(request, client)
         except ForehandError as error:
             self.finish(request, error)
         except Exception as error:
-            log.exception("the handler of %r failed", message.kind)
+            log.exception("the handler of %r failed", request.message.kind)
             self.finish(request, error)
+
+    def _refuse_inside(self) -> None:
+        while self._inside:
+            self.finish(self._inside.popleft(), ServerStopping("The server is stopping."))
 
     def _refuse_stranger(self, message: Message) -> ForehandError | None:
         if message.kind != "hello":

@@ -1,0 +1,263 @@
+"""openpi's own client drives our server: lockstep over a websocket, beside our own clients in the same batches."""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import msgpack
+import numpy as np
+import pytest
+import websockets.sync.client
+from openpi_client.websocket_client_policy import WebsocketClientPolicy
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from forehand import Prediction
+from forehand.errors import ConfigurationError
+from forehand.wire import AddressUnavailable, PolicyClient
+from forehand.wire.doors import Keys
+from forehand.wire.doors.openpi import OpenPiDoor
+
+
+@pytest.fixture
+def keys():
+    cameras = {"static": "observation/image", "wrist": "observation/wrist_image"}
+    return Keys(cameras, ["observation/state"], "prompt")
+
+
+@pytest.fixture
+def connect(keys, open_door):
+    """A client of theirs, through a door in front of a server."""
+    clients = []
+
+    def client(server, **options):
+        door = open_door(OpenPiDoor, server, options.pop("keys", keys), **options)
+        return door, another(door)
+
+    def another(door, api_key=None):
+        clients.append(WebsocketClientPolicy("127.0.0.1", door.port, api_key))
+        return clients[-1]
+
+    client.another = another
+    yield client
+    for one in clients:
+        one._ws.close()
+
+
+@pytest.fixture
+def observe(sense):
+    """An observation as their LIBERO example sends it."""
+
+    def make(number=0, prompt="push the block"):
+        seen = sense(number)
+        return {
+            "observation/image": seen.images["static"],
+            "observation/wrist_image": seen.images["wrist"],
+            "observation/state": seen.state,
+            "prompt": prompt,
+        }
+
+    return make
+
+
+def test_their_client_gets_actions(serve, connect, observe, contract):
+    _, client = connect(serve())
+    assert client.get_server_metadata()["contract"]["rate"] == contract.rate
+    for number in range(3):
+        asked = observe(number)
+        answer = client.infer(asked)
+        state = asked["observation/state"]
+        np.testing.assert_array_equal(answer["actions"], [state, -state])
+        assert answer["actions"].dtype == np.float32
+        np.testing.assert_array_equal(answer["state"], state)
+        assert answer["policy_timing"]["infer_ms"] <= answer["server_timing"]["infer_ms"]
+        assert ("prev_total_ms" in answer["server_timing"]) == (number > 0)
+
+
+def test_the_policy_sees_their_pictures(serve, connect, observe, sense):
+    seen = []
+
+    def look(sessions, observations):
+        seen.extend(observations)
+        return [Prediction(np.zeros((1, 7), np.float32)) for _ in observations]
+
+    _, client = connect(serve(look))
+    client.infer(observe(4))
+    for name, image in sense(4).images.items():
+        np.testing.assert_array_equal(seen[0].images[name], image)
+    np.testing.assert_array_equal(seen[0].state, sense(4).state)
+
+
+def test_a_connection_is_a_session_and_another_prompt_starts_anew(serve, connect, observe):
+    sessions_seen = []
+
+    def count(sessions, observations):
+        for session in sessions:
+            session.steps = getattr(session, "steps", 0) + 1
+            sessions_seen.append((id(session), session.instruction))
+        return [Prediction(np.full((1, 7), s.steps, np.float32)) for s in sessions]
+
+    server = serve(count)
+    door, client = connect(server)
+    other = connect.another(door)
+    assert client.infer(observe())["actions"][0, 0] == 1
+    assert client.infer(observe())["actions"][0, 0] == 2
+    assert other.infer(observe())["actions"][0, 0] == 1
+    client.infer(observe(prompt="lift it"))
+    identities, instructions = zip(*sessions_seen, strict=True)
+    assert len(set(identities)) == 2
+    assert instructions == ("push the block",) * 3 + ("lift it",)
+    client._ws.close()
+    wait_until(lambda: len(server._sessions) == 1)
+
+
+def test_a_slow_answer_keeps_nobody_waiting(serve, connect, observe, sense, contract):
+    """Who shares the policy's batches waits for the policy alone; the socket and the health check stay free."""
+    entered, release = threading.Event(), threading.Event()
+
+    def slow(sessions, observations):
+        entered.set()
+        assert release.wait(30)
+        return [Prediction(np.zeros((1, 7), np.float32)) for _ in observations]
+
+    server = serve(slow)
+    door, first = connect(server)
+    others = [connect.another(door) for _ in range(3)]
+    ours = PolicyClient(server.address, timeout=30)
+    session = ours.open("push", contract)
+    release.set()
+    for client in (first, *others):
+        client.infer(observe())  # opens its session
+    server._policy.batches.clear()
+    entered.clear()
+    release.clear()
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(first.infer, observe(0))]
+        assert entered.wait(30)
+        waiting += [pool.submit(other.infer, observe(i)) for i, other in enumerate(others)]
+        waiting.append(pool.submit(session.step, sense(9)))
+        assert urllib.request.urlopen(f"http://127.0.0.1:{door.port}/healthz").read() == b"OK\n"
+        assert connect.another(door).get_server_metadata()
+        wait_until(lambda: len(server._batcher._queue._jobs) == 4)
+        release.set()
+        for answer in waiting:
+            answer.result(30)
+    assert server._policy.batches == [1, 4]
+    ours.close()
+
+
+def test_an_error_comes_as_text_and_ends_the_connection(serve, connect, observe):
+    door, client = connect(serve())
+    with pytest.raises(RuntimeError, match=r"'observation/image' is 10 × 10.*'static' is 24 × 32"):
+        client.infer(observe() | {"observation/image": np.zeros((10, 10, 3), np.uint8)})
+    with pytest.raises(ConnectionClosed) as closed:
+        client.infer(observe())
+    assert closed.value.rcvd.code == 1011
+    assert connect.another(door).infer(observe())["actions"].shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ({"observation/image": np.zeros((24, 32, 3))}, r"must be \(H, W, 3\) uint8, but is float64"),
+        ({"observation/state": np.zeros(3)}, r"3 numbers.*policy's is 7: pose 6, gripper 1"),
+        ({"prompt": 5}, "'prompt' must be one sentence"),
+        ({"prompt": None}, "'prompt' must be one sentence"),
+    ],
+)
+def test_what_does_not_fit_is_named(serve, connect, observe, damage, says):
+    _, client = connect(serve())
+    with pytest.raises(RuntimeError, match=says):
+        client.infer(observe() | damage)
+
+
+def test_a_missing_key_is_named_with_those_that_came(serve, connect, observe):
+    _, client = connect(serve())
+    asked = observe()
+    del asked["observation/wrist_image"]
+    with pytest.raises(RuntimeError, match=r"lacks 'observation/wrist_image'.*camera 'wrist'.*'observation/image'"):
+        client.infer(asked)
+
+
+def test_pictures_of_another_size_are_scaled_if_the_door_may(serve, connect, observe, keys):
+    resizing = Keys(keys.cameras, keys.state, keys.instruction, resize=True)
+    _, client = connect(serve(), keys=resizing)
+    large = {"observation/image": np.zeros((224, 224, 3), np.uint8)}
+    assert client.infer(observe() | large)["actions"].shape == (2, 7)
+
+
+def test_the_key_is_asked_for(serve, open_door, keys, connect):
+    door = open_door(OpenPiDoor, serve(), keys, api_key="secret")
+    assert connect.another(door, "secret").get_server_metadata()
+    for wrong in (None, "guess"):
+        with pytest.raises(InvalidStatus, match="401"):
+            connect.another(door, wrong)
+
+
+def test_without_a_key_strangers_cannot_reach_it(serve, keys):
+    with pytest.raises(ConfigurationError, match=r"everyone.*doors\.openpi\.api_key"):
+        OpenPiDoor(serve(), "0.0.0.0", 0, keys)
+    assert OpenPiDoor(serve(), "0.0.0.0", 0, keys, api_key="secret").admits("secret")
+
+
+def test_a_port_that_is_taken_says_so(serve, open_door, keys):
+    door = open_door(OpenPiDoor, serve(), keys)
+    with pytest.raises(AddressUnavailable, match=rf"127\.0\.0\.1:{door.port}.*doors\.openpi\.port"):
+        open_door(OpenPiDoor, serve(), keys, port=door.port)
+
+
+def test_a_policy_that_hangs_is_an_error_in_time(serve, connect, observe):
+    release = threading.Event()
+
+    def stuck(sessions, observations):
+        release.wait(30)
+        return [Prediction(np.zeros((1, 7), np.float32)) for _ in observations]
+
+    _, client = connect(serve(stuck), timeout=0.3)
+    with pytest.raises(RuntimeError, match=r"was not answered within 0\.3 s"):
+        client.infer(observe())
+    release.set()
+
+
+ARRAY = {b"__ndarray__": True, b"data": b"\0" * 4, b"dtype": "<f4", b"shape": [1]}
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"",
+        b"\xc1",
+        msgpack.packb([1, 2]),
+        msgpack.packb({"x": ARRAY | {b"shape": [2**40]}}),
+        msgpack.packb({"x": ARRAY | {b"shape": [-1]}}),
+        msgpack.packb({"x": ARRAY | {b"dtype": "O"}}),
+        msgpack.packb({"x": ARRAY | {b"dtype": "c8"}}),
+        "text",
+    ],
+)
+def test_nonsense_is_refused_and_harms_nobody_else(serve, connect, observe, nonsense):
+    door, client = connect(serve())
+    with websockets.sync.client.connect(f"ws://127.0.0.1:{door.port}/any/path") as stranger:
+        stranger.recv()
+        stranger.send(nonsense)
+        assert stranger.recv(timeout=20).startswith("ProtocolError")
+        with pytest.raises(ConnectionClosed):
+            stranger.recv(timeout=20)
+    assert client.infer(observe())["actions"].shape == (2, 7)
+
+
+def test_every_kind_of_number_of_theirs_is_understood(serve, connect, observe):
+    _, client = connect(serve())
+    asked = observe()
+    asked["observation/state"] = asked["observation/state"].astype(np.float64)
+    asked |= {"seed": np.float32(3.5), "flag": np.bool_(True), "prompt": np.str_("push")}
+    np.testing.assert_array_equal(client.infer(asked)["actions"][0], asked["observation/state"].astype(np.float32))
+
+
+def wait_until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
