@@ -66,6 +66,12 @@ def forehand_register(registry: Registry) -> None:
         "forehand.wire.doors.openpi:OpenPiDoor",
         "openpi's websocket clients",
     )
+    registry.add(
+        "door",
+        "gr00t",
+        "forehand.wire.doors.gr00t:Gr00tDoor",
+        "GR00T's ZeroMQ clients, of N1.5 and of N1.6 and later",
+    )
 
 
 @hookimpl

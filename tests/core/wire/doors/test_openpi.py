@@ -6,6 +6,7 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgpack
 import numpy as np
@@ -19,6 +20,8 @@ from forehand.errors import ConfigurationError
 from forehand.wire import AddressUnavailable, PolicyClient
 from forehand.wire.doors import Keys
 from forehand.wire.doors.openpi import OpenPiDoor
+
+FIXTURES = Path(__file__).parents[3] / "data" / "doors"
 
 
 @pytest.fixture
@@ -254,6 +257,15 @@ def test_every_kind_of_number_of_theirs_is_understood(serve, connect, observe):
     asked["observation/state"] = asked["observation/state"].astype(np.float64)
     asked |= {"seed": np.float32(3.5), "flag": np.bool_(True), "prompt": np.str_("push")}
     np.testing.assert_array_equal(client.infer(asked)["actions"][0], asked["observation/state"].astype(np.float32))
+
+
+def test_the_bytes_of_their_clients_are_answered_with_the_bytes_they_expect(serve, open_door, keys):
+    """A request and a reply as they go over the wire, laid down byte by byte from the table of their protocol."""
+    door = open_door(OpenPiDoor, serve(), keys)
+    with websockets.sync.client.connect(f"ws://127.0.0.1:{door.port}") as client:
+        client.recv(timeout=20)
+        client.send((FIXTURES / "openpi_infer.request").read_bytes())
+        assert client.recv(timeout=20).startswith((FIXTURES / "openpi_infer.reply").read_bytes())
 
 
 def wait_until(condition, seconds=20):
