@@ -18,6 +18,7 @@ EXTRAS = {
     "torch": "learning",
     "lerobot": "learning",
     "safetensors": "learning",
+    "open_clip": "learning",
     "mujoco": "simulation",
     "dm_control": "simulation",
     "gymnasium": "simulation",

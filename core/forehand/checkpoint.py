@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from forehand.errors import CheckpointError, ConfigurationError, ForehandError
 from forehand.policy import Policy
 from forehand.provenance import FORMAT, provenance
 from forehand.registry import LIMIT_VARIABLE, registry
+from forehand.weights import damaged, misfits, read_tensors
 
 WEIGHTS, CONFIG, CONTRACT, PROVENANCE = "model.safetensors", "config.yaml", "contract.json", "provenance.json"
 CHECKPOINTS = "checkpoints"
@@ -157,16 +158,16 @@ def read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     try:
         config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise _damaged(folder / CONFIG, error) from error
+        raise damaged(folder / CONFIG, error) from error
     if not isinstance(config, dict) or "name" not in config:
-        raise _damaged(folder / CONFIG, "it names no policy")
+        raise damaged(folder / CONFIG, "it names no policy")
     about = _read_json(folder / CONTRACT)
     if missing := [key for key in ("contract", "statistics") if not isinstance(about.get(key), dict)]:
-        raise _damaged(folder / CONTRACT, f"it lacks {' and '.join(missing)}")
+        raise damaged(folder / CONTRACT, f"it lacks {' and '.join(missing)}")
     try:
         Contract.from_dict(about["contract"])
     except ForehandError as error:
-        raise _damaged(folder / CONTRACT, error) from error
+        raise damaged(folder / CONTRACT, error) from error
     return {str(k): v for k, v in config.items()}, about
 
 
@@ -175,28 +176,10 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return _read_json(folder / PROVENANCE)
 
 
-def read_tensors(path: Path) -> dict[str, Any]:
-    """The tensors of a safetensors file, on the CPU."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
 def load_weights(policy: Any, folder: Path) -> None:
     """Fill ``policy`` with a checkpoint's weights; raises :class:`CheckpointError` naming those that do not fit."""
-    stored, needed = read_tensors(folder / WEIGHTS), policy.state_dict()
-    shapes = {name: (tuple(stored[name].shape), tuple(needed[name].shape)) for name in stored if name in needed}
-    complaints = {
-        "missing": [name for name in needed if name not in stored],
-        "unexpected": [name for name in stored if name not in needed],
-        "of another shape": [f"{name} (stored {a}, needed {b})" for name, (a, b) in shapes.items() if a != b],
-    }
-    if any(complaints.values()):
-        listing = "\n".join(f"  - {what}: {_some(names)}" for what, names in complaints.items() if names)
+    stored = read_tensors(folder / WEIGHTS)
+    if listing := misfits(stored, policy.state_dict()):
         raise CheckpointError(
             f"The weights in {folder.resolve()} do not fit the policy that its {CONFIG} describes:\n{listing}\n"
             f"One of its files was changed, or a plugin builds its parts otherwise than the version named in its "
@@ -229,19 +212,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if not isinstance(data, dict):
-        raise _damaged(path, "it holds no mapping")
+        raise damaged(path, "it holds no mapping")
     return data
-
-
-def _damaged(path: Path, reason: object) -> CheckpointError:
-    return CheckpointError(f"{path.resolve()} is damaged: {reason}. Copy the checkpoint again, whole, or use another.")
-
-
-def _some(names: Sequence[str], limit: int = 8) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -10,6 +9,8 @@ from torch import Tensor, nn
 
 from forehand.compose.parts import Pretrained, VisionTower
 from forehand.errors import CheckpointError, ConfigurationError
+from forehand.weights import misfits
+from forehand_seer.files import read_weights
 from forehand_seer.targets import clip_normalize
 from forehand_seer.vision_transformer import Block
 
@@ -71,32 +72,13 @@ class MaskedAutoencoderViT(VisionTower, Pretrained):
                 "seer/mae_vit is not trained here, and its configuration names no weights: give tower.weights=<path> of "
                 "MAE's ViT (for the defaults mae_pretrain_vit_base.pth)."
             )
-        found = read_weights(Path(self.weights))
+        self.fill(Path(self.weights))
+
+    def fill(self, path: Path) -> None:
+        """Read the weights of MAE's file at ``path``; its decoder is ignored."""
+        found = read_weights(path) if path.suffix == ".safetensors" else read_weights(path, under="model.")
         wanted = self.state_dict()
-        misfits = [
-            f"{name}: needed {tuple(tensor.shape)}, found {tuple(found[name].shape) if name in found else 'nothing'}"
-            for name, tensor in wanted.items()
-            if name not in found or found[name].shape != tensor.shape
-        ]
-        if misfits:
-            raise CheckpointError(f"{self.weights} does not fit this seer/mae_vit: {'; '.join(misfits)}.")
-        self.load_state_dict({name: found[name] for name in wanted})
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from ``.safetensors``, or from a ``.pth`` with the key ``model``; pickled code is not executed."""
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path.resolve()}.")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(
-            f"{path} holds something else than tensors, and was not opened further ({error}). Save its weights alone, as "
-            f".safetensors or as a .pth with the key 'model'."
-        ) from error
-    weights: dict[str, Tensor] = saved.get("model", saved)
-    return weights
+        found = {name: tensor for name, tensor in found.items() if name in wanted}
+        if listing := misfits(found, wanted):
+            raise CheckpointError(f"{path} does not fit this seer/mae_vit:\n{listing}")
+        self.load_state_dict(found)

@@ -173,7 +173,7 @@ def test_weights_that_do_not_fit_are_named(saved):
     assert str(saved) in message
     assert f"missing: {gone}" in message
     assert "unexpected: encoders.state.extra" in message
-    assert f"of another shape: {name} (stored (5, 16), needed (2, 16))" in message
+    assert f"of another shape: {name} (found (5, 16), needed (2, 16))" in message
 
 
 def test_a_long_list_of_weights_is_cut(saved):

@@ -19,7 +19,7 @@ OPTIONS = {
         "keypoints": [{"cameras": CAMERAS}, {"cameras": ["wrist"], "tokens": 1}],
         "asked_keypoints": [{"cameras": CAMERAS, "keypoints": 8, "asked": 3}],
         "seer/state": [{"gripper": "width"}, {"gripper": "one_hot"}],
-        "seer/clip_text": [{}],
+        "seer/clip_text": [{}, {"tower": {"width": 16, "layers": 1, "heads": 2}}],
         "seer/resampler": [{"cameras": CAMERAS, "tower": SMALL_TOWER}, {"cameras": ["wrist"], "tower": SMALL_TOWER}],
     },
     "vision_tower": {"seer/mae_vit": [{k: v for k, v in SMALL_TOWER.items() if k != "name"}]},

@@ -1,9 +1,8 @@
-"""Seer's presets at full size with generated weights, as the golden files of the released implementation want them."""
+"""Seer with generated weights and inputs, as the golden files of the released implementation want them."""
 
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,15 +11,14 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from safetensors import safe_open
 
 from forehand import Camera, Contract, Field
-from forehand.checkpoint import build_policy
 from forehand.compose import ComposedPolicy
-from forehand_seer.released_names import our_name
+from forehand_seer.contracts import CAMERAS
+from forehand_seer.released import load, released_weights
+from forehand_seer.released_names import released_shape
 
 DATA = Path(__file__).parent.parent / "data" / "seer"
-CAMERAS = ("primary", "wrist")
 
 
 def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -29,36 +27,23 @@ def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return generator.standard_normal(shape).astype(np.float32)
 
 
-def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     """A weight of a generated model, by its released name and shape."""
     values = noise(name, shape)
     if len(shape) > 1:
-        return values / np.float32(np.sqrt(values.size / shape[0]))
-    return 1 + np.float32(0.1) * values if name.endswith("weight") else np.float32(0.1) * values
+        return torch.from_numpy(values / np.float32(np.sqrt(values.size / shape[0])))
+    return torch.from_numpy((1 if name.endswith("weight") else 0) + np.float32(0.1) * values)
 
 
-def fill(policy: ComposedPolicy) -> None:
-    """Generate all weights of a policy; every one of its own names must be reached from a released name."""
-    keys = json.loads((DATA / "state_dict_keys.json").read_text())
-    released = {**keys["seer_calvin"], **{f"vision_encoder.{k}": s for k, s in keys["mae_vit_base"].items()}}
-    left = {name: tensor for name, tensor in policy.state_dict().items() if not name.startswith("normalize_")}
-    with torch.no_grad():
-        for name, shape in released.items():
-            ours = our_name(name, CAMERAS)
-            if ours in left:
-                tensor = left.pop(ours)
-                leading = (1,) * (len(shape) - tensor.ndim)
-                tensor.copy_(torch.from_numpy(weight(name, (*leading, *tensor.shape))).view_as(tensor))
-    assert not left
+def generated(policy: ComposedPolicy) -> dict[str, torch.Tensor]:
+    """All weights of a released model of the policy's sizes, the vision encoder's included."""
+    return {name: weight(name, released_shape(name, t.shape)) for name, t in released_weights(policy).items()}
 
 
-@dataclass
-class Golden:
-    """One golden case: the policy, a batch of one window, and what the released implementation makes of it."""
-
-    policy: ComposedPolicy
-    batch: dict[str, dict[str, Any]]
-    outputs: dict[str, torch.Tensor]
+def fill(policy: ComposedPolicy) -> ComposedPolicy:
+    """The policy, with generated weights."""
+    load(policy, generated(policy))
+    return policy
 
 
 def seer_contract(fingers: int) -> Contract:
@@ -78,24 +63,34 @@ def preset(name: str, *overrides: str) -> Any:
         return compose(overrides=[f"+policy={name}", *overrides]).policy
 
 
-def window(
-    case: str, steps: int, horizon: int, chunk: int, width: bool, image_size: int = 224
-) -> dict[str, dict[str, Any]]:
-    """The generated inputs of a case, as a batch of one window."""
-    shape = (1, steps + horizon, 3, image_size, image_size)
-    images = {camera: torch.from_numpy(noise(f"{case}/image_{camera}", shape)).movedim(2, -1) for camera in CAMERAS}
+def inputs(case: str, steps: int, width: bool, future: int = 0, image_size: int = 224) -> dict[str, torch.Tensor]:
+    """The generated inputs of a case, as the released model takes them; images go on for ``future`` steps."""
+    shape = (1, steps + future, 3, image_size, image_size)
     arm = np.tanh(noise(f"{case}/arm_state", (1, steps, 6)))
     if width:
         gripper = np.float32(0.04) * np.abs(noise(f"{case}/gripper_state", (1, steps, 2)))
     else:
         gripper = (noise(f"{case}/gripper_state", (1, steps, 1)) > 0).astype(np.float32)
+    return {
+        **{f"image_{camera}": torch.from_numpy(noise(f"{case}/image_{camera}", shape)) for camera in CAMERAS},
+        "state": torch.from_numpy(np.concatenate([arm, gripper], axis=-1)),
+        "text_feature": torch.from_numpy(noise(f"{case}/text_feature", (1, 512))),
+    }
+
+
+def window(
+    case: str, steps: int, horizon: int, chunk: int, width: bool, image_size: int = 224
+) -> dict[str, dict[str, Any]]:
+    """The generated inputs and labels of a case, as a batch of one window."""
+    given = inputs(case, steps, width, horizon, image_size)
+    images = {camera: given[f"image_{camera}"].movedim(2, -1) for camera in CAMERAS}
     labels = noise(f"{case}/actions", (1, steps + horizon, 7))
     actions = torch.from_numpy(np.concatenate([np.tanh(labels[..., :6]), labels[..., 6:] > 0], axis=-1))
     return {
         "observation": {
             **{f"images.{camera}": frames[:, :steps] for camera, frames in images.items()},
-            "state": torch.from_numpy(np.concatenate([arm, gripper], axis=-1)),
-            "instruction": torch.from_numpy(noise(f"{case}/text_feature", (1, 512))),
+            "state": given["state"],
+            "instruction": given["text_feature"],
         },
         "target": {
             **{f"future.{camera}": frames[:, horizon:] for camera, frames in images.items()},
@@ -109,23 +104,27 @@ def window(
 
 @pytest.fixture
 def seer() -> SimpleNamespace:
-    """What makes full-size policies: presets, the released contract, generated windows, released names and shapes."""
+    """Presets, the released contract, generated weights and inputs, released names and shapes."""
     released = json.loads((DATA / "state_dict_keys.json").read_text())
-    return SimpleNamespace(preset=preset, contract=seer_contract, window=window, released=released, cameras=CAMERAS)
+    return SimpleNamespace(
+        preset=preset,
+        contract=seer_contract,
+        inputs=inputs,
+        window=window,
+        generated=generated,
+        fill=fill,
+        released=released,
+        cameras=CAMERAS,
+    )
 
 
 @pytest.fixture
-def golden() -> Callable[..., Golden]:
-    """Case and preset → :class:`Golden`."""
+def golden() -> Callable[[str], tuple[dict[str, str], dict[str, torch.Tensor]]]:
+    """Case → what its golden file says of it, and its outputs."""
+    from safetensors import safe_open
 
-    def make(case: str, name: str, *overrides: str) -> Golden:
+    def read(case: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         with safe_open(DATA / f"{case}.safetensors", "pt") as file:
-            about, outputs = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        width = bool(json.loads(about["config"]).get("gripper_width"))
-        config = preset(name, f"policy.history={about['sequence_length']}", *overrides)
-        policy = build_policy(config, seer_contract(2 if width else 1), {}).eval()
-        fill(policy)
-        batch = window(case, policy.history, int(about["future_steps"]), policy.action_head.chunk, width)
-        return Golden(policy, batch, outputs)
+            return file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
-    return make
+    return read

@@ -1,15 +1,13 @@
-"""Seer, at full size, computes what the released implementation computes, to 1e-5 in float32."""
+"""Seer, at full size and through its released face, computes what the released implementation computes, to 1e-5."""
+
+import json
 
 import pytest
 import torch
 
-CASES = {
-    "calvin_seer": ("seer_calvin",),
-    "libero_seer": ("seer_libero",),
-    "libero_action_only": ("seer_libero", "policy.world_model=null", "policy.backbone.layers=6"),
-    "pretrain_seer": ("seer_calvin_pretraining",),
-    "pretrain_seer_large": ("seer_large_calvin_pretraining",),
-}
+from forehand_seer.released import build, predict, stream
+
+CASES = ("calvin_seer", "libero_seer", "libero_action_only", "pretrain_seer", "pretrain_seer_large")
 
 
 def assert_same(ours, theirs):
@@ -19,21 +17,39 @@ def assert_same(ours, theirs):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # a minute on two idle cores
 @pytest.mark.parametrize("case", CASES)
-def test_agrees_with_the_released_implementation(case, golden):
-    about = golden(case, *CASES[case])
-    policy, wanted = about.policy, about.outputs
-    with torch.no_grad():
-        readouts = policy.readouts(about.batch["observation"])
-        total, terms = policy.losses(readouts, about.batch["target"])
-        actions = policy.action_head(readouts["action"])
-        forecast = policy.world_model(readouts["foresight"]) if policy.world_model else None
+def test_agrees_with_the_released_implementation(case, golden, seer):
+    about, wanted = golden(case)
+    flags, steps, future = json.loads(about["config"]), int(about["sequence_length"]), int(about["future_steps"])
+    policy = seer.fill(build(sequence_length=steps, future_steps=future, **flags))
+    width = flags.get("gripper_width", False)
 
-    assert_same(actions[..., :6], wanted["arm_action"])
-    assert_same((actions[..., 6:] + 1) / 2, wanted["gripper_action"])
-    if forecast is not None:
-        assert_same(forecast[..., ::28, ::64], wanted["foresight_slice"])
-        assert_same(forecast.mean(dim=(-2, -1)), wanted["foresight_mean"])
-        assert_same(forecast.std(dim=(-2, -1)), wanted["foresight_std"])
-    assert ("foresight_slice" in wanted) == (forecast is not None)
+    answer = predict(policy, **seer.inputs(case, steps, width))
+    assert_same(answer.arm_action, wanted["arm_action"])
+    assert_same(answer.gripper_action, wanted["gripper_action"])
+    assert (answer.foresight is None) == ("foresight_slice" not in wanted)
+    if answer.foresight is not None:
+        assert_same(answer.foresight[..., ::28, ::64], wanted["foresight_slice"])
+        assert_same(answer.foresight.mean(dim=(-2, -1)), wanted["foresight_mean"])
+        assert_same(answer.foresight.std(dim=(-2, -1)), wanted["foresight_std"])
+
+    with torch.no_grad():
+        total, terms = policy(seer.window(case, steps, future, policy.action_head.chunk, width))
     losses = [terms["arm"], terms["gripper"], terms.get("foresight", torch.zeros(())), total]
     assert_same(torch.stack(losses), wanted["loss"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_streams_as_the_released_implementation_does(golden, seer):
+    case = "stream_calvin_seer"
+    about, wanted = golden(case)
+    policy = seer.fill(build(sequence_length=int(about["history"]), **json.loads(about["config"])))
+    given = seer.inputs(case, int(about["steps"]), width=False)
+    text = given.pop("text_feature")
+    running = stream(policy, ensemble=about["ensemble"] == "True")
+    steps = [
+        running.step(**{name: values[0, t] for name, values in given.items()}, text_feature=text)
+        for t in range(int(about["steps"]))
+    ]
+    assert_same(torch.stack([chunk for chunk, _ in steps]), wanted["chunks"])
+    assert_same(torch.stack([action for _, action in steps]), wanted["actions"])

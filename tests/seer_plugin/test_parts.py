@@ -156,11 +156,6 @@ def make_tower(**options):
     )
 
 
-def test_clip_text_says_that_it_cannot_read_sentences_yet():
-    with pytest.raises(ConfigurationError, match=r"cannot read sentences yet.*name=words"):
-        make("encoder", "seer/clip_text")({"instruction": ["lift the red block"]})
-
-
 # ---- foresight -----------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import torch
 
 from forehand import Observation
 from forehand.checkpoint import build_policy
-from forehand_seer.released_names import UNUSED, our_name
+from forehand_seer.released_names import UNUSED, our_name, released_name, released_shape, unused_shapes
 
 # preset: D, heads, layers, Q, F per camera, H, T, k, g, gripper elements
 SIZES = {
@@ -56,14 +56,18 @@ def test_sizes_are_the_published_ones(name, seer):
 def test_every_released_weight_has_its_place(name, seer):
     policy = on_meta(seer, name)
     released = {**seer.released[name], **{f"vision_encoder.{k}": s for k, s in seer.released["mae_vit_base"].items()}}
-    left = {name: tuple(tensor.shape) for name, tensor in policy.named_parameters()}
+    text = "encoders.text.tower."
+    left = {name: tuple(p.shape) for name, p in policy.named_parameters() if not name.startswith(text)}
     for key, shape in released.items():
         if ours := our_name(key, seer.cameras):
             mine = left.pop(ours)
-            assert (1,) * (len(shape) - len(mine)) + mine == tuple(shape), key
+            assert released_shape(key, mine) == tuple(shape)
+            assert released_name(ours, seer.cameras) == key
         else:
             assert UNUSED.match(key)
     assert not left
+    unused = {key: tuple(shape) for key, shape in released.items() if UNUSED.match(key)}
+    assert unused == unused_shapes(SIZES[name][0])
 
 
 def test_a_name_that_is_not_seers_is_refused(seer):
@@ -114,6 +118,7 @@ SMALL = (
     "policy.world_model.layers=1",
     "policy.shift={primary:2,wrist:1}",
     "+policy.encoders.cameras.tower={width:16,layers:1,heads:2}",
+    "+policy.encoders.text.tower={width:16,layers:1,heads:2}",
 )
 
 
@@ -138,7 +143,7 @@ def test_every_preset_trains(name, seer):
 @pytest.mark.parametrize("name", ["seer_calvin", "seer_libero_pretraining"])
 def test_a_preset_acts(name, seer):
     fingers = SIZES[name][-1]
-    policy = build_policy(seer.preset(name, *SMALL, "policy.encoders.text.name=words"), seer.contract(fingers), {}).eval()
+    policy = build_policy(seer.preset(name, *SMALL), seer.contract(fingers), {}).eval()
     image = np.zeros((224, 224, 3), np.uint8)
     seen = Observation(dict.fromkeys(seer.cameras, image), np.zeros(6 + fingers, np.float32), 0.0)
     session = policy.open("lift the red block")

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from forehand import registry
+from forehand.checkpoint import build_policy
 from forehand.errors import CheckpointError
 
 OPTIONS = {"image_size": 32, "width": 16, "layers": 1, "heads": 2}
@@ -42,31 +43,14 @@ def test_missing_and_misshapen_weights_are_named(tmp_path, weights):
     weights["cls_token"] = torch.zeros(1, 1, 17)
     save_file(weights, tmp_path / "mae.safetensors")
     tower = make(weights=str(tmp_path / "mae.safetensors"))
-    with pytest.raises(CheckpointError, match=r"cls_token: needed \(1, 1, 16\), found \(1, 1, 17\).*norm\.bias.*nothing"):
+    with pytest.raises(
+        CheckpointError, match=r"missing: norm\.bias\n.*cls_token \(found \(1, 1, 17\), needed \(1, 1, 16\)\)"
+    ):
         tower.load_pretrained()
-
-
-class Harmful:
-    def __reduce__(self):
-        return print, ("pickled code was executed",)
-
-
-def test_pickled_code_is_not_executed(tmp_path, capsys):
-    torch.save({"model": {}, "args": Harmful()}, tmp_path / "mae.pth")
-    with pytest.raises(CheckpointError, match="something else than tensors"):
-        make(weights=str(tmp_path / "mae.pth")).load_pretrained()
-    assert not capsys.readouterr().out
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no file .*mae\.pth"):
-        make(weights=str(tmp_path / "mae.pth")).load_pretrained()
 
 
 def test_training_without_a_file_is_refused(seer):
     config = seer.preset("seer_calvin", "policy.backbone.layers=1")
-    from forehand.checkpoint import build_policy
-
     with torch.device("meta"):
         policy = build_policy(config, seer.contract(1), {})
     with pytest.raises(CheckpointError, match="names no weights"):

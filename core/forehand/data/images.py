@@ -16,15 +16,16 @@ def resize(frames: NDArray[np.uint8], size: int | Size) -> NDArray[np.uint8]:
     """Resize ``frames`` (N, H, W, 3) uint8 to ``size`` (height, width), or a square of one number.
 
     Whole-number reductions are exact averages over boxes; anything else is bilinear interpolation with antialiasing (a
-    triangle filter as wide as the reduction). The aspect ratio follows ``size``; nothing is cropped.
+    triangle filter as wide as the reduction). The aspect ratio follows ``size``; nothing is cropped. Frames that have the
+    size already are returned as they are, whatever their type.
     """
     height, width = (size, size) if isinstance(size, int) else size
+    if frames.ndim == 4 and frames.shape[1:3] == (height, width):
+        return frames
     if frames.ndim != 4 or frames.dtype != np.uint8:
         raise ValueError(f"resize needs uint8 frames (N, H, W, C), not {frames.dtype} {frames.shape}")
     if height < 1 or width < 1:
         raise ValueError(f"resize cannot make frames of {height} × {width} pixels")
-    if frames.shape[1:3] == (height, width):
-        return frames
     if frames.shape[1] % height == 0 and frames.shape[2] % width == 0:
         return _box(frames, height, width)
     return _triangle(frames, height, width)
