@@ -18,9 +18,13 @@ COMMANDS: Mapping[str, str] = {
     "run": "let a policy drive a robot under one instruction",
     "eval": "judge a policy over seeded episodes of a benchmark",
     "plugins": "list plugins and the parts they offer",
+    "convert": "bring weights from another project's files, or take them back",
     "doctor": "check this computer",
     "demo": "all of it in a few minutes: record, train, serve, drive, judge, and a page to look at",
 }
+
+CHOOSES: Mapping[str, str] = {"convert": "converter"}
+"""Commands that may be followed by a bare word, and what it chooses."""
 
 PAGE = """\
 Forehand: robot policies that look before they act.
@@ -63,6 +67,8 @@ def run(arguments: Sequence[str]) -> int:
         print(f"forehand {__version__}")
         return 0
     command, *rest = arguments
+    if command in CHOOSES and rest and rest[0].isidentifier():
+        rest[0] = f"{CHOOSES[command]}={rest[0]}"
     if command not in COMMANDS:
         from forehand.registry import nearest
 

@@ -32,6 +32,7 @@ KINDS: Mapping[str, str] = {
     "policy": "maps observations to action chunks, one session for each robot",
     "execution": "turns chunks of actions into one action for every control step",
     "door": "lets clients of another project's policy server in to ours",
+    "converter": "brings weights from another project's files into a checkpoint folder, and back",
     "robot": "a body: something that observes and acts, real or simulated",
     "benchmark": "offers seeded episodes, says when one succeeded, and may show how it is done",
 }

@@ -97,15 +97,14 @@ class TextTransformer(nn.Module):
         super().__init__()
         self.token_embedding = nn.Embedding(VOCABULARY, width)
         self.positional_embedding = nn.Parameter(torch.randn(LENGTH, width) * 0.01)
-        self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(Block(width, heads) for _ in range(layers))})
+        blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
+        self.transformer = nn.Sequential(OrderedDict(resblocks=blocks))
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.randn(width, FEATURES) * width**-0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, 77) → (N, 512)."""
-        x = self.token_embedding(tokens) + self.positional_embedding
-        for block in self.transformer["resblocks"]:
-            x = block(x)
+        x = self.transformer(self.token_embedding(tokens) + self.positional_embedding)
         end = tokens.argmax(dim=-1)  # the token that ends a sentence has the highest number
         return self.ln_final(x[torch.arange(len(x), device=x.device), end]) @ self.text_projection
 
@@ -147,13 +146,12 @@ class CLIPTextTower(nn.Module, Pretrained):
                 "CLIP's text tower is not trained here, and the configuration names no weights: give "
                 "encoders.text.tower.weights=<path> of OpenAI's ViT-B-32.pt or of the hub's openai/clip-vit-base-patch32."
             )
-        self.fill(Path(self.weights))
+        self.fill(read_clip_text(Path(self.weights)), self.weights)
 
-    def fill(self, path: Path) -> None:
-        """Read the weights of CLIP's file or folder at ``path``; its vision tower is ignored."""
-        found, needed = read_clip_text(path), self.text.state_dict()
-        if listing := misfits(found, needed):
-            raise CheckpointError(f"{path} does not fit CLIP ViT-B/32's text tower:\n{listing}")
+    def fill(self, found: Mapping[str, Tensor], source: object) -> None:
+        """Take weights that :func:`read_clip_text` found at ``source``."""
+        if listing := misfits(found, self.text.state_dict()):
+            raise CheckpointError(f"{source} does not fit CLIP ViT-B/32's text tower:\n{listing}")
         self.text.load_state_dict(found)
         self._features.clear()
 

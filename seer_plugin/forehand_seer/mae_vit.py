@@ -72,13 +72,13 @@ class MaskedAutoencoderViT(VisionTower, Pretrained):
                 "seer/mae_vit is not trained here, and its configuration names no weights: give tower.weights=<path> of "
                 "MAE's ViT (for the defaults mae_pretrain_vit_base.pth)."
             )
-        self.fill(Path(self.weights))
-
-    def fill(self, path: Path) -> None:
-        """Read the weights of MAE's file at ``path``; its decoder is ignored."""
-        found = read_weights(path) if path.suffix == ".safetensors" else read_weights(path, under="model.")
-        wanted = self.state_dict()
-        found = {name: tensor for name, tensor in found.items() if name in wanted}
-        if listing := misfits(found, wanted):
-            raise CheckpointError(f"{path} does not fit this seer/mae_vit:\n{listing}")
+        found = read_mae(Path(self.weights).expanduser())
+        if listing := misfits(found, self.state_dict()):
+            raise CheckpointError(f"{self.weights} does not fit this seer/mae_vit:\n{listing}")
         self.load_state_dict(found)
+
+
+def read_mae(path: Path) -> dict[str, Tensor]:
+    """The encoder's weights from MAE's file; its decoder, if it is there, is left out."""
+    found = read_weights(path, under="" if path.suffix == ".safetensors" else "model.")
+    return {name: tensor for name, tensor in found.items() if not name.startswith(("decoder_", "mask_token"))}

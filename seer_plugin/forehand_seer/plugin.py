@@ -54,6 +54,12 @@ def forehand_register(registry: Registry) -> None:
         "forehand_seer.inverse_dynamics:InverseDynamics",
         "a chunk of actions: regression for the arm, a probability for the gripper",
     )
+    registry.add(
+        "converter",
+        "seer",
+        "forehand_seer.convert:convert",
+        "released checkpoints of Seer, with MAE's and CLIP's files",
+    )
 
 
 @hookimpl

@@ -182,7 +182,8 @@ class Stream:
 
     def reset(self) -> None:
         """Forget the frames and the actions that were predicted from them."""
-        self._session, self._text = self.policy.open(""), None
+        self._session = self.policy.open("")
+        self._text: Tensor | None = None
         self._execution.reset()
 
     def step(
@@ -196,7 +197,8 @@ class Stream:
         text = torch.as_tensor(text_feature).flatten()
         if self._text is None or not torch.equal(text, self._text):
             self.reset()
-            self._session, self._text = self.policy.open(text), text  # type: ignore[arg-type]
+            self._session = self.policy.open(text)  # type: ignore[arg-type]  # features stand for a sentence
+            self._text = text
         frames = {"primary": image_primary, "wrist": image_wrist}
         seen = Observation(
             {camera: _one_image(image) for camera, image in frames.items()},

@@ -40,6 +40,9 @@ def test_an_unknown_command_is_answered_with_the_nearest(forehand):
         (("eval", "policy.name=still", "tasks=[lit]"), ["'lift'"]),
         (("eval", "policy.name=still", "execution.steps=3"), ["1 actions at a time", "execution.steps=1 or fewer"]),
         (("eval", "policy.checkpoint=nowhere"), ["there is no checkpoint folder", "nowhere"]),
+        (("convert", "seer", "output=x"), ["either released=<file> or checkpoint=<folder>"]),
+        (("convert", "sear", "output=x"), ["no converter called 'sear'", "Did you mean 'seer'"]),
+        (("convert", "seer", "released=x.pth", "mae=m", "clip=c", "output=x"), ["no file", "x.pth"]),
         (("plugins", "kind=encodr"), ["Did you mean 'encoder'"]),
         (("plugins", "kind=[unclosed"), ["unclosed"]),
     ],
@@ -77,7 +80,7 @@ def test_parts_are_listed_by_kind(forehand, tmp_path):
     assert list(tmp_path.iterdir()) == []  # who only looks leaves nothing behind
 
 
-@pytest.mark.parametrize("command", ["record", "train", "serve", "robot", "run", "eval", "plugins", "doctor"])
+@pytest.mark.parametrize("command", ["record", "train", "serve", "robot", "run", "eval", "plugins", "convert", "doctor"])
 def test_every_command_has_a_page(forehand, command):
     page = forehand(command, "--help")
     assert page.returncode == 0, page.stderr

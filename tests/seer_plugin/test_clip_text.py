@@ -167,13 +167,13 @@ def test_weights_that_do_not_fit_are_named(tower, tmp_path):
     weights["text_model.final_layer_norm.bias"] = torch.zeros(33)
     save_file(weights, tmp_path / "clip.safetensors")
     with pytest.raises(CheckpointError) as raised:
-        CLIPTextTower(**SMALL).fill(tmp_path / "clip.safetensors")
+        CLIPTextTower(weights=str(tmp_path / "clip.safetensors"), **SMALL).load_pretrained()
     assert "missing: transformer.resblocks.1.attn.in_proj_bias" in str(raised.value)
     assert "of another shape: ln_final.bias (found (33,), needed (32,))" in str(raised.value)
 
 
 def test_an_empty_folder_and_a_missing_name_are_told(tmp_path):
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
-        CLIPTextTower(**SMALL).fill(tmp_path)
+        CLIPTextTower(weights=str(tmp_path), **SMALL).load_pretrained()
     with pytest.raises(CheckpointError, match="names no weights"):
         CLIPTextTower(**SMALL).load_pretrained()
