@@ -28,8 +28,8 @@ ADDED = {
 }
 """What is typed after a line of the page that begins with ``forehand <command>``: a small case of the same thing."""
 
-SUBSTITUTED = {"recipe.seed=0,1,2": "recipe.seed=0,1"}
-"""Words of the page for which a shorter one stands in."""
+SUBSTITUTED = {"recipe.seed=0,1,2": "recipe.seed=0,1", "PUBLIC_KEY": "ab" * 32}
+"""Words of the page for which another one stands in."""
 
 SERVING = ("serve", "robot")
 """Commands that the page gives a terminal of their own; where they listen takes the place of the page's addresses."""
@@ -168,6 +168,7 @@ class Follower:
         inherited = {k: v for k, v in os.environ.items() if k not in ("FOREHAND_PLUGINS", "HYDRA_FULL_ERROR")}
         return inherited | {
             "FOREHAND_CACHE": str(self.folder / "cache"),
+            "FOREHAND_KEYS": str(self.folder / "keys"),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(self.site),

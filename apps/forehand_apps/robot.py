@@ -21,7 +21,12 @@ class _AnnouncedHost(RobotHost):
 def robot(config: DictConfig) -> None:
     """Host the robot until Ctrl-C."""
     host = _AnnouncedHost(
-        make("robot", config.robot), config.address, watchdog=config.watchdog, stop=config.stop, release=config.release
+        make("robot", config.robot),
+        config.address,
+        watchdog=config.watchdog,
+        stop=config.stop,
+        release=config.release,
+        insecure=config.insecure,
     )
     host.title = config.robot.name
     host.run()

@@ -43,6 +43,7 @@ def serve(config: DictConfig) -> None:
         session_timeout=config.session_timeout,
         max_sessions=config.max_sessions,
         max_batch=config.max_batch,
+        insecure=config.insecure,
     )
     server.title = str(config.policy.checkpoint or config.policy.name)
     server.doors = [_make_door(name, options, server) for name, options in config.doors.items()]

@@ -4,6 +4,7 @@
 """
 
 from forehand.wire.errors import (
+    AccessDenied,
     AddressUnavailable,
     Busy,
     ConnectionLost,
@@ -17,17 +18,20 @@ from forehand.wire.errors import (
     VersionMismatch,
     WireError,
 )
+from forehand.wire.keys import Keyring
 from forehand.wire.policy_client import PolicyClient, RemotePolicy, RemoteSession, Timing
 from forehand.wire.policy_server import PolicyServer
 from forehand.wire.robot_host import RobotHost
 
 __all__ = [
+    "AccessDenied",
     "AddressUnavailable",
     "Busy",
     "ConnectionLost",
     "DeadlineExceeded",
     "HelloRequired",
     "InternalError",
+    "Keyring",
     "PolicyClient",
     "PolicyServer",
     "ProtocolError",

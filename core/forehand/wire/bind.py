@@ -6,6 +6,7 @@ import errno
 
 import zmq
 
+from forehand.wire.access import Gate
 from forehand.wire.errors import AddressUnavailable
 from forehand.wire.liveness import watch_peer
 from forehand.wire.messages import MAX_FRAME
@@ -14,18 +15,20 @@ QUEUE = 16
 """Messages that wait in the socket for each client, in each direction; beyond that TCP makes the client wait."""
 
 
-def bind(address: str) -> zmq.Socket[bytes]:
-    """A ROUTER socket that listens at ``address``; raises :class:`AddressUnavailable`."""
-    bound: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
+def bind(address: str, gate: Gate) -> zmq.Socket[bytes]:
+    """A ROUTER socket that listens at ``address`` behind ``gate``; raises :class:`AddressUnavailable`."""
+    bound: zmq.Socket[bytes] = gate.context.socket(zmq.ROUTER)
     bound.setsockopt(zmq.LINGER, 0)
     bound.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
     bound.setsockopt(zmq.SNDHWM, QUEUE)
     bound.setsockopt(zmq.RCVHWM, QUEUE)
     watch_peer(bound)
     try:
+        gate.guard(bound)
         bound.bind(address)
     except zmq.ZMQError as error:
         bound.close()
+        gate.close()
         raise AddressUnavailable(_why_not(address, error)) from error
     return bound
 

@@ -99,7 +99,7 @@ class Connection:
         return self._link
 
     def _say_hello(self, link: Link, deadline: float) -> None:
-        if not link.wait_writable(deadline - time.monotonic()):
+        if not link.wait_connected(deadline - time.monotonic()):
             raise ConnectionLost(
                 f"No {self._name} answers. Is it running ({self._role.command}), and is the address right?"
             )

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Self
 import zmq
 
 from forehand.errors import ForehandError
+from forehand.wire.access import Gate
 from forehand.wire.bind import bind
 from forehand.wire.convert import Payload
 from forehand.wire.errors import (
@@ -74,15 +75,19 @@ class Endpoint(ABC):
 
     role: ClassVar[str]
 
-    def __init__(self, address: str) -> None:
-        """Bind; raises :class:`AddressUnavailable`, which names the address and what to do."""
+    def __init__(self, address: str, *, insecure: bool = False) -> None:
+        """Bind; raises :class:`AddressUnavailable` or :class:`AccessDenied`, which say what to do.
+
+        Off loopback, clients need keys (:mod:`forehand.wire.access`), unless ``insecure`` lets everyone in.
+        """
         self._handlers: dict[str, Callable[[Request], None]] = {"hello": self._hello, "ping": self._ping}
         self._clients: dict[bytes, _Client] = {}
         self._outbox: deque[tuple[bytes, list[bytes | memoryview]]] = deque()
         self._inside: deque[Request] = deque()
         self._stopping = False
         self._serving: threading.Thread | None = None
-        self._socket = bind(address)
+        self._gate = Gate(address, insecure=insecure)
+        self._socket = bind(address, self._gate)
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
@@ -307,6 +312,7 @@ class Endpoint(ABC):
 
     def _close(self) -> None:
         self._socket.close(linger=1000)
+        self._gate.close()
         self._wake_reader.close()
         self._wake_writer.close()
 

@@ -56,6 +56,10 @@ class ConnectionLost(WireError):
     """Nobody answers at the address, or the connection broke. Never sent: the client finds it out itself."""
 
 
+class AccessDenied(WireError):
+    """Keys are missing, unknown to the other side or not its own; never sent: nobody speaks before that is settled."""
+
+
 class AddressUnavailable(WireError):
     """An address cannot be bound or connected to: taken, forbidden, or not an address."""
 

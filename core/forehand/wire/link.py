@@ -1,14 +1,23 @@
-"""A client's socket, and the monitor that tells at once when the other end is gone."""
+"""A client's socket, and the monitor that tells at once when the other end is gone or refuses."""
 
 from __future__ import annotations
 
 import math
+import time
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
-from forehand.wire.errors import AddressUnavailable
+from forehand.wire.access import Credentials
+from forehand.wire.errors import AccessDenied, AddressUnavailable
 from forehand.wire.liveness import watch_peer
 from forehand.wire.messages import MAX_FRAME
+
+_BROKEN_OFF = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_EVENTS = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | _BROKEN_OFF
+
+PATIENCE = 2
+"""Handshakes broken off without a word: the first can be because the other end dies, the second is its answer."""
 
 
 class LinkLost(Exception):
@@ -20,12 +29,15 @@ class Link:
 
     def __init__(self, address: str) -> None:
         """Begin to connect, in the background; raises :class:`AddressUnavailable` for what is no address."""
+        self._address = address
+        self._credentials = Credentials.for_address(address)
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing while there is nobody to take it
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
         watch_peer(self._socket)
-        self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._credentials.apply(self._socket)
+        self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(_EVENTS)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
@@ -38,9 +50,21 @@ class Link:
                 f"for example tcp://127.0.0.1:5555."
             ) from error
 
-    def wait_writable(self, timeout: float) -> bool:
-        """Whether the other end is there within ``timeout`` seconds."""
-        return bool(self._socket.poll(_milliseconds(timeout), zmq.POLLOUT))
+    def wait_connected(self, timeout: float) -> bool:
+        """Whether the other end lets this one in within ``timeout`` seconds; raises :class:`AccessDenied`."""
+        deadline = time.monotonic() + timeout
+        either = zmq.Poller()
+        either.register(self._socket, zmq.POLLOUT)
+        either.register(self._monitor, zmq.POLLIN)
+        broken_off = 0
+        while ready := dict(either.poll(_milliseconds(deadline - time.monotonic()))):
+            if self._monitor not in ready:
+                return True
+            event = recv_monitor_message(self._monitor)["event"]  # of an attempt that failed, so another one follows
+            broken_off += event == _BROKEN_OFF
+            if event in (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL) or broken_off == PATIENCE:
+                raise AccessDenied(self._why_denied(event))
+        return False
 
     def lost(self) -> bool:
         """Whether the other end has gone since the link was made."""
@@ -67,6 +91,22 @@ class Link:
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close(linger=0)
+
+    def _why_denied(self, event: int) -> str:
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return (
+                f"{self._address} does not let this computer in: its key is not allowed there. Print it here (forehand "
+                f"keys), and allow it there: forehand keys allow=NAME key=…"
+            )
+        if self._credentials.encrypted:
+            return (
+                f"What answers at {self._address} does not own the key that is known here for it, or does not encrypt. "
+                f"Compare forehand keys on both computers; nothing was sent."
+            )
+        return (
+            f"{self._address} asks for keys, or is no Forehand endpoint. Let forehand keys print its key there, and say "
+            f"here: forehand keys know=HOST key=…"
+        )
 
 
 def _milliseconds(seconds: float) -> int:

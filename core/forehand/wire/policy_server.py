@@ -44,8 +44,9 @@ class PolicyServer(Endpoint):
         session_timeout: float = 600.0,
         max_sessions: int = 256,
         max_batch: int = 32,
+        insecure: bool = False,
     ) -> None:
-        super().__init__(address)
+        super().__init__(address, insecure=insecure)
         self._policy = policy
         self._session_timeout = session_timeout
         self._max_sessions = max_sessions

@@ -57,9 +57,16 @@ class RobotHost(Endpoint):
     role: ClassVar[str] = "robot"
 
     def __init__(
-        self, robot: Robot, address: str, *, watchdog: float = 1.0, stop: float = 30.0, release: float = 10.0
+        self,
+        robot: Robot,
+        address: str,
+        *,
+        watchdog: float = 1.0,
+        stop: float = 30.0,
+        release: float = 10.0,
+        insecure: bool = False,
     ) -> None:
-        super().__init__(address)
+        super().__init__(address, insecure=insecure)
         self._robot = LimitedRobot(robot)
         self._watchdog = watchdog
         self._stop = stop

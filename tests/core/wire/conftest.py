@@ -64,8 +64,10 @@ def serve(contract: Contract) -> Iterator[Callable[..., PolicyServer]]:
     """Start a policy server around a function; it is stopped when the test ends."""
     with ExitStack() as stack:
 
-        def start(function: Step = first_state_as_action, **options: object) -> PolicyServer:
-            server = PolicyServer(FunctionPolicy(contract, function), "tcp://127.0.0.1:0", **options)
+        def start(
+            function: Step = first_state_as_action, address: str = "tcp://127.0.0.1:0", **options: object
+        ) -> PolicyServer:
+            server = PolicyServer(FunctionPolicy(contract, function), address, **options)
             return stack.enter_context(server.running())
 
         yield start

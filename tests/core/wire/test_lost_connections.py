@@ -91,9 +91,10 @@ def test_a_client_that_starts_first_waits_for_its_server(process, contract):
 BUSY_ELSEWHERE = """
 import sys, time
 import zmq
+from forehand.wire.access import Gate
 from forehand.wire.bind import bind
 
-socket = bind("tcp://127.0.0.1:0")
+socket = bind("tcp://127.0.0.1:0", Gate("tcp://127.0.0.1:0", insecure=False))
 print(socket.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
 sys.stdin.readline()
 print("still here", flush=True)
