@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from forehand.checkpoint import build_policy, latest_checkpoint
-from forehand.data.sampling import ShuffledBatches
+from forehand.beginnings import begin_from
+from forehand.checkpoint import build_policy, latest_checkpoint, read_provenance
+from forehand.data.sampling import ShuffledBatches, WeightedBatches
 from forehand.data.windows import WindowDataset, describe
 from forehand.devices import pick_device
 from forehand.errors import ConfigurationError
@@ -24,7 +26,8 @@ from forehand.training import LOG, Learner, Trainer, run_folder
 
 def train(config: DictConfig) -> Path:
     """Train ``config.policy`` on ``config.dataset``; return the last checkpoint."""
-    recipe, device = read_recipe(config.recipe), pick_device(config.device)
+    read_recipe(config.recipe, windows=1)  # mistakes are told before anything is decoded
+    device = pick_device(config.device)
     with run_folder(_output(config)) as output:
         checkpoint = latest_checkpoint(output)
         if checkpoint and not config.resume:
@@ -34,18 +37,32 @@ def train(config: DictConfig) -> Path:
         if config.threads:
             torch.set_num_threads(config.threads)
         console = Console(stderr=True)
-        trainer = _prepare(config, recipe, device, output, checkpoint, console)
+        trainer = _prepare(config, device, output, checkpoint, console)
         return _train(trainer, console, config.output)
 
 
-def read_recipe(config: DictConfig) -> Recipe:
-    """The recipe that ``config`` describes, its types checked."""
+def read_recipe(config: DictConfig, windows: int) -> Recipe:
+    """The recipe that ``config`` describes, its types checked, and epochs told in steps for so many ``windows``."""
+    numbers: Any = OmegaConf.to_container(config, resolve=True)
+    for steps, epochs in (("steps", "epochs"), ("warmup_steps", "warmup_epochs")):
+        passes = numbers.pop(epochs)
+        if (passes is None) == (numbers[steps] is None):
+            raise ConfigurationError(f"Give either recipe.{steps} or recipe.{epochs}, and set the other to null.")
+        if passes is not None:
+            if not isinstance(passes, int | float) or passes < 0:
+                raise ConfigurationError(f"recipe.{epochs} must be 0 or a positive number, not {passes!r}.")
+            numbers[steps] = 0
     try:
-        recipe: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Recipe), config))
+        recipe: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Recipe), numbers))
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"recipe.{error.full_key or ''}: {str(error).splitlines()[0]}.") from error
     assert isinstance(recipe, Recipe)
-    return recipe
+    in_steps = {
+        steps: round(config[epochs] * windows / recipe.batch_size)
+        for steps, epochs in (("steps", "epochs"), ("warmup_steps", "warmup_epochs"))
+        if config[epochs] is not None
+    }
+    return replace(recipe, **in_steps)
 
 
 def _output(config: DictConfig) -> Path:
@@ -56,21 +73,29 @@ def _output(config: DictConfig) -> Path:
 
 
 def _prepare(
-    config: DictConfig, recipe: Recipe, device: torch.device, output: Path, checkpoint: Path | None, console: Console
+    config: DictConfig, device: torch.device, output: Path, checkpoint: Path | None, console: Console
 ) -> Trainer:
     """A trainer that stands where ``checkpoint`` does, or at the start."""
     sources = config.dataset if isinstance(config.dataset, str) else list(config.dataset)
     contract, statistics = describe(sources)
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(config.recipe.seed)
     policy = build_policy(config.policy, contract, statistics).to(device)
     if not (isinstance(policy, torch.nn.Module) and isinstance(policy, Learner)):
         raise ConfigurationError(
             f"policy {config.policy.name!r} cannot be trained: it lacks something of forehand.training.Learner."
         )
-    if checkpoint is None:
+    facts: dict[str, Any] = {"dataset": sources, "seed": config.recipe.seed}
+    if config.fresh and config.init is None:
+        raise ConfigurationError("fresh names weights that are not to come from init, but no init is given.")
+    if checkpoint is not None:
+        facts["init"] = read_provenance(checkpoint).get("init")
+    elif config.init is not None:
+        facts["init"] = begin_from(policy, config.init, config.fresh)
+    else:
         policy.load_pretrained()
     windows = WindowDataset(sources, cache=config.cache, **policy.window)
-    order = ShuffledBatches(len(windows), recipe.batch_size, recipe.seed)
+    recipe = read_recipe(config.recipe, len(windows))
+    order = _order(windows, recipe)
     plain: Any = OmegaConf.to_container(config.policy, resolve=True)
     parameters = sum(p.numel() for p in policy.parameters())
     console.print(
@@ -85,11 +110,19 @@ def _prepare(
         output,
         config=plain,
         statistics=statistics,
-        facts={"dataset": sources, "fingerprint": windows.fingerprint, "seed": recipe.seed},
+        facts={**facts, "fingerprint": windows.fingerprint},
     )
     if checkpoint is not None:
         trainer.resume(checkpoint)
     return trainer
+
+
+def _order(windows: WindowDataset, recipe: Recipe) -> ShuffledBatches | WeightedBatches:
+    """What batches the windows come in: all once an epoch, or drawn by their weights."""
+    weights = windows.weights(recipe.shares, recipe.gripper_events)
+    if weights is None:
+        return ShuffledBatches(len(windows), recipe.batch_size, recipe.seed)
+    return WeightedBatches(weights, recipe.batch_size, recipe.seed)
 
 
 def _train(trainer: Trainer, console: Console, named: str) -> Path:

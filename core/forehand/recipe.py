@@ -13,6 +13,9 @@ from forehand.errors import ConfigurationError
 class Recipe:
     """How to train. Learning rate: linear warm-up over ``warmup_steps``, then a cosine to zero at ``steps``.
 
+    shares: of the windows drawn, how many come from each dataset, relative to each other; None: by their number.
+    gripper_events: how many times as often windows are drawn in which the gripper opens or closes.
+
     The last three fields decide what is kept, and not what comes out.
     """
 
@@ -24,6 +27,8 @@ class Recipe:
     warmup_steps: int = 0
     gradient_norm: float = 1.0
     precision: str = "float32"
+    shares: list[float] | None = None
+    gripper_events: float = 1.0
     log_every: int = 20
     save_every: int = 500
     keep: int = 1
@@ -36,6 +41,10 @@ class Recipe:
         for name in ("learning_rate", "weight_decay", "gradient_norm"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigurationError(f"recipe.{name} must be 0 or a positive number, not {getattr(self, name)}.")
+        if not 0 < self.gripper_events < math.inf:
+            raise ConfigurationError(f"recipe.gripper_events must be a positive number, not {self.gripper_events}.")
+        if self.shares is not None and not (all(0 <= s < math.inf for s in self.shares) and any(self.shares)):
+            raise ConfigurationError(f"recipe.shares must be positive numbers, some may be 0; not {self.shares}.")
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigurationError(f"recipe.precision must be float32 or bfloat16, not {self.precision!r}.")
 

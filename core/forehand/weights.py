@@ -30,7 +30,7 @@ def misfits(offered: Mapping[str, Any], needed: Mapping[str, Any]) -> str:
 
     Both map names to anything with a ``shape``.
     """
-    shapes = {name: (tuple(offered[name].shape), tuple(needed[name].shape)) for name in offered if name in needed}
+    shapes = {name: (tuple(offered[name].shape), tuple(needed[name].shape)) for name in needed if name in offered}
     found = {
         "missing": [name for name in needed if name not in offered],
         "unexpected": [name for name in offered if name not in needed],
@@ -39,5 +39,5 @@ def misfits(offered: Mapping[str, Any], needed: Mapping[str, Any]) -> str:
     return "\n".join(f"  - {what}: {_some(names)}" for what, names in found.items() if names)
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def _some(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -120,6 +121,11 @@ class TimestepTransformer(StreamingBackbone):
         self.dropout = nn.Dropout(dropout)
         self.h = nn.ModuleList(Block(dim, heads, dropout, std, residual_std) for _ in range(layers))
         self.ln_f = nn.LayerNorm(dim)
+
+    def cut_history(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The embeddings of the first timesteps are kept, as Seer's fine-tuning does."""
+        name, history = "timestep_embedding", self.timestep_embedding.shape[1]
+        return {**weights, name: weights[name][:, :history]} if name in weights else dict(weights)
 
     def forward(self, tokens: Tensor, timesteps: Tensor, mask: Tensor) -> Tensor:
         """(B, L, D) tokens, (L,) timestep of each, (L, L) or (B, L, L) bool mask → (B, L, D)."""

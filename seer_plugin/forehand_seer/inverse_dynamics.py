@@ -36,6 +36,11 @@ class InverseDynamics(ActionHead):
         beta: float = 1.0,
     ) -> None:
         super().__init__()
+        if not contract.action:
+            raise ConfigurationError(
+                "seer/inverse_dynamics: the data have no actions to learn. Add a dataset that has some, or leave the "
+                "action head out (policy.action_head=null)."
+            )
         arm, gripper = split_gripper(contract.action)
         if not arm:
             raise ConfigurationError(

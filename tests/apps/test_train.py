@@ -17,8 +17,10 @@ from forehand.checkpoint import (
     fingerprint,
     latest_checkpoint,
     load_policy,
+    read_provenance,
     read_tensors,
 )
+from forehand.data.episodes import read_episodes
 from forehand.data.locate import fingerprint as dataset_fingerprint
 from forehand.errors import CheckpointError, ConfigurationError, DatasetError
 from forehand.training import LOG, STATE
@@ -244,3 +246,34 @@ def test_several_datasets_and_where_frames_are_kept(train_here, slider_dataset, 
     assert about["dataset"] == [str(slider_dataset)] * 2
     assert about["fingerprint"] != dataset_fingerprint(slider_dataset)
     assert os.listdir(tmp_path / "cache") == ["frames"]
+
+
+def test_fine_tuning_begins_with_a_pretrained_run(train_here, tmp_path):
+    before = load_policy(train_here("first", "policy.history=3", steps=2))
+    begun = train_here("second", f"init={tmp_path / 'first'}", "fresh=[action_head.queries]", "recipe.seed=5", steps=0)
+    after = load_policy(begun)
+    assert torch.equal(after.backbone.timestep_embedding, before.backbone.timestep_embedding[:, :2])
+    assert torch.equal(after.backbone.ln_f.weight, before.backbone.ln_f.weight)
+    assert not torch.equal(after.action_head.queries, before.action_head.queries)
+    told = read_provenance(begun)["init"]
+    assert told["fingerprint"] == fingerprint(latest_checkpoint(tmp_path / "first"))
+    assert told["fresh"] == ["action_head.queries"]
+    with pytest.raises(ConfigurationError, match="no init is given"):
+        train_here("third", "fresh=[action_head]", steps=0)
+
+
+def test_training_is_counted_in_epochs(train_here, slider_dataset):
+    frames = len(read_episodes(slider_dataset))
+    in_epochs = ("recipe.steps=null", "recipe.epochs=0.5", "recipe.warmup_steps=null", "recipe.warmup_epochs=0.1")
+    recipe = read_provenance(train_here("run", *in_epochs))["recipe"]
+    assert recipe["steps"] == round(0.5 * frames / 2)
+    assert recipe["warmup_steps"] == round(0.1 * frames / 2)
+    with pytest.raises(ConfigurationError, match=r"either recipe\.steps or recipe\.epochs"):
+        train_here("both", "recipe.epochs=1")
+
+
+def test_datasets_are_mixed_by_their_shares(train_here, slider_dataset):
+    mixed = (f"dataset=[{slider_dataset},{slider_dataset}]", "recipe.shares=[3,1]")
+    assert read_provenance(train_here("mixed", *mixed, steps=2))["recipe"]["shares"] == [3, 1]
+    with pytest.raises(CheckpointError, match=r"recipe\.shares: was \[3\.0, 1\.0\], is None"):
+        train_here("mixed", mixed[0], "resume=true", steps=2)

@@ -14,6 +14,12 @@ SIZES = {
     "seer_calvin_pretraining": (384, 12, 24, 6, 9, 3, 14, 3, 4, 1),
     "seer_large_calvin": (1024, 16, 24, 16, 16, 3, 10, 3, 0, 1),
     "seer_large_calvin_pretraining": (1024, 16, 24, 16, 16, 3, 14, 3, 4, 1),
+    "seer_large_libero": (1024, 16, 24, 16, 16, 3, 7, 3, 0, 2),
+    "seer_large_libero_pretraining": (1024, 16, 24, 16, 16, 3, 11, 3, 4, 2),
+    "seer_large_real": (1024, 16, 24, 16, 16, 3, 7, 3, 0, 1),
+    "seer_large_droid_pretraining": (1024, 16, 24, 16, 16, 3, 11, 3, 4, 1),
+    "seer_real": (384, 12, 24, 6, 9, 3, 7, 3, 0, 1),
+    "seer_droid_pretraining": (384, 12, 24, 6, 9, 3, 11, 3, 4, 1),
     "seer_libero": (384, 12, 24, 6, 9, 3, 7, 3, 0, 2),
     "seer_libero_pretraining": (384, 12, 24, 6, 9, 3, 11, 3, 4, 2),
 }
@@ -32,6 +38,7 @@ def test_sizes_are_the_published_ones(name, seer):
     assert policy.window == {
         "history": history,
         "image_size": 224,
+        "resize": "bicubic",
         "cameras": ["primary", "wrist"],
         "chunk": chunk,
         "horizon": horizon,
@@ -108,7 +115,7 @@ def test_who_reads_whom(name, seer):
     assert reads(policy, "action", "foresight") == "same"
     for reader in OBSERVATIONS:
         assert reads(policy, reader, "foresight") is reads(policy, reader, "action") is None
-    assert policy.hide == ({"action": {"foresight": 0.5}} if name == "seer_libero_pretraining" else {})
+    assert policy.hide == ({"action": {"foresight": 0.5}} if name.endswith("libero_pretraining") else {})
 
 
 SMALL = (

@@ -73,7 +73,8 @@ class Normalizer(nn.Module):
         super().__init__()
         if method not in METHODS:
             raise ConfigurationError(f"unknown normalization {method!r} of {where}. {nearest(method, METHODS)}")
-        center, scale = METHODS[method](fields, statistics, where)
+        # Data without actions have no statistics of them either.
+        center, scale = METHODS[method if fields else "none"](fields, statistics, where)
         self.register_buffer("center", torch.tensor(center, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(np.where(scale < 1e-4, 1.0, scale), dtype=torch.float32))
 

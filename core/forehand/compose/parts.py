@@ -83,6 +83,10 @@ class Pretrained(ABC):
 class Backbone(nn.Module, ABC):
     """Runs all tokens of all timesteps under one mask, and adds what tells timesteps apart."""
 
+    def cut_history(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The ``weights`` of such a backbone with a history that may be longer, cut to this one's; by name, as stored."""
+        return dict(weights)
+
     @abstractmethod
     def forward(self, tokens: Tensor, timesteps: Tensor, mask: Tensor) -> Tensor:
         """(B, L, D) tokens, (L,) timestep of each, (L, L) or (B, L, L) bool mask (True: row reads column) → (B, L, D)."""

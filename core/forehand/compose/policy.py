@@ -30,7 +30,7 @@ from forehand.compose.session import ComposedSession
 from forehand.compose.streaming import Streaming, arrange
 from forehand.compose.tokens import OBSERVATION, Reads, TokenGroup, check_keys, check_reads, lookahead
 from forehand.contract import Contract
-from forehand.data.images import resize
+from forehand.data.images import METHODS, resize
 from forehand.errors import ConfigurationError
 from forehand.policy import Policy, Prediction, Session
 from forehand.registry import nearest, registry
@@ -52,7 +52,8 @@ class ComposedPolicy(nn.Module, Policy):
     order of their tokens. backbone, world_model, action_head: parts; the last two may be None. reads: see
     :mod:`forehand.compose.tokens`. normalization: methods for ``state`` and ``action``
     (:class:`~forehand.compose.normalization.Normalizer`). shift: camera → pixels of random shift in training. hide: what
-    readers do without in training, at random (:mod:`forehand.compose.hiding`).
+    readers do without in training, at random (:mod:`forehand.compose.hiding`). resize: how images are brought to their
+    size (:func:`forehand.data.images.resize`).
 
     Weights of sessions and of training are the same; only what is computed differs: training asks the queries of every
     timestep that yields a loss, a session only those of its newest frame, and either computes what they depend on alone.
@@ -74,9 +75,13 @@ class ComposedPolicy(nn.Module, Policy):
         normalization: Mapping[str, str],
         shift: Mapping[str, int] | None = None,
         hide: Hide | None = None,
+        resize: str = "area",
     ) -> None:
         super().__init__()
         self.contract, self.history, self.image_size = contract, history, image_size
+        if resize not in METHODS:
+            raise ConfigurationError(f"resize: unknown method {resize!r}. {nearest(resize, METHODS)}")
+        self.resize = resize
         self.reads = {reader: dict(row or {}) for reader, row in reads.items()}
         self.shift = dict(shift or {})
 
@@ -132,6 +137,7 @@ class ComposedPolicy(nn.Module, Policy):
         return {
             "history": self.history,
             "image_size": self.image_size,
+            "resize": self.resize,
             "cameras": sorted(cameras),
             "chunk": self.action_head.chunk if self.action_head else 1,
             "horizon": self.world_model.horizon if self.world_model else None,
@@ -272,7 +278,7 @@ class ComposedPolicy(nn.Module, Policy):
             INSTRUCTION: [s.instruction for s in sessions],
         }
         for camera in self.window["cameras"]:
-            frames = [resize(o.images[camera][None], self.image_size)[0] for o in observations]
+            frames = [resize(o.images[camera][None], self.image_size, self.resize)[0] for o in observations]
             inputs[IMAGES + camera] = torch.from_numpy(np.stack(frames)).to(device)
         tokens = self._encode(inputs, once=False)
         for i, session in enumerate(sessions):

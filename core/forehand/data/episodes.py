@@ -23,7 +23,8 @@ class Episodes:
     """Every frame of a dataset in order, N in all, without its images.
 
     states: (N, S) float32; actions: (N, A) float32; episode: (N,) the episode of each frame; end: (N,) one past the last
-    frame of that episode; instructions: the N frames' tasks, as indices (N,) into ``tasks``.
+    frame of that episode; instructions: the N frames' tasks, as indices (N,) into ``tasks``; acts: (N,) bool, whether the
+    frame has an action at all. A dataset without actions has A = 0, one without language the task "".
     """
 
     states: NDArray[np.float32]
@@ -32,6 +33,7 @@ class Episodes:
     end: NDArray[np.int64]
     instructions: NDArray[np.int64]
     tasks: tuple[str, ...]
+    acts: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.states)
@@ -39,8 +41,11 @@ class Episodes:
 
 def read_episodes(root: Path) -> Episodes:
     """Read the tables of the dataset at ``root``."""
-    columns = [STATE, ACTION, "episode_index", "task_index"]
-    table = pa.concat_tables([pq.read_table(f, columns=columns) for f in sorted((root / "data").rglob("*.parquet"))])
+    files = sorted((root / "data").rglob("*.parquet"))
+    there = set(pq.read_schema(files[0]).names)
+    acts, speaks = ACTION in there, "task_index" in there and (root / TASKS_FILE).exists()
+    columns = [STATE, "episode_index", *([ACTION] if acts else ()), *(["task_index"] if speaks else ())]
+    table = pa.concat_tables([pq.read_table(f, columns=columns) for f in files])
     episode = table["episode_index"].to_numpy()
     if np.any(np.diff(episode) < 0):
         raise DatasetError(
@@ -50,11 +55,12 @@ def read_episodes(root: Path) -> Episodes:
     lengths = np.diff(last, prepend=-1)
     return Episodes(
         states=matrix(table[STATE]).astype(np.float32),
-        actions=matrix(table[ACTION]).astype(np.float32),
+        actions=matrix(table[ACTION]).astype(np.float32) if acts else np.zeros((len(episode), 0), np.float32),
         episode=episode,
         end=np.repeat(last + 1, lengths),
-        instructions=table["task_index"].to_numpy(),
-        tasks=tuple(read_tasks(root)),
+        instructions=table["task_index"].to_numpy() if speaks else np.zeros(len(episode), np.int64),
+        tasks=tuple(read_tasks(root)) if speaks else ("",),
+        acts=np.full(len(episode), acts),
     )
 
 

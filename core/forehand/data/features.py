@@ -74,7 +74,10 @@ def read_contract(root: Path) -> Contract:
 
 
 def derive_contract(info: Mapping[str, Any]) -> Contract:
-    """What ``meta/info.json`` alone says: camera sizes, vector lengths and the rate; all else is unstated."""
+    """What ``meta/info.json`` alone says: camera sizes, vector lengths and the rate; all else is unstated.
+
+    A dataset without actions has a contract without action fields.
+    """
     features = info["features"]
     cameras = []
     for name, key in camera_keys(features).items():
@@ -83,7 +86,7 @@ def derive_contract(info: Mapping[str, Any]) -> Contract:
     return Contract(
         cameras=tuple(cameras),
         state=(Field("state", int(features[STATE]["shape"][0])),),
-        action=(Field("action", int(features[ACTION]["shape"][0])),),
+        action=(Field("action", int(features[ACTION]["shape"][0])),) if ACTION in features else (),
         rate=float(info["fps"]),
     )
 

@@ -34,32 +34,34 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "forehand").expanduser()
 
 
-def open_frames(root: Path, key: str, size: Size, cache: Path | None = None) -> NDArray[np.uint8]:
+def open_frames(root: Path, key: str, size: Size, cache: Path | None = None, method: str = "area") -> NDArray[np.uint8]:
     """All N frames of the camera ``key`` of the dataset at ``root``, (N, height, width, 3), as a read-only memory map.
+
+    method: how they are resized (:func:`forehand.data.images.resize`).
 
     The first call decodes the videos from beginning to end and writes the map; processes that come meanwhile wait for it.
     A decoding that was interrupted is started over. The map is found again as long as no file of the dataset changes.
     """
     folder = (cache or cache_folder()) / "frames"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_cache_key(root, key, size)}.npy"
+    path = folder / f"{_cache_key(root, key, size, method)}.npy"
     if not path.exists():
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                _decode_into(path, root, key, size)
+                _decode_into(path, root, key, size, method)
     frames: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return frames
 
 
-def _cache_key(root: Path, key: str, size: Size) -> str:
-    digest = hashlib.blake2b(f"{root.resolve()}\0{key}\0{size}".encode(), digest_size=16)
+def _cache_key(root: Path, key: str, size: Size, method: str) -> str:
+    digest = hashlib.blake2b(f"{root.resolve()}\0{key}\0{size}\0{method}".encode(), digest_size=16)
     for path in dataset_files(root):
         status = path.stat()
         digest.update(f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
-def _decode_into(path: Path, root: Path, key: str, size: Size) -> None:
+def _decode_into(path: Path, root: Path, key: str, size: Size, method: str) -> None:
     info = read_info(root)
     total = int(info["total_frames"])
     source = _from_videos if info["features"][key]["dtype"] == "video" else _from_tables
@@ -70,7 +72,7 @@ def _decode_into(path: Path, root: Path, key: str, size: Size) -> None:
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task(f"decoding {key}", total=total)
         for where, pixels in source(root, key, info):
-            frames[where] = resize(pixels, size)
+            frames[where] = resize(pixels, size, method)
             done[where] = True
             progress.update(task, advance=len(where))
     if not done.all():

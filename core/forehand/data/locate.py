@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from forehand.data.features import ACTION, INFO_FILE, STATE, camera_keys, read_info
+from forehand.data.features import INFO_FILE, STATE, camera_keys, read_info
 from forehand.errors import DatasetError
 
 FORMAT = "v3.0"
@@ -43,7 +43,7 @@ def locate_dataset(source: str | Path) -> Path:
 
 
 def check_dataset(root: str | Path) -> Path:
-    """Return ``root`` if a readable LeRobotDataset with cameras, state and action is there; else say what is wrong."""
+    """Return ``root`` if a readable LeRobotDataset with cameras and state is there; else say what is wrong."""
     path = Path(root).expanduser().absolute()
     if not path.is_dir():
         raise DatasetError(
@@ -112,7 +112,7 @@ def _check_version(path: Path, info: dict[str, Any]) -> None:
 
 def _check_features(path: Path, info: dict[str, Any]) -> None:
     features = info.get("features", {})
-    missing = [key for key in (STATE, ACTION) if key not in features]
+    missing = [key for key in (STATE,) if key not in features]
     if not camera_keys(features):
         missing.append("observation.images.<camera>")
     if missing:

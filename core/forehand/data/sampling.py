@@ -1,4 +1,4 @@
-"""Shuffled batches that resume exactly: what comes at a step follows from the seed and the step alone."""
+"""Batches that resume exactly: what comes at a step follows from the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -57,3 +57,18 @@ class ShuffledBatches:
             self._permutation = np.random.default_rng([self.seed, epoch]).permutation(self.size)
             self._epoch = epoch
         return self._permutation
+
+
+class WeightedBatches:
+    """An endless stream of batches of indices, each drawn with a probability that is proportional to its weight."""
+
+    def __init__(self, weights: NDArray[np.float64], batch_size: int, seed: int) -> None:
+        if batch_size < 1 or not len(weights) or not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+            raise ValueError("weighted batches need finite weights that are not negative, and one that is not zero")
+        self.batch_size, self.seed = batch_size, seed
+        self._until = np.cumsum(weights)
+
+    def at(self, step: int) -> NDArray[np.int64]:
+        """The batch of ``step``, (batch_size,)."""
+        drawn = np.random.default_rng([self.seed, step]).random(self.batch_size) * self._until[-1]
+        return np.searchsorted(self._until, drawn, side="right")

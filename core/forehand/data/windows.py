@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,15 @@ class WindowDataset(Dataset[Sample]):
         target.actions               (T, chunk, A) float32 each timestep's action and those that follow it
         target.actions_valid         (T, chunk) bool       those actions exist
 
-    Where something does not exist the episode's last frame stands in its place. Images come from a cache that is decoded
+    Where something does not exist the episode's last frame stands in its place, and zeros for an action in a dataset
+    without any; where nothing was said the instruction is "". Images come from a cache that is decoded
     once (:func:`forehand.data.frames.open_frames`).
 
-    sources: folders or hub repository ids; several are concatenated, and must fit the contract of the first.
+    sources: folders or hub repository ids; several are concatenated, and must fit the contract of the first that has
+    actions. Those without actions are compared by all else.
     horizon: how far ahead ``future`` looks; None leaves it out. cameras: names, default all of the contract's.
-    image_size: (height, width) or the side of a square. episodes: numbers counted over all sources, default all.
+    image_size: (height, width) or the side of a square. resize: how images are brought to it
+    (:func:`forehand.data.images.resize`). episodes: numbers counted over all sources, default all.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class WindowDataset(Dataset[Sample]):
         chunk: int,
         horizon: int | None,
         image_size: int | Size,
+        resize: str = "area",
         cameras: Sequence[str] | None = None,
         episodes: Sequence[int] | None = None,
         cache: str | Path | None = None,
@@ -81,7 +86,9 @@ class WindowDataset(Dataset[Sample]):
         self.image_size: Size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.contract = _common_contract(roots)
         self.cameras = tuple(cameras) if cameras is not None else tuple(c.name for c in self.contract.cameras)
-        self._frames = [_camera_maps(r, self.cameras, self.image_size, Path(cache) if cache else None) for r in roots]
+        self._frames = [
+            _camera_maps(r, self.cameras, self.image_size, Path(cache) if cache else None, resize) for r in roots
+        ]
         parts = [read_episodes(r) for r in roots]
         self._episodes = _concatenate(parts)
         self._first_frames = np.cumsum([0, *(len(p) for p in parts)])
@@ -121,13 +128,48 @@ class WindowDataset(Dataset[Sample]):
         target: dict[str, Any] = {
             "valid": torch.from_numpy(steps < end),
             "actions": torch.from_numpy(numbers.actions[np.minimum(reach, end[..., None] - 1)]),
-            "actions_valid": torch.from_numpy(reach < end[..., None]),
+            "actions_valid": torch.from_numpy((reach < end[..., None]) & numbers.acts[start][:, None, None]),
         }
         if self.horizon is not None:
             future = steps + self.horizon
             target |= {f"future.{c}": self._images(c, np.minimum(future, end - 1)) for c in self.cameras}
             target["future_valid"] = torch.from_numpy(future < end)
         return {"observation": observation, "target": target}
+
+    def weights(self, shares: Sequence[float] | None, gripper_events: float) -> NDArray[np.float64] | None:
+        """How often each window is to be drawn, relative to the others; None where all count the same.
+
+        shares: of the draws that go to each source. gripper_events: how many times as often windows are drawn in whose
+        timesteps the gripper's command changes sides.
+        """
+        if shares is None and gripper_events == 1:
+            return None
+        weights = np.ones(len(self))
+        if gripper_events != 1:
+            weights[self._changes_grip()] = gripper_events
+        if shares is not None:
+            sources = len(self._first_frames) - 1
+            if len(shares) != sources:
+                raise DatasetError(f"{len(shares)} shares were given for {sources} datasets; give one for each.")
+            source = np.searchsorted(self._first_frames, self._starts, side="right") - 1
+            for number, share in enumerate(shares):
+                if (here := source == number).any():
+                    weights[here] *= share / weights[here].sum()
+        return weights
+
+    def _changes_grip(self) -> NDArray[np.bool_]:
+        """Whether the gripper's command changes sides within a window, window by window."""
+        fields = np.repeat([f.gripper is not None for f in self.contract.action], [f.size for f in self.contract.action])
+        if not fields.any():
+            raise DatasetError("gripper_events: the contract of the data names no gripper in the action; use 1.")
+        numbers = self._episodes
+        middle = (numbers.actions[numbers.acts].max(axis=0) + numbers.actions[numbers.acts].min(axis=0)) / 2
+        side = numbers.actions[:, fields] > middle[fields]
+        changes = np.zeros(len(numbers) + 1, np.int64)
+        changes[1:-1] = (side[1:] != side[:-1]).any(axis=1) & (numbers.episode[1:] == numbers.episode[:-1])
+        until = changes.cumsum()  # changes before a frame and at it
+        last = np.minimum(self._starts + self.history, numbers.end[self._starts]) - 1
+        return np.asarray(until[last] > until[self._starts])
 
     def _images(self, camera: str, where: NDArray[np.int64]) -> torch.Tensor:
         if len(self._frames) == 1:
@@ -156,36 +198,43 @@ def _locate(sources: Source | Sequence[Source]) -> list[Path]:
 
 
 def _common_contract(roots: Sequence[Path]) -> Contract:
-    contract = read_contract(roots[0])
-    for root in roots[1:]:
-        require_fit(contract, read_contract(root), f"the dataset {roots[0]}", f"the dataset {root}")
-    return contract
+    contracts = [read_contract(root) for root in roots]
+    first = next((i for i, contract in enumerate(contracts) if contract.action), 0)
+    for root, contract in zip(roots, contracts, strict=True):
+        needed = contracts[first] if contract.action else replace(contracts[first], action=())
+        require_fit(needed, contract, f"the dataset {roots[first]}", f"the dataset {root}")
+    return contracts[first]
 
 
 def _statistics(episodes: Episodes) -> Statistics:
-    return {STATE: statistics(episodes.states), ACTION: statistics(episodes.actions)}
+    found = {STATE: statistics(episodes.states)}
+    return found | {ACTION: statistics(episodes.actions[episodes.acts])} if episodes.acts.any() else found
 
 
-def _camera_maps(root: Path, cameras: Sequence[str], size: Size, cache: Path | None) -> dict[str, NDArray[np.uint8]]:
+def _camera_maps(
+    root: Path, cameras: Sequence[str], size: Size, cache: Path | None, resize: str
+) -> dict[str, NDArray[np.uint8]]:
     keys = camera_keys(read_info(root)["features"])
     if missing := [c for c in cameras if c not in keys]:
         raise DatasetError(f"The dataset at {root} has no camera {missing[0]!r}; its cameras are {sorted(keys)}.")
-    return {camera: open_frames(root, keys[camera], size, cache) for camera in cameras}
+    return {camera: open_frames(root, keys[camera], size, cache, resize) for camera in cameras}
 
 
 def _concatenate(parts: list[Episodes]) -> Episodes:
     frames = np.cumsum([0, *(len(p) for p in parts)])
     episodes = np.cumsum([0, *(np.unique(p.episode).size for p in parts)])
     tasks = tuple(dict.fromkeys(t for p in parts for t in p.tasks))
+    size = max(p.actions.shape[1] for p in parts)
     return Episodes(
         states=np.concatenate([p.states for p in parts]),
-        actions=np.concatenate([p.actions for p in parts]),
+        actions=np.concatenate([p.actions if p.acts.any() else np.zeros((len(p), size), np.float32) for p in parts]),
         episode=np.concatenate(
             [np.unique(p.episode, return_inverse=True)[1] + e for p, e in zip(parts, episodes, strict=False)]
         ),
         end=np.concatenate([p.end + f for p, f in zip(parts, frames, strict=False)]),
         instructions=np.concatenate([np.array([tasks.index(t) for t in p.tasks])[p.instructions] for p in parts]),
         tasks=tasks,
+        acts=np.concatenate([p.acts for p in parts]),
     )
 
 

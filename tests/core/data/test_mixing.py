@@ -1,0 +1,129 @@
+"""Datasets with and without actions or sentences, seen as one, and drawn from by weights."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from forehand.contract import Contract, Field
+from forehand.data.features import ACTION, read_info, write_contract
+from forehand.data.sampling import WeightedBatches
+from forehand.data.windows import WindowDataset, describe
+from forehand.errors import ContractMismatch, DatasetError
+
+OPTIONS = {"history": 3, "chunk": 2, "horizon": None, "image_size": 16, "cameras": ["static"]}
+
+
+def drop(root: Path, *columns: str) -> Path:
+    """Take columns out of a dataset's tables."""
+    for file in (root / "data").rglob("*.parquet"):
+        table = pq.read_table(file)
+        pq.write_table(table.drop_columns([c for c in columns if c in table.column_names]), file)
+    info = read_info(root)
+    info["features"] = {key: feature for key, feature in info["features"].items() if key not in columns}
+    (root / "meta/info.json").write_text(json.dumps(info))
+    return root
+
+
+@pytest.fixture
+def silent(write, tmp_path):
+    """A dataset without actions and without language."""
+    root = drop(write(tmp_path / "silent"), ACTION, "task_index")
+    (root / "meta/tasks.parquet").unlink()
+    return root
+
+
+@pytest.mark.parametrize("silent_first", [True, False])
+def test_samples_without_actions_or_sentences_stand_beside_others(silent_first, silent, small_dataset):
+    sources = [silent, small_dataset] if silent_first else [small_dataset, silent]
+    contract, statistics = describe(sources)
+    alone, _ = describe(small_dataset)
+    assert contract == alone
+    assert statistics["action"]["count"] == 21  # of the frames that have one
+    assert statistics["observation.state"]["count"] == 42
+
+    windows = WindowDataset(sources, **OPTIONS)
+    batch = windows.batch([0, 21])
+    quiet, spoken = (0, 1) if silent_first else (1, 0)
+    assert batch["observation"]["instruction"][quiet] == ""
+    assert batch["observation"]["instruction"][spoken] == "lift the red block"
+    assert not batch["target"]["actions_valid"][quiet].any()
+    assert batch["target"]["actions_valid"][spoken].all()
+    assert batch["target"]["valid"].all()
+    assert batch["target"]["actions"].shape == (2, 3, 2, 3)
+    assert torch.equal(batch["observation"]["state"][0], batch["observation"]["state"][1])
+
+
+def test_actions_that_nobody_has_are_no_part_of_the_contract(silent):
+    contract, statistics = describe(silent)
+    assert contract.action == ()
+    assert contract.action_size == 0
+    assert "action" not in statistics
+    assert WindowDataset(silent, **OPTIONS)[0]["target"]["actions"].shape == (3, 2, 0)
+
+
+def test_all_but_the_actions_is_compared(silent, small_dataset):
+    contract, _ = describe(silent)
+    write_contract(silent, replace(contract, state=(Field("state", 5),)))
+    with pytest.raises(ContractMismatch, match="state field"):
+        describe([small_dataset, silent])
+
+
+# ---- how often -----------------------------------------------------------------------------------------------------
+
+
+def test_all_windows_count_the_same_unless_something_is_asked(small_dataset):
+    assert WindowDataset(small_dataset, **OPTIONS).weights(None, 1) is None
+
+
+def test_each_dataset_gets_its_share(small_dataset, write, tmp_path):
+    other = write(tmp_path / "other", lengths=(4,))
+    windows = WindowDataset([small_dataset, other], **OPTIONS)
+    weights = windows.weights([3, 1], 1)
+    assert weights[:21].sum() == pytest.approx(3)
+    assert weights[21:].sum() == pytest.approx(1)
+    assert set(np.round(weights * 84)) == {12, 21}
+    with pytest.raises(DatasetError, match="3 shares were given for 2 datasets"):
+        windows.weights([1, 1, 1], 1)
+
+
+def gripper_contract(contract: Contract) -> Contract:
+    return Contract(contract.cameras, contract.state, (Field("arm", 2), Field("gripper", 1, gripper="open")), 20.0)
+
+
+def test_windows_in_which_the_gripper_moves_come_more_often(write, tmp_path):
+    root = write(tmp_path / "gripping", lengths=(8, 6))
+    write_contract(root, gripper_contract(describe(root)[0]))
+    for file in (root / "data").rglob("*.parquet"):  # opens at frame 5 of the first episode, is open in the second
+        table = pq.read_table(file)
+        actions = np.array([[0, 0, frame >= 5] for frame in range(14)], np.float32)
+        column = table.column_names.index(ACTION)
+        changed = table.schema.field(ACTION)
+        table = table.set_column(column, changed, pa.array(actions.tolist(), type=changed.type))
+        pq.write_table(table, file)
+    windows = WindowDataset(root, **OPTIONS)
+    assert windows.weights(None, 10).tolist() == [1, 1, 1, 10, 10, *[1] * 9]
+    with pytest.raises(DatasetError, match="names no gripper"):
+        WindowDataset(write(tmp_path / "armless", lengths=(4,)), **OPTIONS).weights(None, 10)
+
+
+def test_draws_follow_the_weights_and_from_seed_and_step_alone():
+    weights = np.array([1.0, 0.0, 3.0])
+    batches = WeightedBatches(weights, 1000, seed=4)
+    counts = np.bincount(np.concatenate([batches.at(step) for step in range(20)]), minlength=3)
+    assert counts[1] == 0
+    assert counts[2] / counts[0] == pytest.approx(3, rel=0.1)
+    assert np.array_equal(WeightedBatches(weights, 1000, seed=4).at(7), batches.at(7))
+    assert not np.array_equal(batches.at(7), batches.at(8))
+    assert not np.array_equal(WeightedBatches(weights, 1000, seed=5).at(7), batches.at(7))
+
+
+@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [1.0, -1.0], [np.nan, 1.0]])
+def test_weights_that_mean_nothing_are_refused(weights):
+    with pytest.raises(ValueError, match="weights"):
+        WeightedBatches(np.array(weights), 2, seed=0)
