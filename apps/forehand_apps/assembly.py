@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from forehand import Contract, Policy, Robot, registry
+from forehand.converted import ConvertedRobot
 from forehand.errors import ConfigurationError
 from forehand.execution import Execution, make_execution
 from forehand.wire import RemotePolicy
@@ -20,12 +21,19 @@ def make(kind: str, config: DictConfig, **more: Any) -> Any:
     return registry().create(kind, config.name, **{**_options(config), **more})
 
 
+def make_robot(config: DictConfig, **more: Any) -> Robot:
+    """The robot that ``config`` describes, speaking through the conversions of its ``convert``."""
+    robot: Robot = make("robot", config, **more)
+    return ConvertedRobot(robot, list(config.convert)) if config.get("convert") else robot
+
+
 def make_robots(config: DictConfig) -> list[Robot]:
     """One robot for each address in ``config.robots``; the robot of ``config.robot`` where there is none."""
     if not config.robots:
-        return [make("robot", config.robot)]
+        return [make_robot(config.robot)]
     options = _options(config.robot) if config.robot.name == "remote" else {}
-    return [registry().create("robot", "remote", **{**options, "address": address}) for address in config.robots]
+    remote = OmegaConf.create({"name": "remote", "options": options, "convert": config.robot.get("convert")})
+    return [make_robot(remote, address=address) for address in config.robots]
 
 
 def open_policies(config: DictConfig, robots: list[Robot]) -> list[Policy]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from forehand.wire import RobotHost
-from forehand_apps.assembly import make
+from forehand_apps.assembly import make_robot
 
 
 class _AnnouncedHost(RobotHost):
@@ -21,7 +21,7 @@ class _AnnouncedHost(RobotHost):
 def robot(config: DictConfig) -> None:
     """Host the robot until Ctrl-C."""
     host = _AnnouncedHost(
-        make("robot", config.robot),
+        make_robot(config.robot),
         config.address,
         watchdog=config.watchdog,
         stop=config.stop,

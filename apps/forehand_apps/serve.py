@@ -11,7 +11,7 @@ from forehand import registry
 from forehand.errors import ConfigurationError
 from forehand.wire import PolicyServer
 from forehand.wire.doors import Door, Keys
-from forehand_apps.assembly import contract_of, make, open_local_policy
+from forehand_apps.assembly import contract_of, make_robot, open_local_policy
 
 
 class _AnnouncedServer(PolicyServer):
@@ -36,7 +36,7 @@ class _AnnouncedServer(PolicyServer):
 
 def serve(config: DictConfig) -> None:
     """Serve until Ctrl-C."""
-    policy = open_local_policy(config.policy, lambda: contract_of(make("robot", config.robot)))
+    policy = open_local_policy(config.policy, lambda: contract_of(make_robot(config.robot)))
     server = _AnnouncedServer(
         policy,
         config.address,

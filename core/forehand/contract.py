@@ -183,13 +183,14 @@ def restrictions(needed: Contract, offered: Contract) -> list[Mismatch]:
 
 
 def require_fit(needed: Contract, offered: Contract, needer: str, offerer: str) -> None:
-    """Raise :class:`ContractMismatch` naming every difference, or return in silence."""
+    """Raise :class:`ContractMismatch` naming every difference and what converts it, or return in silence."""
     found = differences(needed, offered)
     if found:
+        from forehand.advice import advice  # which stands on contracts
+
         listing = "\n".join(f"  - {m}" for m in found)
         raise ContractMismatch(
-            f"{offerer} does not fit {needer}:\n{listing}\n"
-            f"Nothing was moved. Use a robot, dataset or checkpoint with the same contract, or convert one of them."
+            f"{offerer} does not fit {needer}:\n{listing}\nNothing was moved. {advice(needed, offered)}"
         )
 
 

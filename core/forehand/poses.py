@@ -55,8 +55,8 @@ class TargetPose:
                 f"A target pose needs positive metres, radians, leash and turn_leash, not {metres}, {radians}, {leash} "
                 f"and {turn_leash}."
             )
-        if rotation == "quaternion_xyzw":
-            raise ConfigurationError("A relative pose turns by three numbers, such as an axis_angle, not a quaternion.")
+        if len(form(rotation)[1](np.eye(3))) != 3:
+            raise ConfigurationError(f"A relative pose turns by three numbers, such as an axis_angle, not a {rotation}.")
         self._scale = np.repeat([metres, radians], 3)
         self._to_matrix, self._from_matrix = form(rotation)
         self._low, self._high = (np.asarray(b, np.float64) for b in workspace or ([-np.inf] * 3, [np.inf] * 3))

@@ -84,10 +84,29 @@ def to_quaternion(matrix: Matrix) -> Vector:
     return q if q[3] >= 0 else -q
 
 
+def from_6d(numbers: Numbers) -> Matrix:
+    """(3, 3) from its first two columns, one after the other (6,), made orthonormal by Gram and Schmidt.
+
+    Source: Zhou et al., *On the Continuity of Rotation Representations in Neural Networks*, CVPR 2019, section 4.
+    """
+    a, b = np.asarray(numbers, np.float64).reshape(2, 3)
+    first = a / np.linalg.norm(a)
+    second = b - (first @ b) * first
+    second /= np.linalg.norm(second)
+    return np.stack([first, second, np.cross(first, second)], axis=1)
+
+
+def to_6d(matrix: Matrix) -> Vector:
+    """The first two columns (6,): the inverse of :func:`from_6d`."""
+    return np.asarray(matrix, np.float64)[:, :2].T.reshape(6)
+
+
 FORMS: Mapping[str, tuple[Callable[[Numbers], Matrix], Callable[[Matrix], Vector]]] = {
     "euler_xyz_extrinsic": (from_euler, to_euler),
     "axis_angle": (from_axis_angle, to_axis_angle),
     "quaternion_xyzw": (from_quaternion, to_quaternion),
+    "quaternion_wxyz": (lambda q: from_quaternion(np.roll(q, -1)), lambda m: np.roll(to_quaternion(m), 1)),
+    "rotation_6d": (from_6d, to_6d),
 }
 """A contract's name of a form → to a matrix, and back."""
 

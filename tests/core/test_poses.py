@@ -18,6 +18,8 @@ SCIPY = {
     "euler_xyz_extrinsic": lambda r: r.as_euler("xyz"),
     "axis_angle": lambda r: r.as_rotvec(),
     "quaternion_xyzw": lambda r: r.as_quat(canonical=True),
+    "quaternion_wxyz": lambda r: r.as_quat(canonical=True, scalar_first=True),
+    "rotation_6d": lambda r: r.as_matrix()[:, :2].T.ravel(),
 }
 
 
