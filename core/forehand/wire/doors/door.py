@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,12 +12,11 @@ from numpy.typing import NDArray
 
 from forehand.contract import Contract
 from forehand.errors import ConfigurationError
+from forehand.wire.access import is_local
 from forehand.wire.convert import contract_from_payload, need
 from forehand.wire.doors.keys import Keys
 from forehand.wire.errors import UnknownSession
 from forehand.wire.policy_server import PolicyServer
-
-log = logging.getLogger(__name__)
 
 
 class Door(ABC):
@@ -35,7 +32,7 @@ class Door(ABC):
     def __init__(
         self, server: PolicyServer, host: str, port: int, keys: Keys, api_key: str | None = None, timeout: float = 10.0
     ) -> None:
-        if not api_key and not _is_loopback(host):
+        if not api_key and not is_local(f"tcp://{host}:{port}"):
             raise ConfigurationError(
                 f"doors.{self.protocol} would let everyone in who reaches {host}: set doors.{self.protocol}.api_key=…, "
                 f"or listen on 127.0.0.1. This protocol does not encrypt; cross networks you do not trust in a tunnel."
@@ -103,10 +100,3 @@ class Guest:
         self._instruction = instruction
         request = {"observation": observation, "forecast": False}
         return self._server.ask("step", request, session=self._session, budget=self._timeout)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
