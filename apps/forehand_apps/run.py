@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from forehand import Benchmark, Episode, Robot
+from forehand import Benchmark, Contract, Episode, Robot
 from forehand.contract import require_fit, restrictions
 from forehand.errors import ConfigurationError
 from forehand.rollout import Moment
-from forehand.running import Drive, Report, Watcher
+from forehand.running import Drive, Report, Watcher, live_view
 from forehand_apps.assembly import execution_factory, make, make_robot, open_policies
 
 log = logging.getLogger(__name__)
@@ -41,13 +41,16 @@ def run(config: DictConfig) -> None:
         line = StatusLine(config.report_every)
         with (
             stopped_by_hand() as stop,
+            recorder(config, robot.contract) as tape,
+            viewer(config, robot.contract) as view,
             Drive(
                 robot,
                 policy,
                 execution,
+                forecast=bool(view) and config.forecast,
                 watchdog=config.watchdog,
                 patience=config.patience,
-                watchers=[line],
+                watchers=[line, *tape, *view],
                 stop=stop,
             ) as drive,
         ):
@@ -88,6 +91,34 @@ def read_trials(config: DictConfig) -> list[tuple[str, Episode | None]]:
     if config.episodes > 1 and config.max_steps is None:
         raise ConfigurationError(f"episodes={config.episodes} needs max_steps=…: nothing else says when one is over.")
     return [(config.instruction, None)] * config.episodes
+
+
+@contextlib.contextmanager
+def recorder(config: DictConfig, contract: Contract) -> Iterator[list[Watcher]]:
+    """Who records the run, if it is to be recorded."""
+    if config.record is None:
+        yield []
+        return
+    from forehand.data.tape import taping
+    from forehand.data.video import Encoding
+
+    root = Path(config.record).expanduser()
+    with taping(root, contract, config.robot.name, Encoding(**config.video)) as tape:
+        yield [tape]
+    log.info("recorded to %s; learn from it with: forehand train dataset=%s", root, root)
+
+
+@contextlib.contextmanager
+def viewer(config: DictConfig, contract: Contract) -> Iterator[list[Watcher]]:
+    """Who shows the run, if it is to be shown."""
+    if not config.live:
+        yield []
+        return
+    view = live_view(config.live, contract)
+    try:
+        yield [view]
+    finally:
+        view.close()
 
 
 class StatusLine(Watcher):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.errors import ConfigurationError
-from forehand.policy import Prediction
+from forehand.foresight import Foreseen
 from forehand.rollout import Moment
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Film:
         self._stream = self._container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
         self._stream.pix_fmt = "yuv420p"  # what every browser plays
         self._stream.options = {"crf": "20", "preset": "veryfast"}
-        self._foreseen: deque[tuple[int, Mapping[str, Picture]]] = deque()
+        self._foreseen = Foreseen()
         self._second_row = False
         self._rate = rate
         self._started = False
@@ -61,9 +60,9 @@ class Film:
 
     def watch(self, moment: Moment) -> None:
         """Add one frame; the last moment stays for half a second with its outcome."""
-        due = self._forecast_for(moment.step)
-        if moment.prediction is not None:
-            self._remember(moment.step if moment.asked_at is None else moment.asked_at, moment.prediction)
+        due = self._foreseen.due(moment)
+        if moment.step == 0:  # a video's frames have one size, so the first step decides
+            self._second_row = moment.prediction is not None and moment.prediction.forecast is not None
         outcome = "" if moment.action is not None else "success" if moment.observation.success else "no success"
         frame = self._compose(moment, due, outcome)
         for _ in range(1 if moment.action is not None else max(1, round(self._rate / 2))):
@@ -75,18 +74,6 @@ class Film:
             self._container.mux(self._stream.encode())
             self._started = False
         self._container.close()
-
-    def _remember(self, step: int, prediction: Prediction) -> None:
-        if prediction.forecast is not None:
-            self._second_row |= step == 0  # a video's frames have one size, so the first step decides
-            self._foreseen.append((step + prediction.forecast_horizon, prediction.forecast))
-
-    def _forecast_for(self, step: int) -> Mapping[str, Picture]:
-        while self._foreseen and self._foreseen[0][0] < step:
-            self._foreseen.popleft()
-        if self._foreseen and self._foreseen[0][0] == step:
-            return self._foreseen[0][1]
-        return {}
 
     def _compose(self, moment: Moment, due: Mapping[str, Picture], outcome: str) -> Picture:
         from PIL import Image, ImageDraw, ImageFont

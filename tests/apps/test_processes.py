@@ -70,16 +70,24 @@ def test_a_robot_host_that_dies_mid_episode_loses_nothing(begun, started, tmp_pa
     assert "Traceback" not in farewell
 
 
-def test_ctrl_c_stops_a_run_and_the_robot_holds(begun, started):
+def test_ctrl_c_stops_a_run_which_is_kept_and_the_robot_holds(begun, started, tmp_path):
     with started("robot", ANY_PORT) as (_, address):
         remote = ("robot=remote", f"robot.options.address={address}")
-        driving = begun("run", *remote, "policy.name=still", "instruction=wait", "report_every=0.1")
+        kept = ("record=runs", "live=run.rrd", "output=report", "report_every=0.1")
+        driving = begun("run", *remote, "policy.name=still", "instruction=wait", *kept)
         assert driving.stdout.readline().startswith("driving: wait")
         assert "Hz" in driving.stderr.readline()
         driving.send_signal(signal.SIGINT)
         said, _ = driving.communicate(timeout=300)
     assert driving.returncode == 0
     assert "stopped by hand; the robot holds." in said
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    (episode,) = report["episodes"]
+    assert (episode["ending"], episode["success"]) == ("stopped", None)
+    assert episode["steps"] > 0
+    info = json.loads((tmp_path / "runs" / "meta" / "info.json").read_text())
+    assert (info["total_episodes"], info["total_frames"]) == (1, episode["steps"])
+    assert (tmp_path / "run.rrd").stat().st_size > 0
 
 
 def test_a_port_in_use_is_named(forehand, started):

@@ -55,7 +55,7 @@ def check_dataset(root: str | Path) -> Path:
         if halfway or (path / STAGING).is_dir():
             raise DatasetError(
                 f"The recording at {path} was interrupted before its episodes were put together. Nothing is lost: run "
-                f"the same forehand record command again."
+                f"the same forehand command (record, or run record=…) again."
             )
         raise DatasetError(
             f"{path} is not a LeRobotDataset: it has no {INFO_FILE}. Give the folder that holds meta/, data/ and videos/."
