@@ -127,7 +127,11 @@ class StatusLine(Watcher):
     report: Report
 
     def __init__(self, every: float) -> None:
-        self._every, self._last = every, time.monotonic()
+        self._every, self._last = every, 0.0
+
+    def begin(self, episode: int, instruction: str) -> None:
+        """Nothing to tell yet."""
+        self._last = time.monotonic()
 
     def watch(self, moment: Moment) -> None:
         """Say it, if it is time."""
