@@ -39,7 +39,7 @@ def make_robots(config: DictConfig) -> list[Robot]:
 def open_policies(config: DictConfig, robots: list[Robot]) -> list[Policy]:
     """A policy for each robot: a client each where it is served elsewhere, else one in this process for all."""
     if policy_source(config) == "address":
-        return [RemotePolicy(config.address, config.timeout) for _ in robots]
+        return [RemotePolicy(config.address, config.timeout, jpeg=config.jpeg) for _ in robots]
     return [open_local_policy(config, lambda: contract_of(robots[0]))] * len(robots)
 
 

@@ -29,6 +29,8 @@ EXTRAS = {
     "matplotlib": "pages",
     "av": "pages",
     "PIL": "pages",
+    "prometheus_client": "metrics",
+    "simplejpeg": "jpeg",
 }
 """What pip calls the group of packages in which a module comes."""
 

@@ -10,7 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from forehand import registry
 from forehand.errors import ConfigurationError
 from forehand.wire import PolicyServer
+from forehand.wire.clients import Limits
 from forehand.wire.doors import Door, Keys
+from forehand.wire.meter import PrometheusMeter
 from forehand_apps.assembly import contract_of, make_robot, open_local_policy
 
 
@@ -25,6 +27,8 @@ class _AnnouncedServer(PolicyServer):
         for door in self.doors:
             door.open()
         print(f"serving {self.title} on {self.address}", flush=True)
+        if isinstance(self.meter, PrometheusMeter):
+            print(f"metrics on {self.meter.address}", flush=True)
         for door in self.doors:
             print(f"{door.protocol} clients are answered on {door.address}", flush=True)
 
@@ -37,13 +41,19 @@ class _AnnouncedServer(PolicyServer):
 def serve(config: DictConfig) -> None:
     """Serve until Ctrl-C."""
     policy = open_local_policy(config.policy, lambda: contract_of(make_robot(config.robot)))
+    meter = PrometheusMeter(config.metrics) if config.metrics else None
     server = _AnnouncedServer(
         policy,
         config.address,
         session_timeout=config.session_timeout,
         max_sessions=config.max_sessions,
+        absence=config.absence,
         max_batch=config.max_batch,
+        latency_budget=config.latency_budget,
+        warm_up=config.warm_up,
         insecure=config.insecure,
+        limits=Limits(**config.limits),
+        meter=meter,
     )
     server.title = str(config.policy.checkpoint or config.policy.name)
     server.doors = [_make_door(name, options, server) for name, options in config.doors.items()]

@@ -26,9 +26,9 @@ class RemoteRobot(Robot):
 
     contract: Contract  # the host's, known once connected
 
-    def __init__(self, address: str, timeout: float = 10.0) -> None:
+    def __init__(self, address: str, timeout: float = 10.0, jpeg: int | None = None) -> None:
         self.address = address
-        self._connection = Connection(address, ROBOT, timeout)
+        self._connection = Connection(address, ROBOT, timeout, jpeg=jpeg)
         self._session: str | None = None
 
     def connect(self) -> None:

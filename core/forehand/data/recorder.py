@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,15 +87,16 @@ class Recorder:
     def add(self, observation: Observation, action: NDArray[np.float32]) -> None:
         """One control step: what was sensed, and the action (A,) that answers it."""
         self._check(observation, action)
-        if self._folder is None:
-            self._begin()
-        for camera in self.contract.cameras:
-            pixels = observation.images[camera.name]
-            self._writers[camera.name].write(pixels)
-            stride = max(1, min(camera.height, camera.width) // _SAMPLES)
-            self._histograms[camera.name] += [
-                np.bincount(pixels[::stride, ::stride, channel].ravel(), minlength=256) for channel in range(3)
-            ]
+        with self._giving_up_on_full_disks():
+            if self._folder is None:
+                self._begin()
+            for camera in self.contract.cameras:
+                pixels = observation.images[camera.name]
+                self._writers[camera.name].write(pixels)
+                stride = max(1, min(camera.height, camera.width) // _SAMPLES)
+                self._histograms[camera.name] += [
+                    np.bincount(pixels[::stride, ::stride, channel].ravel(), minlength=256) for channel in range(3)
+                ]
         self._states.append(np.array(observation.state, np.float32))
         self._actions.append(np.array(action, np.float32))
 
@@ -105,20 +107,21 @@ class Recorder:
         final = staging(self.root) / f"{_EPISODE}{index:06d}"
         if final.exists():
             raise DatasetError(f"Episode {index} was recorded before, in {final}. Save this one under another number.")
-        for writer in self._writers.values():
-            writer.close()
-        np.savez(self._folder / _NUMBERS, states=np.stack(self._states), actions=np.stack(self._actions))
         about = {
             "instruction": instruction,
             "facts": facts,
             "encoding": asdict(self.encoding),
             "histograms": {camera: h.tolist() for camera, h in self._histograms.items()},
         }
-        (self._folder / _ABOUT).write_text(json.dumps(about))
-        for file in self._folder.iterdir():
-            to_disk(file)
-        os.replace(self._folder, final)
-        to_disk(final.parent)
+        with self._giving_up_on_full_disks():
+            for writer in self._writers.values():
+                writer.close()
+            np.savez(self._folder / _NUMBERS, states=np.stack(self._states), actions=np.stack(self._actions))
+            (self._folder / _ABOUT).write_text(json.dumps(about))
+            for file in self._folder.iterdir():
+                to_disk(file)
+            os.replace(self._folder, final)
+            to_disk(final.parent)
         self._forget()
 
     def discard(self) -> None:
@@ -128,6 +131,18 @@ class Recorder:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._forget()
+
+    @contextmanager
+    def _giving_up_on_full_disks(self) -> Iterator[None]:
+        """Whatever cannot be written ends the running episode, and only that one."""
+        try:
+            yield
+        except OSError as error:
+            self.discard()
+            raise DatasetError(
+                f"The running episode could not be written to {self.root}, and is dropped: {error}. Episodes that were "
+                f"saved are kept; make room, and go on."
+            ) from error
 
     def _begin(self) -> None:
         folder = staging(self.root)

@@ -7,7 +7,6 @@ outbox, and a byte through a socket pair wakes the thread that sends them.
 from __future__ import annotations
 
 import logging
-import signal
 import socket
 import threading
 import time
@@ -17,35 +16,38 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import zmq
 
 from forehand.errors import ForehandError
 from forehand.wire.access import Gate
 from forehand.wire.bind import bind
-from forehand.wire.convert import Payload
+from forehand.wire.clients import Client, Clients, Limits
+from forehand.wire.convert import Payload, need
 from forehand.wire.errors import (
     Busy,
     DeadlineExceeded,
     HelloRequired,
     ProtocolError,
-    ServerStopping,
     error_payload,
+    stopping,
 )
 from forehand.wire.messages import MAX_FRAMES, Message, decode, encode
+from forehand.wire.meter import Meter
+from forehand.wire.pictures import AVAILABLE
+from forehand.wire.signals import stopped_by_signals
 
 log = logging.getLogger(__name__)
 
 TICK = 0.1
 """Seconds between looks at the clock while nothing arrives."""
 
-MAX_CLIENTS = 1024
-MAX_PENDING = 8
-"""Unanswered requests of one client; it gets ``busy`` beyond that."""
+GRACE = 5.0
+"""Seconds that accepted work may take to finish once the endpoint is asked to stop."""
 
-CLIENT_TIMEOUT = 600.0
-"""Seconds after which a silent client is forgotten, and has to say hello again."""
+READS = 8
+"""Messages read in one turn: a flood must not keep answers and the clock waiting."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,6 @@ class Request:
     """Where the answer goes if the request came from within this process."""
 
 
-@dataclass
-class _Client:
-    last_id: int
-    last_heard: float
-    pending: int = 0
-
-
 class Endpoint(ABC):
     """A bound ROUTER socket and its protocol; subclasses add what is served.
 
@@ -75,16 +70,22 @@ class Endpoint(ABC):
 
     role: ClassVar[str]
 
-    def __init__(self, address: str, *, insecure: bool = False) -> None:
+    def __init__(
+        self, address: str, *, insecure: bool = False, limits: Limits | None = None, meter: Meter | None = None
+    ) -> None:
         """Bind; raises :class:`AddressUnavailable` or :class:`AccessDenied`, which say what to do.
 
-        Off loopback, clients need keys (:mod:`forehand.wire.access`), unless ``insecure`` lets everyone in.
+        Off loopback, clients need keys (:mod:`forehand.wire.access`), unless ``insecure`` lets everyone in. ``limits``:
+        what each client may ask; ``meter``: whom to tell what is going on.
         """
+        self.limits = limits or Limits()
+        self.meter = meter or Meter()
         self._handlers: dict[str, Callable[[Request], None]] = {"hello": self._hello, "ping": self._ping}
-        self._clients: dict[bytes, _Client] = {}
+        self._clients = Clients()
         self._outbox: deque[tuple[bytes, list[bytes | memoryview]]] = deque()
         self._inside: deque[Request] = deque()
         self._stopping = False
+        self._next_tick = 0.0
         self._serving: threading.Thread | None = None
         self._gate = Gate(address, insecure=insecure)
         self._socket = bind(address, self._gate)
@@ -105,22 +106,35 @@ class Endpoint(ABC):
         """Start what is served; raise if it cannot be."""
 
     @abstractmethod
+    def drain_work(self) -> None:
+        """Begin to stop, without waiting: finish what was accepted, take nothing more."""
+
+    @abstractmethod
+    def is_working(self) -> bool:
+        """Whether something that was accepted is still to be answered."""
+
+    @abstractmethod
     def finish_work(self) -> None:
-        """Stop it, in bounded time: the last answers, then nothing more."""
+        """Stop: refuse what is left, and let go of what is served."""
 
     @abstractmethod
     def tick(self, now: float) -> None:
         """Look at the clock: called at least every ``TICK`` seconds by the thread that owns the socket."""
 
+    def lost(self, client: bytes) -> None:  # noqa: B027  (not everyone has to do something)
+        """Called when a client that promised heartbeats has gone silent; by the thread that owns the socket."""
+
     def run(self) -> None:
         """Serve until :meth:`stop`, or in the main thread until SIGTERM or Ctrl-C; then close the socket."""
         self._serving = threading.current_thread()
         try:
-            with self._stopped_by_signals():
+            with stopped_by_signals(self.stop):
                 self.start_work()
+                self.meter.watch("clients", "clients heard lately", lambda: len(self._clients))
                 try:
                     while not self._stopping:
                         self._turn()
+                    self._drain()
                 finally:
                     self.finish_work()
                     self._refuse_inside()
@@ -160,7 +174,7 @@ class Endpoint(ABC):
         From any thread but the serving one. Arrays are handed over as they are.
         """
         if self._stopping:
-            raise ServerStopping("The server is stopping.")
+            raise stopping()
         answer: Future[Payload] = Future()
         now = time.monotonic()
         self._inside.append(Request(b"", Message(kind, 0, payload, session, budget), now, now + budget, answer))
@@ -174,6 +188,9 @@ class Endpoint(ABC):
 
     def finish(self, request: Request, outcome: Payload | Exception) -> None:
         """Answer ``request`` with a result or an error; from any thread, once."""
+        kind = request.message.kind if request.message.kind in self._handlers else "unknown"
+        code = error_payload(outcome)["code"] if isinstance(outcome, Exception) else "ok"
+        self.meter.answered(kind, code, time.monotonic() - request.received)
         if request.inside is not None:
             if isinstance(outcome, Exception):
                 request.inside.set_exception(outcome)
@@ -183,7 +200,9 @@ class Endpoint(ABC):
         identifier = request.message.id
         if not isinstance(outcome, Exception):
             try:
-                self._post(request.client, encode(Message("result", identifier, outcome)))
+                client = self._clients.get(request.client)
+                jpeg = client.jpeg if client else None
+                self._post(request.client, encode(Message("result", identifier, outcome), jpeg))
                 return
             except ProtocolError as error:
                 outcome = error
@@ -204,16 +223,27 @@ class Endpoint(ABC):
         if self._wake_reader.fileno() in ready:
             self._wake_reader.recv(4096)
         if self._socket in ready:
-            for _ in range(MAX_PENDING):  # a flood must not keep answers and the clock waiting
+            for _ in range(READS):
                 parts = self._receive()
                 if parts is None:
                     break
                 self._judge(parts[0].bytes, parts[1:])
         now = time.monotonic()
         for _ in range(len(self._inside)):
-            self._attempt(self._inside.popleft(), _Client(0, now))
-        self._forget_silent_clients(now)
-        self.tick(now)
+            self._attempt(self._inside.popleft(), Client(0, now))
+        if now >= self._next_tick:
+            self._next_tick = now + TICK
+            for client in self._clients.leaving(now):
+                self.lost(client)
+            self.tick(now)
+
+    def _drain(self) -> None:
+        """Answer what was accepted, and refuse what comes, until all is done or the time for it is over."""
+        log.info("stopping: what was accepted is finished, what comes is refused")
+        self.drain_work()
+        end = time.monotonic() + GRACE
+        while self.is_working() and time.monotonic() < end:
+            self._turn()
 
     def _receive(self) -> list[zmq.Frame] | None:
         """The parts of one message, or None; parts beyond what any message may have are dropped as they come."""
@@ -232,7 +262,7 @@ class Endpoint(ABC):
         """Decode, check the order of things, hand to the handler of its kind."""
         now = time.monotonic()
         try:
-            message = decode([frame.buffer for frame in frames])
+            message = decode([frame.buffer for frame in frames], self.limits.message)
         except ProtocolError as error:
             self._send(identity, _error(error.request_id, error))
             return
@@ -241,17 +271,17 @@ class Endpoint(ABC):
             if refusal := self._refuse_stranger(message):
                 self._send(identity, _error(message.id, refusal))
                 return
-            client = self._clients[identity] = _Client(-1, now)
+            client = self._clients[identity] = Client(-1, now)
         if message.kind != "hello" and message.id <= client.last_id:
             return  # a duplicate, or overtaken by a newer one: its answer was sent or is no longer wanted
-        client.last_id, client.last_heard = message.id, now
-        client.pending += 1
+        client.last_id = message.id
         request = Request(identity, message, now, now + (message.budget or 0.0))
         self._attempt(request, client)
 
-    def _attempt(self, request: Request, client: _Client) -> None:
+    def _attempt(self, request: Request, client: Client) -> None:
         try:
-            self._handle(request, client)
+            client.charge(request.received, self.limits)
+            self._handle(request)
         except ForehandError as error:
             self.finish(request, error)
         except Exception as error:
@@ -260,16 +290,16 @@ class Endpoint(ABC):
 
     def _refuse_inside(self) -> None:
         while self._inside:
-            self.finish(self._inside.popleft(), ServerStopping("The server is stopping."))
+            self.finish(self._inside.popleft(), stopping())
 
     def _refuse_stranger(self, message: Message) -> ForehandError | None:
         if message.kind != "hello":
             return HelloRequired(f"The first message to {self.address} must be hello; this was {message.kind!r}.")
-        if len(self._clients) >= MAX_CLIENTS:
-            return Busy(f"{self.address} serves {MAX_CLIENTS} clients already; come later.")
+        if len(self._clients) >= self.limits.clients:
+            return Busy(f"{self.address} serves {self.limits.clients} clients already; come later.")
         return None
 
-    def _handle(self, request: Request, client: _Client) -> None:
+    def _handle(self, request: Request) -> None:
         message = request.message
         handler = self._handlers.get(message.kind)
         if handler is None:
@@ -278,66 +308,44 @@ class Endpoint(ABC):
             )
         if message.budget is None:
             raise ProtocolError(f"The request {message.kind!r} has no budget; say how many seconds it may take.")
-        if client.pending > MAX_PENDING:
-            raise Busy(f"This client has {MAX_PENDING} unanswered requests; wait for the answers.")
+        if self._stopping and message.kind != "ping":
+            raise stopping()
         handler(request)
 
     def _hello(self, request: Request) -> None:
+        payload = request.message.payload
         try:
-            answer = self.greet(request.message.payload)
+            answer = self.greet(payload)
+            heartbeat = need({"heartbeat": None, **payload}, "heartbeat", float, type(None))
+            jpeg = need({"jpeg": None, **payload}, "jpeg", int, type(None))
+            if jpeg is not None and not (AVAILABLE and 1 <= jpeg <= 100):
+                raise ProtocolError(f"Pictures of quality {jpeg} cannot be sent from here; see 'jpeg' in hello's answer.")
         except ForehandError:
-            del self._clients[request.client]  # a client that does not fit stays a stranger
+            self._clients.pop(request.client, None)  # a client that does not fit stays a stranger
             raise
-        self.finish(request, {"role": self.role, **answer})
+        if client := self._clients.get(request.client):
+            client.heartbeat, client.jpeg = heartbeat, jpeg
+        self.finish(request, {"role": self.role, "jpeg": AVAILABLE, **answer})
 
     def _ping(self, request: Request) -> None:
-        self.finish(request, {})
+        self.finish(request, {"time": time.time()})
 
     def _flush(self) -> None:
         while self._outbox:
             identity, frames = self._outbox.popleft()
             if client := self._clients.get(identity):
                 client.pending -= 1
-                client.last_heard = time.monotonic()
             self._send(identity, frames)
 
     def _send(self, identity: bytes, frames: list[bytes | memoryview]) -> None:
         """Only in the thread that owns the socket. A ROUTER drops what nobody is there to read."""
         self._socket.send_multipart([identity, *frames], copy=False)
 
-    def _forget_silent_clients(self, now: float) -> None:
-        silent = [i for i, c in self._clients.items() if not c.pending and now - c.last_heard > CLIENT_TIMEOUT]
-        for identity in silent:
-            del self._clients[identity]
-
     def _close(self) -> None:
         self._socket.close(linger=1000)
         self._gate.close()
         self._wake_reader.close()
         self._wake_writer.close()
-
-    @contextmanager
-    def _stopped_by_signals(self) -> Iterator[None]:
-        """The first SIGTERM or Ctrl-C stops cleanly; a second one does what it did before."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before: dict[int, Any] = {}
-
-        def restore() -> None:
-            while before:
-                signal.signal(*before.popitem())
-
-        def handle(number: int, frame: object) -> None:
-            restore()
-            self.stop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, handle) or signal.SIG_DFL
-        try:
-            yield
-        finally:
-            restore()
 
 
 def _error(identifier: int, error: Exception) -> list[bytes | memoryview]:

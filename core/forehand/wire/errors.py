@@ -79,6 +79,11 @@ CODES: Mapping[str, type[ForehandError]] = {
 _CODE_OF: Mapping[type[Exception], str] = {kind: code for code, kind in CODES.items()}
 
 
+def stopping() -> ServerStopping:
+    """What everyone is told from the moment an endpoint is asked to stop."""
+    return ServerStopping("The server is stopping. Connect again when it is back.")
+
+
 def error_payload(error: Exception) -> dict[str, Any]:
     """``{code, message}`` for any exception: ours keep their message as it is, accidents are ``internal``."""
     if code := _CODE_OF.get(type(error)):

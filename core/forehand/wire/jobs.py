@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from forehand.wire.convert import Payload
-from forehand.wire.errors import DeadlineExceeded, ServerStopping
+from forehand.wire.errors import DeadlineExceeded, stopping
 
 Outcome = Payload | Exception
 
@@ -31,21 +31,35 @@ class JobQueue[J: Job]:
         self._jobs: list[J] = []
         self._changed = threading.Condition()
         self._closed = False
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._jobs)
 
     def put(self, job: J) -> None:
         """Line up; once the queue is closed the job is refused at once."""
         with self._changed:
-            if not self._closed:
+            if not (self._closed or self._draining):
                 self._jobs.append(job)
                 self._changed.notify()
                 return
-        job.done(ServerStopping("The server is stopping. Connect again when it is back."))
+        job.done(stopping())
 
-    def take(self, choose: Callable[[list[J]], list[J]], timeout: float | None = None) -> list[J] | None:
-        """What ``choose`` picks of the waiting jobs once there are any; [] after ``timeout`` seconds, None at the end."""
+    def take(
+        self,
+        choose: Callable[[list[J]], list[J]],
+        timeout: float | None = None,
+        patience: Callable[[list[J]], float] = lambda waiting: 0.0,
+    ) -> list[J] | None:
+        """What ``choose`` picks of the waiting jobs once there are any; [] after ``timeout`` seconds, None at the end.
+
+        ``patience``: seconds for which these jobs had better wait for others.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._closed, timeout)
-            if self._closed:
+            self._changed.wait_for(lambda: self._jobs or self._closed or self._draining, timeout)
+            while self._jobs and not self._draining and (pause := patience(self._jobs)) > 0:
+                self._changed.wait(pause)
+            if self._closed or (self._draining and not self._jobs):
                 return None
             chosen = choose(self._jobs) if self._jobs else []
             self._jobs = [job for job in self._jobs if job not in chosen]
@@ -63,6 +77,12 @@ class JobQueue[J: Job]:
         for job in late:
             job.done(_too_late(job))
 
+    def drain(self) -> None:
+        """Refuse everything that comes; what waits is still to be done."""
+        with self._changed:
+            self._draining = True
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Refuse what still waits, and everything that comes."""
         with self._changed:
@@ -70,7 +90,7 @@ class JobQueue[J: Job]:
             refused, self._jobs = self._jobs, []
             self._changed.notify_all()
         for job in refused:
-            job.done(ServerStopping("The server is stopping. Connect again when it is back."))
+            job.done(stopping())
 
 
 def _too_late(job: Job) -> DeadlineExceeded:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.wire.errors import ProtocolError, VersionMismatch
+from forehand.wire.pictures import compress, decompress, is_picture
 
 MAGIC = b"FHND"
 VERSION = 1
@@ -30,6 +31,9 @@ _NAME_OF = {variant: name for name, dtype in DTYPES.items() for variant in (dtyp
 
 ARRAY_EXTENSION = 1
 """The msgpack extension type of an array's placeholder."""
+
+JPEG_EXTENSION = 2
+"""That of a picture whose frame is a JPEG."""
 
 MAX_HEADER = 256 * 1024
 MAX_FRAME = 32 * 1024 * 1024
@@ -59,8 +63,11 @@ class Message:
     budget: float | None = None
 
 
-def encode(message: Message) -> list[bytes | memoryview]:
-    """The frames of a message. Array frames are views: leave the arrays alone until the answer has come."""
+def encode(message: Message, jpeg: int | None = None) -> list[bytes | memoryview]:
+    """The frames of a message. Array frames are views: leave the arrays alone until the answer has come.
+
+    ``jpeg``: quality, 1 to 100, with which pictures, (H, W, 3) uint8, are compressed; None sends them as they are.
+    """
     buffers: list[bytes | memoryview] = []
 
     def place(value: Any) -> Any:
@@ -70,6 +77,9 @@ def encode(message: Message) -> list[bytes | memoryview]:
             raise ProtocolError(f"The number {value} cannot be sent: it does not fit into 64 bits.")
         if not isinstance(value, np.ndarray):
             raise ProtocolError(f"A {type(value).__name__} cannot be sent; convert it to numbers, strings or arrays.")
+        if jpeg is not None and is_picture(value):
+            buffers.append(compress(value, jpeg))
+            return msgpack.ExtType(JPEG_EXTENSION, msgpack.packb([len(buffers), value.shape[:2]]))
         name, data = _buffer(value)
         buffers.append(data)
         return msgpack.ExtType(ARRAY_EXTENSION, msgpack.packb([len(buffers), name, value.shape]))
@@ -83,9 +93,12 @@ def encode(message: Message) -> list[bytes | memoryview]:
     return frames
 
 
-def decode(frames: Sequence[Buffer]) -> Message:
-    """The message in ``frames``; its arrays are views on them (numbers that lie unaligned in a frame are copied)."""
-    _check_sizes(frames)
+def decode(frames: Sequence[Buffer], limit: int = MAX_BYTES) -> Message:
+    """The message in ``frames``; its arrays are views on them (numbers that lie unaligned in a frame are copied).
+
+    ``limit``: bytes that a message may have, where less than the protocol allows are wanted.
+    """
+    _check_sizes(frames, limit)
     header = bytes(frames[0])
     if not header.startswith(MAGIC):
         raise ProtocolError("This is not a Forehand message: it does not begin with 'FHND'. Is the address right?")
@@ -142,6 +155,8 @@ def _restore(value: Any, frames: Sequence[Buffer], unread: set[int], depth: int)
         return [_restore(item, frames, unread, depth + 1) for item in value]
     if isinstance(value, msgpack.ExtType) and value.code == ARRAY_EXTENSION:
         return _array(_unpack(value.data), frames, unread)
+    if isinstance(value, msgpack.ExtType) and value.code == JPEG_EXTENSION:
+        return _picture(_unpack(value.data), frames, unread)
     raise ProtocolError(f"The payload holds a {type(value).__name__}, which the protocol does not know.")
 
 
@@ -168,6 +183,18 @@ def _array(placeholder: Any, frames: Sequence[Buffer], unread: set[int]) -> NDAr
     return array if array.flags.aligned else array.copy()
 
 
+def _picture(placeholder: Any, frames: Sequence[Buffer], unread: set[int]) -> NDArray[np.uint8]:
+    if not isinstance(placeholder, list) or len(placeholder) != 2:
+        raise ProtocolError(f"A picture's placeholder must be [frame, [height, width]]; this is {placeholder!r}.")
+    index, size = placeholder
+    if type(index) is not int or index not in unread:
+        raise ProtocolError(f"A picture names frame {index!r}, which is missing or already another array's.")
+    if not isinstance(size, list) or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
+        raise ProtocolError(f"A picture's size must be [height, width]; this is {size!r}.")
+    unread.remove(index)
+    return decompress(frames[index], size[0], size[1])
+
+
 def _buffer(array: NDArray[Any]) -> tuple[str, memoryview]:
     name = _NAME_OF.get(array.dtype)
     if name is None:
@@ -183,14 +210,14 @@ def _unpack(data: Buffer) -> Any:
         raise ProtocolError(f"This is not msgpack: {type(error).__name__}: {error}.") from error
 
 
-def _check_sizes(frames: Sequence[Buffer]) -> None:
+def _check_sizes(frames: Sequence[Buffer], limit: int = MAX_BYTES) -> None:
     sizes = [memoryview(frame).nbytes for frame in frames]
     if not 1 <= len(sizes) <= MAX_FRAMES:
         raise ProtocolError(f"A message has 1 to {MAX_FRAMES} frames; this has {len(sizes)}.")
     if sizes[0] > MAX_HEADER:
         raise ProtocolError(f"A header may have {MAX_HEADER} bytes; this has {sizes[0]}.")
-    if max(sizes) > MAX_FRAME or sum(sizes) > MAX_BYTES:
+    if max(sizes) > MAX_FRAME or sum(sizes) > limit:
         raise ProtocolError(
-            f"A frame may have {MAX_FRAME} bytes and a message {MAX_BYTES}; "
+            f"A frame may have {MAX_FRAME} bytes and a message {limit}; "
             f"the largest frame has {max(sizes)}, the message {sum(sizes)}."
         )

@@ -22,8 +22,10 @@ PARTING = 2.0
 
 @dataclass(frozen=True)
 class Timing:
-    """Where a step's time went, in seconds: waiting for its turn, computing; and how many sessions shared the batch."""
+    """Which observation a step's answer belongs to, by the robot's clock; where its time went, in seconds: waiting for
+    its turn, computing; and how many sessions shared the batch."""
 
+    observed: float
     queued: float
     computed: float
     batch: int
@@ -32,13 +34,22 @@ class Timing:
 class PolicyClient:
     """A client of the policy server at ``address``; ``timeout`` in seconds holds for every request that states none.
 
+    ``jpeg``: quality, 1 to 100, with which pictures are sent, in both directions; None sends them uncompressed.
+
     Connects at the first use; the server refuses a robot's ``contract`` that does not fit its policy. For several robots
     at once, make one client for each thread.
     """
 
-    def __init__(self, address: str, timeout: float = 5.0, contract: Contract | None = None) -> None:
+    def __init__(
+        self, address: str, timeout: float = 5.0, contract: Contract | None = None, jpeg: int | None = None
+    ) -> None:
         self._stated = contract
-        self._connection = Connection(address, POLICY, timeout, contract)
+        self._connection = Connection(address, POLICY, timeout, contract, jpeg)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server is there, as far as heartbeats tell."""
+        return self._connection.alive
 
     @property
     def contract(self) -> Contract:
@@ -100,7 +111,12 @@ class RemoteSession(Session):
             payload["earlier"] = [observation_to_payload(frame) for frame in earlier]
         answer = self._connection.request("step", payload, session=self._token, timeout=timeout)
         timing = need(answer, "timing", dict)
-        self.timing = Timing(need(timing, "queued", float), need(timing, "computed", float), need(timing, "batch", int))
+        self.timing = Timing(
+            need(timing, "observed", float),
+            need(timing, "queued", float),
+            need(timing, "computed", float),
+            need(timing, "batch", int),
+        )
         return prediction_from_payload(answer, self._connection.contract)
 
     def remember(self, observations: Sequence[Observation], history: int) -> None:
@@ -124,9 +140,11 @@ class RemoteSession(Session):
 class RemotePolicy(Policy):
     """The policy at ``address`` as a :class:`Policy`, for loops that do not care where it runs."""
 
-    def __init__(self, address: str, timeout: float = 5.0, contract: Contract | None = None) -> None:
+    def __init__(
+        self, address: str, timeout: float = 5.0, contract: Contract | None = None, jpeg: int | None = None
+    ) -> None:
         """Connect, let the server compare the robot's ``contract`` if it is given, and learn the policy's."""
-        self._client = PolicyClient(address, timeout, contract)
+        self._client = PolicyClient(address, timeout, contract, jpeg)
         self.contract = self._client.contract
         history = self._client.describe().get("history")
         self.history = history if isinstance(history, int) and history > 1 else 1

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from forehand.contract import require_fit
 from forehand.limited_robot import LimitedRobot
 from forehand.robot import Robot
+from forehand.wire.clients import Limits
 from forehand.wire.convert import (
     Payload,
     action_from_payload,
@@ -25,14 +26,12 @@ from forehand.wire.convert import (
     need,
     observation_to_payload,
 )
-from forehand.wire.endpoint import Endpoint, Request
+from forehand.wire.endpoint import GRACE, Endpoint, Request
 from forehand.wire.errors import Busy, UnknownSession, WireError
 from forehand.wire.jobs import Job, JobQueue
+from forehand.wire.meter import Meter
 
 log = logging.getLogger(__name__)
-
-GRACE = 5.0
-"""Seconds the robot may take to finish what it is doing when the host stops."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +64,10 @@ class RobotHost(Endpoint):
         stop: float = 30.0,
         release: float = 10.0,
         insecure: bool = False,
+        limits: Limits | None = None,
+        meter: Meter | None = None,
     ) -> None:
-        super().__init__(address, insecure=insecure)
+        super().__init__(address, insecure=insecure, limits=limits, meter=meter)
         self._robot = LimitedRobot(robot)
         self._watchdog = watchdog
         self._stop = stop
@@ -79,6 +80,7 @@ class RobotHost(Endpoint):
         self._stopped = False
         self._working = False
         self._holder: str | None = None
+        self._holder_client = b""
         self._holder_heard = 0.0
         self._thread = threading.Thread(target=self._work, name="robot", daemon=True)
         self._handlers |= {
@@ -105,10 +107,18 @@ class RobotHost(Endpoint):
         if self._failure:
             raise self._failure
 
-    def finish_work(self) -> None:
-        """Let the running command finish, hold, and close the robot."""
+    def drain_work(self) -> None:
+        """Refuse what waits, so that nothing moves any more; the running command ends, and the robot holds."""
         self._commands.close()
-        self._thread.join(GRACE)
+
+    def is_working(self) -> bool:
+        """Whether the robot is not closed yet."""
+        return self._thread.is_alive()
+
+    def finish_work(self) -> None:
+        """Give up on a robot that does not return."""
+        self._commands.close()
+        self._thread.join(0.1)
         if self._thread.is_alive():
             log.error("the robot did not return within %.0f s, so it was not closed", GRACE)
 
@@ -116,15 +126,26 @@ class RobotHost(Endpoint):
         """Answer requests that waited too long."""
         self._commands.expire(now)
 
+    def lost(self, client: bytes) -> None:
+        """Who drove is gone: hold, without waiting for the watchdog."""
+        if self._holder and client == self._holder_client and self._hold_at is not None:
+            log.warning("whoever drove is gone: the robot holds")
+            now = time.monotonic()
+            call = partial(self._hold, {})
+            self._commands.put(_Command("hold", self._holder, now, now + GRACE, lambda _: None, call, moves=False))
+
     def _open(self, request: Request) -> None:
         now = time.monotonic()
-        silent = now - self._holder_heard
+        holder = self._clients.get(self._holder_client)
+        heard = holder.last_heard if holder and holder.heartbeat else 0.0
+        silent = now - max(self._holder_heard, heard)
         if self._holder and (self._working or silent < self._release):
             raise Busy(
                 f"The robot at {self.address} is held by another client, last heard {silent:.1f} s ago. It is free "
                 f"when that one closes, or after {self._release:g} s of its silence."
             )
-        self._holder, self._holder_heard = secrets.token_hex(16), now
+        self._holder, self._holder_heard, self._holder_client = secrets.token_hex(16), now, request.client
+        log.info("the robot is held by a new client")
         self.finish(request, {"session": self._holder})
 
     def _close_session(self, request: Request) -> None:
@@ -154,7 +175,7 @@ class RobotHost(Endpoint):
                 f"The robot at {self.address} is not held by session {request.message.session!r}: it was closed, given "
                 f"to another client after {self._release:g} s of silence, or the host was restarted. Open a new one."
             )
-        self._holder_heard = time.monotonic()
+        self._holder_heard, self._holder_client = time.monotonic(), request.client
 
     def _work(self) -> None:
         """The robot's thread: commands in turn, and the watchdog while none comes."""

@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -410,3 +412,27 @@ def test_our_own_reader_reads_vectors_of_one_element(tmp_path: Path):
     assert episodes.actions.shape == (13, 1)
     assert episodes.end.tolist() == [6] * 6 + [13] * 7
     assert episodes.tasks == ("task 0", "task 1")
+
+
+@pytest.mark.parametrize("fails", ["forehand.data.video.VideoWriter.write", "forehand.data.recorder.np.savez"])
+def test_a_full_disk_costs_the_running_episode_alone(tmp_path, monkeypatch, fails):
+    recorder = Recorder(tmp_path / "data", CONTRACT)
+
+    def record_one(episode):
+        for step in range(length(episode)):
+            recorder.add(observation(episode, step), np.zeros(1, np.float32))
+        recorder.save(episode, "push")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with recording(recorder.root):
+        check_fit(recorder.root, CONTRACT)
+        record_one(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(fails, full)
+            with pytest.raises(DatasetError, match=r"No space left.*saved are kept"):
+                record_one(1)
+        assert len(list(staging(recorder.root).glob("episode*"))) == 1
+        record_one(1)
+        assert assemble(recorder.root) == 2

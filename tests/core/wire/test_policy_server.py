@@ -27,10 +27,17 @@ from forehand.wire import (
     RemotePolicy,
     UnknownSession,
 )
+from forehand.wire.clients import SILENCE, Limits
 from forehand.wire.connection import ROBOT, Connection
 from forehand.wire.convert import observation_to_payload
-from forehand.wire.endpoint import MAX_PENDING
 from forehand.wire.messages import PREFIX, Message, decode, encode
+
+
+def wait_until(holds, timeout=30.0):
+    end = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def states_as_actions(sessions, observations):
@@ -244,7 +251,7 @@ def test_limits_are_answered_with_busy(serve, raw, contract, sense, gate):
     with PolicyClient(server.address) as other, pytest.raises(Busy, match="1 sessions already"):
         other.open("push", contract)
     payload = {"observation": observation_to_payload(sense()), "forecast": False}
-    for id in range(10, 10 + MAX_PENDING):
+    for id in range(10, 10 + server.limits.pending):
         client.send("step", id, payload, session)
     assert client.ask("step", 50, payload, session).payload["code"] == "busy"
 
@@ -299,7 +306,7 @@ def test_a_port_in_use_is_named_with_what_to_do(serve):
         PolicyClient("over there").ping()
 
 
-def test_stopping_refuses_what_waits_and_frees_the_port(serve, raw, contract, sense, gate):
+def test_stopping_finishes_what_was_accepted_and_refuses_what_comes(serve, raw, contract, sense, gate):
     server = serve(gate)
     client = raw(server.address)
     session = client.open(contract)
@@ -309,10 +316,150 @@ def test_stopping_refuses_what_waits_and_frees_the_port(serve, raw, contract, se
     client.send("step", 11, payload, session)
     client.ask("ping", 12)
     server.stop()
-    threading.Timer(0.2, gate.may_return.set).start()
+    assert client.ask("step", 13, payload, session).payload["code"] == "stopping"
+    assert client.ask("ping", 14).kind == "result"
+    gate.may_return.set()
     answers = {m.id: m for m in (client.answer(), client.answer())}
-    assert answers[10].kind == "result"
-    assert answers[11].payload["code"] == "stopping"
+    assert [answers[id].kind for id in (10, 11)] == ["result", "result"]
+
+
+def test_a_hung_policy_does_not_keep_a_server_from_stopping(serve, raw, contract, sense, gate, monkeypatch):
+    monkeypatch.setattr("forehand.wire.endpoint.GRACE", 0.3)
+    server = serve(gate)
+    client = raw(server.address)
+    session = client.open(contract)
+    payload = {"observation": observation_to_payload(sense()), "forecast": False}
+    client.send("step", 10, payload, session)
+    assert gate.entered.acquire(timeout=20)
+    client.send("step", 11, payload, session)
+    client.ask("ping", 12)
+    server.stop()
+    answer = client.answer()
+    assert (answer.id, answer.payload["code"]) == (11, "stopping")
+
+
+def test_a_step_waits_for_the_others_within_the_latency_budget(serve, raw, contract, sense):
+    server = serve(latency_budget=20.0)
+    robots = [raw(server.address) for _ in range(3)]
+    sessions = [robot.open(contract) for robot in robots]
+
+    def step(number, id):
+        payload = {"observation": observation_to_payload(sense(number)), "forecast": False}
+        robots[number].send("step", id, payload, sessions[number])
+
+    for id in (10, 11):
+        for number in range(3):
+            step(number, id)
+            if id == 10:
+                robots[number].answer()  # alone, so nobody is waited for
+        server._batcher._asked |= dict.fromkeys(server._sessions, time.monotonic())  # however slow this machine is
+    assert [robot.answer().payload["timing"]["batch"] for robot in robots] == [3, 3, 3]
+
+
+def test_nobody_waits_for_company_until_it_is_too_late(serve, contract, sense):
+    server = serve(latency_budget=60.0)
+    with PolicyClient(server.address) as client:
+        session, _ = client.open("push", contract), client.open("push", contract)
+        server._batcher._asked |= dict.fromkeys(server._sessions, time.monotonic() + 3600)
+        assert session.step(sense(), timeout=1.0).actions.shape == (2, 7)
+
+
+def test_clients_take_turns_whoever_has_more_sessions(serve, raw, contract, sense, gate):
+    server = serve(gate, max_batch=2)
+    greedy, modest = raw(server.address), raw(server.address)
+    own = [greedy.open(contract, 2 * n + 1) for n in range(4)]
+    other = modest.open(contract)
+    payload = {"observation": observation_to_payload(sense(1)), "forecast": False}
+    greedy.send("step", 20, payload, own[0])
+    assert gate.entered.acquire(timeout=20)
+    for id, session in enumerate(own[1:], 21):
+        greedy.send("step", id, payload, session)
+    greedy.ask("ping", 30)
+    modest.send("step", 10, payload | {"observation": observation_to_payload(sense(2))}, other)
+    modest.ask("ping", 11)
+    gate.may_return.set()
+    assert modest.answer().kind == "result"
+    assert [[round(t * 15) for t in batch] for batch in gate.seen[:2]] == [[1], [1, 2]]
+
+
+def test_the_policy_is_warm_before_anyone_asks(serve):
+    server = serve(states_as_actions, warm_up=True)
+    with PolicyClient(server.address) as client:
+        client.ping()
+    assert server._policy.batches == [1]
+
+
+def test_a_policy_that_cannot_be_warmed_up_serves_all_the_same(serve, contract, sense, caplog):
+    def refuse_blanks(sessions, observations):
+        if not observations[0].state.any():
+            raise CheckpointError("nothing to see")
+        return states_as_actions(sessions, observations)
+
+    with PolicyClient(serve(refuse_blanks, warm_up=True).address) as client:
+        assert client.open("push", contract).step(sense()).actions.shape == (1, 7)
+    assert "no warm-up (CheckpointError: nothing to see)" in caplog.text
+
+
+def test_a_client_has_its_share_of_sessions_and_of_questions(serve, raw, contract):
+    server = serve(limits=Limits(sessions=1, rate=20))
+    client = raw(server.address)
+    client.open(contract)
+    answer = client.ask("open", 3, {"instruction": "push", "contract": contract.to_dict()})
+    assert (answer.payload["code"], "1 sessions open already" in answer.payload["message"]) == ("busy", True)
+    codes = [client.ask("ping", id).payload.get("code") for id in range(4, 100)]
+    assert codes[0] is None
+    assert "busy" in codes
+    time.sleep(1.2)
+    assert client.ask("ping", 100).kind == "result"
+    with PolicyClient(server.address) as other:
+        other.ping()
+
+
+def test_a_message_larger_than_granted_is_refused(serve, raw, contract, sense):
+    client = raw(serve(limits=Limits(message=2000)).address)
+    session = client.open(contract)
+    client.send("step", 3, {"observation": observation_to_payload(sense()), "forecast": False}, session)
+    answer = client.answer()
+    assert (answer.payload["code"], "a message 2000" in answer.payload["message"]) == ("protocol_error", True)
+
+
+def test_a_session_whose_robot_is_gone_is_closed_soon_and_others_are_not(serve, raw, contract, sense):
+    server = serve(absence=0.2)
+    silent, promising = raw(server.address), raw(server.address)
+    promising.ask("hello", 1, {"contract": None, "heartbeat": 0.1})
+    gone = promising.ask("open", 2, {"instruction": "push", "contract": contract.to_dict()}).payload["session"]
+    kept = silent.open(contract)
+    wait_until(lambda: gone not in server._sessions)
+    assert kept in server._sessions
+
+
+def test_heartbeats_keep_an_idle_client_and_its_sessions(serve, contract, sense):
+    server = serve(absence=0.1)
+    with PolicyClient(server.address) as client:
+        session = client.open("push", contract)
+        time.sleep(SILENCE + 1)
+        assert session.step(sense()).actions.shape == (2, 7)
+    wait_until(lambda: not server._sessions)
+
+
+def test_pictures_travel_as_jpeg_if_the_client_wants_them_so(serve, contract, sense):
+    images = {
+        c.name: np.zeros((c.height, c.width, 3), np.uint8) + np.arange(c.width, dtype=np.uint8)[:, None] * 4
+        for c in contract.cameras
+    }
+    seen = dataclasses.replace(sense(), images=images)
+    shown = []
+
+    def look(sessions, observations):
+        shown.append(observations[0].images)
+        return [Prediction(o.state[None], dict(o.images), 1) for o in observations]
+
+    with PolicyClient(serve(look).address, jpeg=95) as client:
+        forecast = client.open("push", contract).step(seen, forecast=True).forecast
+    for name, image in images.items():
+        for back in (shown[0][name], forecast[name]):
+            assert back.shape == image.shape
+            assert 0 < np.abs(back.astype(int) - image).max() < 12
 
 
 def alive(server, contract, sense):

@@ -1,0 +1,45 @@
+"""Metrics say what a server did: stages, batches, sessions, refusals."""
+
+from __future__ import annotations
+
+import urllib.request
+
+import pytest
+
+from forehand.errors import ConfigurationError
+from forehand.wire import PolicyClient
+from forehand.wire.meter import PrometheusMeter
+
+
+def read(address):
+    with urllib.request.urlopen(address, timeout=20) as page:
+        lines = page.read().decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def test_what_a_server_does_can_be_read(serve, contract, sense, raw):
+    meter = PrometheusMeter("127.0.0.1:0")
+    server = serve(meter=meter, max_sessions=1)
+    with PolicyClient(server.address) as client:
+        session = client.open("push", contract)
+        session.step(sense())
+        session.step(sense())
+        stranger = raw(server.address)
+        stranger.ask("hello", 1, {"contract": None})
+        stranger.ask("open", 2, {"instruction": "lift", "contract": contract.to_dict()})
+        stranger.ask("nonsense" * 9, 3)
+        told = read(meter.address)
+    assert told['forehand_requests_total{code="ok",kind="step"}'] == 2
+    assert told['forehand_requests_total{code="busy",kind="open"}'] == 1
+    assert told['forehand_requests_total{code="protocol_error",kind="unknown"}'] == 1
+    assert told['forehand_request_seconds_count{kind="step"}'] == 2
+    assert told['forehand_stage_seconds_count{stage="queued"}'] == 2
+    assert told['forehand_stage_seconds_count{stage="computed"}'] == 2
+    assert told["forehand_batch_size_sum"] == 2
+    assert (told["forehand_sessions"], told["forehand_clients"], told["forehand_queue"]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("address", ["9100", "localhost:", "256.0.0.1:9100"])
+def test_where_metrics_cannot_be_offered_is_named(address):
+    with pytest.raises(ConfigurationError, match=f"metrics={address}"):
+        PrometheusMeter(address)
