@@ -1,14 +1,17 @@
-"""Round trips on loopback with two 224² uint8 images and an instant policy, beside plain pickle over REQ/REP.
+"""Round trips on loopback with two 224² uint8 images and an instant policy, beside openpi's client and plain pickle.
 
     python benchmarks/wire_latency.py [--steps 10000]
 
-Servers run in processes of their own. The two alternate in rounds, so that a busy machine is equally unkind to both.
-Pickle is here as a yardstick only: it executes what it receives, and REQ/REP knows no sessions, deadlines or batches.
+Servers run in processes of their own. All alternate in rounds, so that a busy machine is equally unkind to each. Pickle
+over REQ/REP is a yardstick only: it executes what it receives, and knows no sessions, deadlines or batches. openpi's
+client speaks to a server like its own reference: one websocket, the policy called in the event loop. It takes part where
+it is installed: pip install --no-deps openpi-client==0.1.2; pip install websockets.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import pickle
 import platform
@@ -16,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 import numpy as np
 import zmq
@@ -59,6 +63,25 @@ def serve_pickle() -> None:
         socket.send(pickle.dumps({"actions": ACTIONS}, protocol=5))
 
 
+def serve_openpi() -> None:
+    from openpi_client import msgpack_numpy
+    from websockets.asyncio.server import ServerConnection, serve
+
+    async def answer(connection: ServerConnection) -> None:
+        packer = msgpack_numpy.Packer()
+        await connection.send(packer.pack({}))
+        async for data in connection:
+            msgpack_numpy.unpackb(data)
+            await connection.send(packer.pack({"actions": ACTIONS}))
+
+    async def run() -> None:
+        async with serve(answer, "127.0.0.1", 0, compression=None, max_size=None) as server:
+            print(f"127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}", flush=True)
+            await server.serve_forever()
+
+    asyncio.run(run())
+
+
 def observation(step: int) -> Observation:
     images = {c.name: np.full((c.height, c.width, 3), step % 256, np.uint8) for c in CONTRACT.cameras}
     return Observation(images, np.full(CONTRACT.state_size, step, np.float32), step / CONTRACT.rate)
@@ -93,6 +116,21 @@ def measure(steps: int) -> dict[str, list[float]]:
             return pickle.loads(socket.recv())
 
         clients: dict[str, Callable[[Observation], object]] = {"forehand": session.step, "pickle": ask_pickle}
+        if "openpi" in servers:
+            from openpi_client.websocket_client_policy import WebsocketClientPolicy
+
+            host, port = servers["openpi"][1].split(":")
+            theirs = WebsocketClientPolicy(host, int(port))
+            clients["openpi"] = lambda seen: theirs.infer(
+                {
+                    "observation/image": seen.images["static"],
+                    "observation/wrist_image": seen.images["wrist"],
+                    "observation/state": seen.state,
+                    "prompt": "push",
+                }
+            )
+        else:
+            print("openpi-client or websockets is not installed: left out")
         taken: dict[str, list[float]] = {name: [] for name in clients}
         for ask in clients.values():
             time_round(ask, 100)  # warm up
@@ -108,6 +146,8 @@ def measure(steps: int) -> dict[str, list[float]]:
 
 
 SERVERS = {"forehand": serve_forehand, "pickle": serve_pickle}
+if find_spec("openpi_client") and find_spec("websockets"):
+    SERVERS["openpi"] = serve_openpi
 
 
 def main() -> None:
@@ -123,8 +163,9 @@ def main() -> None:
     table = {name: np.percentile(np.array(times) * 1e3, [50, 99]) for name, times in taken.items()}
     for name, (median, p99) in table.items():
         print(f"{name:10s} median {median:6.3f} ms   p99 {p99:6.3f} ms")
-    ratio = table["forehand"] / table["pickle"]
-    print(f"{'ratio':10s} median {ratio[0]:6.2f}      p99 {ratio[1]:6.2f}")
+    for other in [name for name in table if name != "forehand"]:
+        ratio = table["forehand"] / table[other]
+        print(f"forehand / {other:8s} median {ratio[0]:5.2f}   p99 {ratio[1]:5.2f}")
 
 
 if __name__ == "__main__":

@@ -62,13 +62,13 @@ class Clients(dict[bytes, Client]):
     """By the identity of their connection."""
 
     def leaving(self, now: float) -> Iterator[bytes]:
-        """Those that have just gone silent against their promise; those silent for very long are forgotten."""
+        """Those that have gone silent against their promise; they are forgotten, as are those silent for very long."""
         for identity, client in list(self.items()):
             silent = now - client.last_heard
             if client.heartbeat and not client.gone and silent > max(SILENCE, 4 * client.heartbeat):
                 client.gone = True
                 yield identity
-            if silent > CLIENT_TIMEOUT and not client.pending:
+            if (client.gone or silent > CLIENT_TIMEOUT) and not client.pending:
                 del self[identity]
 
     def is_gone(self, identity: bytes) -> bool:

@@ -259,11 +259,22 @@ def test_a_frozen_robot_costs_a_command_its_time_and_the_host_goes_on_answering(
     assert robot.told == [0.5]  # the action that waited too long was not carried out
 
 
+def benchmark(name):
+    """A module of ``benchmarks/``."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[3] / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_decoder_survives_what_the_fuzzer_makes_of_messages():
-    path = Path(__file__).parents[3] / "benchmarks" / "wire_fuzz.py"
-    spec = importlib.util.spec_from_file_location("wire_fuzz", path)
-    fuzzer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fuzzer)
+    fuzzer = benchmark("wire_fuzz")
     outcomes, slowest, _ = fuzzer.fuzz(int(os.environ.get("FOREHAND_FUZZ", "20000")), seed=3)
     assert outcomes.keys() >= {"message", "ProtocolError", "VersionMismatch"}
     assert slowest < fuzzer.SLOW
+
+
+def test_robots_that_come_and_go_leave_no_session_behind():
+    partings, _, sessions, clients = benchmark("wire_soak").soak(seconds=3.0, robots=4)
+    assert partings.keys() == {"closed", "forgotten", "dropped"}
+    assert (sessions, clients) == (0, 0)
