@@ -86,7 +86,10 @@ def _prepare(
         )
     facts: dict[str, Any] = {"dataset": sources, "seed": config.recipe.seed}
     if config.fresh and config.init is None:
-        raise ConfigurationError("fresh names weights that are not to come from init, but no init is given.")
+        raise ConfigurationError(
+            "fresh names weights that are not to come from init, but no init is given. Add init=<the checkpoint or run "
+            "to begin with>, or fresh=[] to begin everything anew."
+        )
     if checkpoint is not None:
         facts["init"] = read_provenance(checkpoint).get("init")
     elif config.init is not None:
