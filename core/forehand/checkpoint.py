@@ -78,6 +78,7 @@ def save_policy(
             extra(staging)
         staging.chmod(0o755)
         for file in staging.iterdir():
+            file.chmod(0o644)  # safetensors lets nobody else read
             to_disk(file)
         staging.rename(folder)
         to_disk(folder.parent)

@@ -175,8 +175,8 @@ def _count(weights: Mapping[str, Tensor], numbered: str) -> int:
 def _write_released(policy: Any, file: Path) -> None:
     try:
         mine = released_weights(policy)
-    except (AttributeError, KeyError) as error:
-        raise CheckpointError(f"This policy is no Seer: the released model has nothing like {error}.") from error
+    except (AttributeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"This policy is no Seer: the released model has nothing like it ({error}).") from error
     weights = {name: tensor.view(released_shape(name, tensor.shape)) for name, tensor in mine.items()}
     dim = weights["action_pred_token"].shape[-1]
     # The released code expects them to be there, and never looks at them.

@@ -34,7 +34,6 @@ from forehand.execution import BinaryGripper, RecedingHorizon, TemporalEnsemble
 from forehand.registry import nearest
 from forehand.weights import misfits
 from forehand_seer import contracts
-from forehand_seer.contracts import CAMERAS
 from forehand_seer.released_names import PREFIX, UNUSED, our_name, released_name, released_shape
 
 
@@ -141,14 +140,21 @@ def _aside(name: str, policy: ComposedPolicy) -> bool:
     if UNUSED.match(name):
         return True
     with contextlib.suppress(KeyError):
-        return policy.world_model is None and str(our_name(name, CAMERAS)).startswith("world_model.")
+        return policy.world_model is None and str(our_name(name, cameras_of(policy))).startswith("world_model.")
     return False
+
+
+def cameras_of(policy: ComposedPolicy) -> tuple[str, str]:
+    """What the policy calls the primary and the wrist camera."""
+    encoder: Any = policy.encoders["cameras"]
+    primary, wrist = encoder.cameras
+    return primary, wrist
 
 
 def released_weights(policy: ComposedPolicy) -> dict[str, Tensor]:
     """The weights of ``policy`` by their released names, the vision encoder's included, the text tower's not."""
     return {
-        released_name(name, CAMERAS): tensor
+        released_name(name, cameras_of(policy)): tensor
         for name, tensor in policy.state_dict().items()
         if not name.startswith(("normalize_", "encoders.text.tower."))
     }
@@ -162,10 +168,9 @@ def predict(
 
     Images are (B, T, 3, 224, 224), states (B, T, 7 or 8), text features (B, 512).
     """
-    images = {"images.primary": image_primary, "images.wrist": image_wrist}
-    readouts = policy.readouts(
-        {**{key: value.movedim(2, -1) for key, value in images.items()}, "state": state, "instruction": text_feature}
-    )
+    images = zip(cameras_of(policy), (image_primary, image_wrist), strict=True)
+    seen = {f"images.{camera}": image.movedim(2, -1) for camera, image in images}
+    readouts = policy.readouts({**seen, "state": state, "instruction": text_feature})
     assert policy.action_head is not None
     actions = _with_probabilities(policy.action_head(readouts["action"]))
     foresight = policy.world_model(readouts["foresight"]) if policy.world_model else None
@@ -199,9 +204,9 @@ class Stream:
             self.reset()
             self._session = self.policy.open(text)  # type: ignore[arg-type]  # features stand for a sentence
             self._text = text
-        frames = {"primary": image_primary, "wrist": image_wrist}
+        frames = zip(cameras_of(self.policy), (image_primary, image_wrist), strict=True)
         seen = Observation(
-            {camera: _one_image(image) for camera, image in frames.items()},
+            {camera: _one_image(image) for camera, image in frames},
             np.asarray(torch.as_tensor(state, dtype=torch.float32).flatten()),
             0.0,
         )

@@ -1,12 +1,13 @@
 """Released checkpoints become checkpoint folders, and come back as they were."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from forehand import Observation, registry
-from forehand.checkpoint import build_policy, load_policy, read_provenance
+from forehand import Camera, Observation, registry
+from forehand.checkpoint import build_policy, load_policy, read_provenance, save_policy
 from forehand.errors import CheckpointError, ConfigurationError
 from forehand_seer.clip_tower import CLIPTextTower
 from forehand_seer.contracts import PLATFORMS
@@ -170,7 +171,6 @@ def test_other_files_are_told_from_released_ones(tmp_path, seer):
 
 
 def test_a_policy_that_is_no_seer_cannot_be_taken_back(tmp_path, seer):
-    from forehand.checkpoint import save_policy
     from forehand.conformance.example import CONTRACT
 
     config = seer.preset("behaviour_cloning", "policy.normalization={state:none,action:none}")
@@ -207,3 +207,20 @@ def plain(config):
         for reader, row in found["reads"].items()
     }
     return json.loads(json.dumps(found))
+
+
+def test_a_seer_whose_cameras_have_other_names_is_taken_back(tmp_path, seer):
+    config = configuration(**FLAGS)
+    config["image_size"] = 64
+    config["encoders"]["cameras"] |= {
+        "cameras": ["front", "hand"],
+        "tower": config["encoders"]["cameras"]["tower"] | TOWER,
+    }
+    config["encoders"]["text"]["tower"] = None
+    config["world_model"]["cameras"], config["shift"] = ["front", "hand"], {}
+    contract = replace(PLATFORMS["calvin"](), cameras=(Camera("front", 64, 64), Camera("hand", 64, 64)))
+    save_policy(tmp_path / "mine", build_policy(config, contract, {}), config, {}, {})
+    file = convert(checkpoint=str(tmp_path / "mine"), output=str(tmp_path / "back.pth"))
+    weights = torch.load(file, weights_only=True)["model_state_dict"]
+    mine = load_policy(tmp_path / "mine").state_dict()
+    assert torch.equal(weights["module.image_wrist_projector.bias"], mine["encoders.cameras.project.hand.bias"])

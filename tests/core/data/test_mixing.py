@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from forehand.checkpoint import build_policy
 from forehand.contract import Contract, Field
 from forehand.data.features import ACTION, read_info, write_contract
 from forehand.data.sampling import WeightedBatches
 from forehand.data.windows import WindowDataset, describe
-from forehand.errors import ContractMismatch, DatasetError
+from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
 
 OPTIONS = {"history": 3, "chunk": 2, "horizon": None, "image_size": 16, "cameras": ["static"]}
 
@@ -72,6 +73,45 @@ def test_all_but_the_actions_is_compared(silent, small_dataset):
     write_contract(silent, replace(contract, state=(Field("state", 5),)))
     with pytest.raises(ContractMismatch, match="state field"):
         describe([small_dataset, silent])
+
+
+POLICY = {
+    "name": "composed",
+    "dim": 16,
+    "history": 3,
+    "image_size": 16,
+    "encoders": {
+        "text": {"name": "words"},
+        "state": {"name": "seer/state"},
+        "cameras": {"name": "keypoints", "cameras": ["static"], "tokens": 1, "keypoints": 4, "width": 8},
+    },
+    "backbone": {"name": "seer/backbone", "layers": 1, "heads": 2},
+    "world_model": {"name": "seer/convolutional_foresight", "cameras": ["static"], "width": 4, "horizon": 1},
+    "action_head": {"name": "seer/inverse_dynamics", "chunk": 2},
+    "reads": {reader: {"observation": "past"} for reader in ("observation", "foresight", "action")},
+    "normalization": {"state": "mean_std", "action": "min_max"},
+}
+
+
+def test_silent_samples_teach_foresight_and_no_actions(silent, small_dataset):
+    policy = build_policy(POLICY, *describe([silent, small_dataset]))
+    windows = WindowDataset([silent, small_dataset], **policy.window)
+    for index, learned in ((0, False), (21, True)):
+        policy.zero_grad()
+        loss, terms = policy(windows.batch([index]))
+        loss.backward()
+        assert (terms["arm"] > 0) == learned
+        assert terms["foresight"] > 0
+        assert bool(policy.action_head.arm_motion.weight.grad.any()) == learned
+        assert policy.world_model.queries.grad.any()
+
+
+def test_where_nobody_acts_foresight_is_learned_alone(silent):
+    policy = build_policy({**POLICY, "action_head": None}, *describe(silent))
+    _, terms = policy(WindowDataset(silent, **policy.window).batch([0, 1]))
+    assert set(terms) == {"foresight"}
+    with pytest.raises(ConfigurationError, match=r"no actions to learn.*policy\.action_head=null"):
+        build_policy(POLICY, *describe(silent))
 
 
 # ---- how often -----------------------------------------------------------------------------------------------------
