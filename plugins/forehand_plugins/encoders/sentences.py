@@ -40,4 +40,4 @@ class Sentences(nn.Module):
         flat = torch.tensor([i for r in runs for i in r], dtype=torch.long)
         device = self.embedding.weight.device
         total: Tensor = self.embedding(flat.to(device), offsets.to(device))
-        return total / torch.tensor([len(r) for r in runs], device=device)[:, None].sqrt()
+        return total / torch.tensor([max(1, len(r)) for r in runs], device=device)[:, None].sqrt()
