@@ -38,12 +38,6 @@ def is_local(address: str) -> bool:
         return where[0] == "localhost"
 
 
-def require_local(address: str) -> None:
-    """Raise :class:`AccessDenied` for what other computers can reach: for protocols that know no encryption."""
-    if not is_local(address):
-        raise AccessDenied(f"{address} can be reached from other computers, and what is served there is not encrypted.")
-
-
 class Gate:
     """What an endpoint's socket stands behind: nothing on loopback, encryption and the allow-list elsewhere."""
 
@@ -68,11 +62,6 @@ class Gate:
         if not self._keyring.allowed:
             log.warning("no other computer is allowed to connect yet: forehand keys allow=NAME key=…")
         self.context = zmq.Context()  # an authenticator answers for a whole context
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether whoever connects has to have a key."""
-        return self._secret is not None
 
     def guard(self, bound: zmq.Socket[bytes]) -> None:
         """Prepare a socket of :attr:`context`, before it is bound."""
