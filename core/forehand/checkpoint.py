@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from forehand.contract import Contract
 from forehand.disk import to_disk
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
+from forehand.familiarity import trained_on
 from forehand.policy import Policy
 from forehand.provenance import FORMAT, provenance
 from forehand.registry import LIMIT_VARIABLE, registry
@@ -137,7 +138,8 @@ def load_policy(folder: str | Path, device: str = "cpu") -> Policy:
             f"The policy in {folder.resolve()} cannot be built. {error}{_missing_plugins(folder)}"
         ) from error
     load_weights(policy, folder)
-    policy.origin = {"checkpoint": str(folder.resolve()), "fingerprint": fingerprint(folder)}
+    known = trained_on(about["statistics"])
+    policy.origin = {"checkpoint": str(folder.resolve()), "fingerprint": fingerprint(folder), **known}
     loaded: Policy = policy.to(device).eval()
     return loaded
 

@@ -12,6 +12,7 @@ from itertools import count
 
 from forehand.errors import ForehandError
 from forehand.execution import Action, Execution
+from forehand.familiarity import unfamiliar
 from forehand.limited_robot import LimitedRobot
 from forehand.policy import Policy
 from forehand.robot import Episode, Observation, Robot
@@ -71,6 +72,7 @@ class Drive:
         self._execution, self._watchers = execution, watchers
         self._watchdog, self._patience = watchdog, patience
         self._inference = Inference(policy, forecast=forecast)
+        self._facts = policy.describe()
 
     def __enter__(self) -> Drive:
         return self
@@ -86,6 +88,8 @@ class Drive:
         ending = Ending("failed", None, 0)
         try:
             observation = self.robot.reset(episode)
+            for unlike in unfamiliar(self._facts, observation, self.robot.contract):
+                log.warning("the robot is where the policy never was in training: %s", unlike)
             self.report.begin()
             self._pace = Pace(self.report.rate, sleep=self.stop.wait)
             ending = self._run(observation, max_steps)

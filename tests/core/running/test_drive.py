@@ -247,3 +247,12 @@ def test_a_chunk_that_is_used_up_makes_the_robot_hold_once(ticker):
     assert ticker.calls.count("hold") == 2  # one in between, and at the end
     assert drive.report.holds == {"chunk used up": 1}
     assert drive.report.too_late == 1  # what was asked before the gate opened had passed by then
+
+
+def test_a_robot_that_is_where_the_policy_never_was_is_named_before_it_moves(ticker, caplog):
+    policy = Scripted(timetable(1))
+    policy.origin = {"trained_on": {"min": [500.0], "max": [600.0]}}
+    with Drive(ticker, policy, RecedingHorizon()) as drive:
+        drive.episode("go", max_steps=0)
+    assert "state element 'position': needed '500 to 600', offered 0.0" in caplog.text
+    assert "act" not in ticker.calls

@@ -116,7 +116,7 @@ openpi_reply = (  # followed by the two maps of timings
     + text("policy_timing")
 )
 known = "There is no endpoint 'dance' here; there are ping, get_action, reset, get_modality_config."
-pickled = "Object arrays cannot be loaded when allow_pickle=False"
+pickled = "23 bytes are no array (1,) of object"
 
 FIXTURES = {
     # The endpoint defaults to get_action.

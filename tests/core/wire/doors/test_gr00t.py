@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forehand import Prediction
 from forehand.errors import ConfigurationError
-from forehand.wire import AddressUnavailable
+from forehand.wire import AddressUnavailable, ProtocolError
 from forehand.wire.doors import Keys
-from forehand.wire.doors.gr00t import Gr00tDoor
+from forehand.wire.doors.gr00t import Gr00tDoor, decode
 
 FIXTURES = Path(__file__).parents[3] / "data" / "doors"
 SENTENCE = "annotation.human.action.task_description"
@@ -243,6 +246,15 @@ def test_the_bytes_of_their_clients_are_answered_with_the_bytes_they_expect(serv
     client = connect(serve())
     client.socket.send((FIXTURES / f"gr00t_{name}.request").read_bytes())
     assert client.socket.recv() == (FIXTURES / f"gr00t_{name}.reply").read_bytes()
+
+
+@given(st.binary(max_size=400), st.integers(0, 4000), st.integers(0, 255))
+def test_the_decoder_knows_two_answers(noise, place, byte):
+    """A map, or a ProtocolError: whatever comes, and however a request is damaged."""
+    whole = (FIXTURES / "gr00t_n1_6_get_action.request").read_bytes()
+    for message in (noise, whole[:place], whole[:place] + bytes([byte]) + whole[place + 1 :]):
+        with suppress(ProtocolError):
+            assert isinstance(decode(message), dict)
 
 
 @pytest.mark.parametrize("nonsense", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x00" * 100])

@@ -6,20 +6,23 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgpack
 import numpy as np
 import pytest
 import websockets.sync.client
+from hypothesis import given
+from hypothesis import strategies as st
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from forehand import Prediction
 from forehand.errors import ConfigurationError
-from forehand.wire import AddressUnavailable, PolicyClient
+from forehand.wire import AddressUnavailable, PolicyClient, ProtocolError
 from forehand.wire.doors import Keys
-from forehand.wire.doors.openpi import OpenPiDoor
+from forehand.wire.doors.openpi import OpenPiDoor, decode
 
 FIXTURES = Path(__file__).parents[3] / "data" / "doors"
 
@@ -257,6 +260,23 @@ def test_every_kind_of_number_of_theirs_is_understood(serve, connect, observe):
     asked["observation/state"] = asked["observation/state"].astype(np.float64)
     asked |= {"seed": np.float32(3.5), "flag": np.bool_(True), "prompt": np.str_("push")}
     np.testing.assert_array_equal(client.infer(asked)["actions"][0], asked["observation/state"].astype(np.float32))
+
+
+def test_a_session_that_expired_is_opened_again(serve, connect, observe):
+    server = serve(session_timeout=0.2)
+    _, client = connect(server)
+    client.infer(observe())
+    wait_until(lambda: not server._sessions)
+    assert client.infer(observe())["actions"].shape == (2, 7)
+
+
+@given(st.binary(max_size=400), st.integers(0, 3000), st.integers(0, 255))
+def test_the_decoder_knows_two_answers(noise, place, byte):
+    """A map, or a ProtocolError: whatever comes, and however an observation is damaged."""
+    whole = (FIXTURES / "openpi_infer.request").read_bytes()
+    for message in (noise, whole[:place], whole[:place] + bytes([byte]) + whole[place + 1 :]):
+        with suppress(ProtocolError):
+            assert isinstance(decode(message), dict)
 
 
 def test_the_bytes_of_their_clients_are_answered_with_the_bytes_they_expect(serve, open_door, keys):
