@@ -168,16 +168,18 @@ class Endpoint(ABC):
             for error in failures:
                 raise error
 
-    def ask(self, kind: str, payload: Payload, *, budget: float, session: str | None = None) -> Payload:
+    def ask(
+        self, kind: str, payload: Payload, *, budget: float, session: str | None = None, client: bytes = b""
+    ) -> Payload:
         """The result of one request from within this process, in its turn among all others; or its error, raised.
 
-        From any thread but the serving one. Arrays are handed over as they are.
+        From any thread but the serving one. Arrays are handed over as they are. ``client``: who takes turns with others.
         """
         if self._stopping:
             raise stopping()
         answer: Future[Payload] = Future()
         now = time.monotonic()
-        self._inside.append(Request(b"", Message(kind, 0, payload, session, budget), now, now + budget, answer))
+        self._inside.append(Request(client, Message(kind, 0, payload, session, budget), now, now + budget, answer))
         self._wake()
         try:
             return answer.result(budget)

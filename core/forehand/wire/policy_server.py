@@ -28,6 +28,7 @@ class _Open:
     session: Session
     client: bytes
     last_used: float
+    inside: bool
 
 
 class PolicyServer(Endpoint):
@@ -96,7 +97,8 @@ class PolicyServer(Endpoint):
         """Answer requests that waited too long, close sessions nobody uses."""
         self._batcher.expire(now)
         for token, opened in list(self._sessions.items()):
-            allowed = self._absence if self._clients.is_gone(opened.client) else self._session_timeout
+            gone = not opened.inside and self._clients.is_gone(opened.client)
+            allowed = self._absence if gone else self._session_timeout
             if now - opened.last_used > min(allowed, self._session_timeout):
                 self._sessions.pop(token, None)
                 log.info("session %s was unused for %g s and is closed", token[:8], now - opened.last_used)
@@ -114,7 +116,7 @@ class PolicyServer(Endpoint):
         def call() -> Payload:
             session = self._policy.open(instruction)
             token = secrets.token_hex(16)
-            self._sessions[token] = _Open(session, request.client, time.monotonic())
+            self._sessions[token] = _Open(session, request.client, time.monotonic(), request.inside is not None)
             log.info("session %s is open: %s", token[:8], instruction)
             return {"session": token}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,8 +64,10 @@ class Guest:
     """One foreign robot's session with the policy, opened at its first observation. For one thread at a time."""
 
     def __init__(self, door: Door) -> None:
-        self._server, self._keys, self._timeout = door.server, door.keys, door.timeout
-        hello = self._server.ask("hello", {"contract": None}, budget=self._timeout)
+        self._keys = door.keys
+        # Each guest takes its turns as a client of its own.
+        self._ask = partial(door.server.ask, budget=door.timeout, client=b"guest " + secrets.token_bytes(8))
+        hello = self._ask("hello", {"contract": None})
         self._contract_payload = need(hello, "contract", dict)
         self.contract: Contract = contract_from_payload(self._contract_payload)
         self.facts: Mapping[str, Any] = hello["facts"]
@@ -89,14 +93,14 @@ class Guest:
         """Give the session back."""
         session, self._session = self._session, None
         if session is not None:
-            self._server.ask("close", {}, session=session, budget=self._timeout)
+            self._ask("close", {}, session=session)
 
     def _step(self, observation: dict[str, Any], instruction: str) -> dict[str, Any]:
         if self._session is None:
             opening = {"instruction": instruction, "contract": self._contract_payload}
-            self._session = self._server.ask("open", opening, budget=self._timeout)["session"]
+            self._session = self._ask("open", opening)["session"]
         elif instruction != self._instruction:
-            self._server.ask("reset", {"instruction": instruction}, session=self._session, budget=self._timeout)
+            self._ask("reset", {"instruction": instruction}, session=self._session)
         self._instruction = instruction
         request = {"observation": observation, "forecast": False}
-        return self._server.ask("step", request, session=self._session, budget=self._timeout)
+        return self._ask("step", request, session=self._session)
