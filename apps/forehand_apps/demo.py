@@ -92,19 +92,21 @@ def _evaluate(config: DictConfig, folder: Path) -> None:
     chosen = config.evaluation
     with contextlib.ExitStack() as running:
 
-        def offer(name: str, command: str) -> str:
-            """Start a server or a robot host; returns where it is."""
+        def start(name: str, command: str) -> _Background:
+            """A server or a robot host, on its way."""
             log = folder / LOGS / f"{name}.txt"
-            return running.enter_context(_Background(f"{command} address=tcp://127.0.0.1:0", log)).address()
+            return running.enter_context(_Background(f"{command} address=tcp://127.0.0.1:0", log))
 
-        robots = [offer(f"robot_{i}", "robot robot=tabletop watchdog=30") for i in range(config.robots)]
-        policies = {
-            name: offer(f"serve_{name}", f"serve policy.checkpoint={folder}/{name} policy.device=cpu")
+        hosts = [start(f"robot_{i}", "robot robot=tabletop watchdog=30") for i in range(config.robots)]
+        servers = {
+            name: start(f"serve_{name}", f"serve policy.checkpoint={folder}/{name} policy.device=cpu")
             for name in dict.fromkeys(e.policy for e in EVALUATIONS)
         }
+        robots = ",".join(host.address() for host in hosts)
+        policies = {name: server.address() for name, server in servers.items()}
         for evaluation in EVALUATIONS:
             _run(
-                f"eval policy.address={policies[evaluation.policy]} policy.timeout=60 robots=[{','.join(robots)}] "
+                f"eval policy.address={policies[evaluation.policy]} policy.timeout=60 robots=[{robots}] "
                 f"instruction={evaluation.instruction} episodes={chosen.episodes} seed={chosen.seed} "
                 f"videos={chosen.videos} binary_gripper=true output={folder}/{evaluation.folder}"
             )

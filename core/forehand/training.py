@@ -118,7 +118,7 @@ class Trainer:
         self.device = next(policy.parameters()).device
         self.parameters = {name: p for name, p in policy.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            self.parameters.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
         self.step = 0
         self.interrupted = False
