@@ -31,6 +31,12 @@ def forehand_register(registry: Registry) -> None:
         "camera tokens from keypoints, some of which the instruction asks for, trained from scratch",
     )
     registry.add(
+        "world_model",
+        "appearance_flow",
+        "forehand_plugins.world_models.appearance_flow:AppearanceFlow",
+        "the cameras' images some steps ahead, as the present ones moved: learned in minutes",
+    )
+    registry.add(
         "policy",
         "still",
         "forehand_plugins.reference:StillPolicy",

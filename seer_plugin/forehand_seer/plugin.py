@@ -43,12 +43,6 @@ def forehand_register(registry: Registry) -> None:
         "the cameras' images some steps ahead, painted patch by patch",
     )
     registry.add(
-        "world_model",
-        "seer/convolutional_foresight",
-        "forehand_seer.foresight:ConvolutionalForesight",
-        "the cameras' images some steps ahead, painted by convolutions: rougher, and learned in minutes",
-    )
-    registry.add(
         "action_head",
         "seer/inverse_dynamics",
         "forehand_seer.inverse_dynamics:InverseDynamics",

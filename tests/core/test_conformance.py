@@ -27,12 +27,12 @@ OPTIONS = {
     "world_model": {
         "seer/foresight": [
             {"cameras": CAMERAS},
-            {"cameras": CAMERAS, "target": "pixels", "width": 32, "heads": 4, "patch": 8, "share": 0.5},
+            {"cameras": CAMERAS, "target": "pixels", "width": 32, "heads": 4, "patch": 8},
             {"cameras": ["wrist"], "queries": 1, "layers": 1},
         ],
-        "seer/convolutional_foresight": [
-            {"cameras": CAMERAS, "target": "pixels", "share": 0.5},
-            {"cameras": ["wrist"], "queries": 1, "width": 8},
+        "appearance_flow": [
+            {"cameras": CAMERAS, "share": 0.5},
+            {"cameras": ["wrist"], "queries": 1, "width": 8, "cells": 4},
         ],
     },
     "action_head": {"seer/inverse_dynamics": [{}, {"chunk": 1}, {"chunk": 8, "beta": 0.1}]},

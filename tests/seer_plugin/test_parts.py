@@ -189,20 +189,6 @@ def test_cameras_share_the_decoder_and_differ_by_their_queries_alone():
     torch.testing.assert_close(forecast[:, 1], swapped[:, 0])
 
 
-def test_training_paints_only_a_share_of_the_timesteps():
-    model = make("world_model", "seer/foresight", cameras=["static", "wrist"], share=0.3)
-    painted = []
-    model.norm.register_forward_hook(lambda _, given, __: painted.append(len(given[0])))
-    target = {f"future.{c}": torch.randint(0, 256, (2, 4, 32, 32, 3)).byte() for c in ("static", "wrist")}
-    readout, valid = torch.randn(2, 4, 18, 48), torch.ones(2, 4, dtype=torch.bool)
-    drawn = {model.loss(readout, target, valid)["foresight"].item() for _ in range(10)}
-    assert set(painted) == {3 * 2}  # 0.3 of 8 timesteps, rounded up, for two cameras
-    assert len(drawn) > 1
-    model.eval()
-    assert model.loss(readout, target, valid)["foresight"] == model.loss(readout, target, valid)["foresight"]
-    assert painted[-1] == 8 * 2
-
-
 @pytest.mark.parametrize("target", [PatchNormalized(), Pixels()])
 def test_a_perfect_forecast_of_a_still_scene_is_the_scene(target):
     image = torch.randint(0, 256, (2, 32, 32, 3)).byte()
@@ -227,7 +213,6 @@ def test_a_patch_normalised_forecast_borrows_the_brightness_of_the_present():
         ({"patch": 5}, "whole number of 5"),
         ({"heads": 5}, "multiple of 4 and of 5 heads"),
         ({"target": "pixel"}, "Did you mean 'pixels'"),
-        ({"share": 0.0}, "above 0 and at most 1"),
     ],
 )
 def test_foresight_that_cannot_be_is_refused(options, message):

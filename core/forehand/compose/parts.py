@@ -21,6 +21,8 @@ from forehand.errors import ConfigurationError
 from forehand.registry import nearest
 
 IMAGES = "images."
+FUTURE = "future."
+PRESENT = "present."
 STATE = "state"
 INSTRUCTION = "instruction"
 
@@ -147,8 +149,8 @@ class WorldModel(_Queries):
     def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> Terms:
         """Scalar loss terms from (B, T, count, D) readout.
 
-        target: ``future.<camera>`` (B, T, H, W, 3), the images ``horizon`` steps ahead, uint8 or already normalised;
-        valid: (B, T) bool, the timesteps that count.
+        target: ``future.<camera>`` and ``present.<camera>`` (B, T, H, W, 3), the images ``horizon`` steps ahead and those
+        of each timestep itself, uint8 or already normalised; valid: (B, T) bool, the timesteps that count.
         """
 
     @abstractmethod

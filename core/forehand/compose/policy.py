@@ -16,6 +16,7 @@ from forehand.compose.normalization import Normalizer, Statistics
 from forehand.compose.parts import (
     IMAGES,
     INSTRUCTION,
+    PRESENT,
     STATE,
     ActionHead,
     Backbone,
@@ -132,8 +133,7 @@ class ComposedPolicy(nn.Module, Policy):
         """What a window of training data must hold, as options of :class:`forehand.data.windows.WindowDataset`."""
         keys = {key for encoder in self.encoders.values() for key in encoder.inputs}
         cameras = {key.removeprefix(IMAGES) for key in keys if key.startswith(IMAGES)}
-        if self.world_model is not None:
-            cameras.update(self.world_model.cameras)
+        cameras.update(self._forecast_cameras)
         return {
             "history": self.history,
             "image_size": self.image_size,
@@ -144,6 +144,10 @@ class ComposedPolicy(nn.Module, Policy):
         }
 
     @property
+    def _forecast_cameras(self) -> tuple[str, ...]:
+        return self.world_model.cameras if self.world_model else ()
+
+    @property
     def lookahead(self) -> int:
         """g: how far into the future a rule reads; the last g timesteps of a window give no loss."""
         return max((lookahead(rule) for row in self.reads.values() for rule in row.values()), default=0)
@@ -151,7 +155,8 @@ class ComposedPolicy(nn.Module, Policy):
     def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, Terms]:
         """The loss of a batch of windows (see :mod:`forehand.data.windows`) and its terms, each a scalar."""
         steps = max(1, batch["target"]["valid"].shape[1] - self.lookahead)  # those behind have no goal, and give no loss
-        return self.losses(self.readouts(batch["observation"], steps), batch["target"])
+        seen = {PRESENT + camera: batch["observation"][IMAGES + camera] for camera in self._forecast_cameras}
+        return self.losses(self.readouts(batch["observation"], steps), {**batch["target"], **seen})
 
     def losses(self, readouts: Mapping[str, Tensor], target: Inputs) -> tuple[Tensor, Terms]:
         """The loss of what the queries have read at a window's first timesteps, or all, against its target; its terms."""

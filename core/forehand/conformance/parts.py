@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from forehand.compose.parts import (
+    FUTURE,
     IMAGES,
     INSTRUCTION,
+    PRESENT,
     STATE,
     ActionHead,
     Backbone,
@@ -234,7 +236,11 @@ def assert_world_model_conforms(
             return torch.randint(0, 256, (*lead, image_size, image_size, 3)).byte()
 
     def target(seed: int) -> dict[str, Tensor]:
-        return {f"future.{c}": images(100 * seed + i, ROWS, STEPS) for i, c in enumerate(model.cameras)}
+        return {
+            time + camera: images(100 * seed + 10 * i + j, ROWS, STEPS)
+            for i, time in enumerate((PRESENT, FUTURE))
+            for j, camera in enumerate(model.cameras)
+        }
 
     _check_loss(model, dim, target, (ROWS, STEPS))
     _check_leading_axes(model, dim)

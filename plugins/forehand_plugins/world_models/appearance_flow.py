@@ -1,0 +1,123 @@
+"""What will the cameras see? The present picture, moved: learned in minutes, and sharp where things only move."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from forehand.compose.parts import FUTURE, PRESENT, Inputs, Terms, WorldModel, masked_mean, require_cameras
+from forehand.contract import Contract
+from forehand.errors import ConfigurationError
+
+COARSE = 4
+"""Images are also compared this many times smaller, where the gradient reaches things that are pixels away."""
+
+
+class AppearanceFlow(WorldModel):
+    """Each camera's image ``horizon`` control steps ahead, as the present one seen from elsewhere.
+
+    A small network for each camera reads three coarse maps off its queries: where in the present picture each place of
+    the future one is (appearance flow, Zhou et al. 2016), what to paint where it is nowhere, and how much of that (as in
+    Finn et al. 2016). Enlarged to the picture's size they make the forecast. Only motion has to be learned, not what
+    things look like.
+
+    cameras: which are forecast, in the order of their queries. queries: F for each camera. cells: height and width of
+    the maps. width: of the network's hidden layer. weight: of the loss term ``foresight``, the squared error of pixels
+    from -1 to 1, averaged over cameras. share: of the timesteps in a batch that the loss paints in training, drawn
+    afresh each time.
+    """
+
+    at: Tensor
+
+    def __init__(
+        self,
+        *,
+        contract: Contract,
+        dim: int,
+        image_size: int,
+        cameras: Sequence[str],
+        horizon: int = 3,
+        queries: int = 2,
+        cells: int = 8,
+        width: int = 128,
+        weight: float = 0.2,
+        share: float = 1.0,
+    ) -> None:
+        super().__init__()
+        require_cameras(contract, cameras, "appearance_flow")
+        if image_size % COARSE:
+            raise ConfigurationError(f"appearance_flow: image_size {image_size} must be a multiple of {COARSE}.")
+        if not 0 < share <= 1:
+            raise ConfigurationError(f"appearance_flow: share must be above 0 and at most 1, not {share}.")
+        self._own(queries * len(cameras), dim)
+        self.cameras, self.horizon, self.share = tuple(cameras), horizon, share
+        self.weights = {"foresight": weight}
+        self.maps = nn.ModuleList(
+            nn.Sequential(
+                nn.Flatten(),
+                nn.Linear(queries * dim, width),
+                nn.ReLU(),
+                nn.Linear(width, 6 * cells * cells),
+                nn.Unflatten(1, (6, cells, cells)),
+            )
+            for _ in cameras
+        )
+        for camera in self.maps:  # hardly anything moves at first
+            assert isinstance(camera, nn.Sequential)
+            last = camera[3]
+            assert isinstance(last, nn.Linear)
+            nn.init.normal_(last.weight, std=1e-3)
+            nn.init.zeros_(last.bias)
+        middle = (torch.arange(image_size) + 0.5) / image_size * 2 - 1
+        at = torch.stack(torch.meshgrid(middle, middle, indexing="xy"), dim=-1)
+        self.register_buffer("at", at, persistent=False)
+
+    def forward(self, readout: Tensor) -> Tensor:
+        """(..., C·F, D) readout → (..., C, 6, cells, cells): flow (x, y), how much to paint, and what (RGB)."""
+        lead = readout.shape[:-2]
+        by_camera = readout.reshape(-1, len(self.cameras), readout.shape[-2] // len(self.cameras), readout.shape[-1])
+        maps = torch.stack([read(by_camera[:, i]) for i, read in enumerate(self.maps)], dim=1)
+        return maps.reshape(*lead, *maps.shape[1:])
+
+    def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> Terms:
+        """``foresight``: squared error of (B, T, C·F, D) readout, half of it at full size, and that of smaller images."""
+        readout, valid = readout.flatten(0, 1), valid.flatten()
+        painted: Tensor | slice = slice(None)
+        if self.training and self.share < 1:
+            painted = torch.randperm(len(valid), device=valid.device)[: math.ceil(self.share * len(valid))]
+        maps = self(readout[painted])
+        error = torch.zeros((), device=valid.device)
+        for i, camera in enumerate(self.cameras):
+            now, then = (_signed(target[time + camera].flatten(0, 1)[painted]) for time in (PRESENT, FUTURE))
+            missed = self._paint(maps[:, i], now) - then
+            fine, coarse = (F.avg_pool2d(missed, size).square().mean(dim=(1, 2, 3)) for size in (1, COARSE))
+            error = error + (fine / 2 + coarse) / len(self.cameras)
+        return {"foresight": masked_mean(error, valid[painted])}
+
+    @torch.no_grad()
+    def pictures(self, readout: Tensor, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """(N, C·F, D) readout and the images now (N, H, W, 3) → camera → the expected image (N, H, W, 3) uint8."""
+        maps = self(readout)
+        pictures = {}
+        for i, camera in enumerate(self.cameras):
+            picture = self._paint(maps[:, i], _signed(images[camera])).permute(0, 2, 3, 1)
+            pictures[camera] = ((picture + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return pictures
+
+    def _paint(self, maps: Tensor, now: Tensor) -> Tensor:
+        """(N, 6, cells, cells) maps and the pictures now, (N, 3, H, W) from -1 to 1 → the expected ones."""
+        maps = F.interpolate(maps.float(), size=now.shape[-2:], mode="bilinear", align_corners=False)
+        source = self.at + 0.5 * maps[:, :2].permute(0, 2, 3, 1)
+        moved = F.grid_sample(now, source, mode="bilinear", padding_mode="border", align_corners=False)
+        amount, paint = torch.sigmoid(maps[:, 2:3] - 2), 1.2 * torch.tanh(maps[:, 3:])  # both ends must be in reach
+        return moved + amount * (paint - moved)
+
+
+def _signed(images: Tensor) -> Tensor:
+    """(N, H, W, 3) uint8 → (N, 3, H, W) float from -1 to 1; floats are taken as already normalised."""
+    pixels = images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
+    return pixels.permute(0, 3, 1, 2)
