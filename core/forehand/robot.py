@@ -28,13 +28,17 @@ class Observation:
 
 @dataclass(frozen=True)
 class Episode:
-    """One trial: a task in a scene that ``seed`` determines, told to the robot as ``instruction``."""
+    """One trial: a task in a scene that ``seed`` determines, told to the robot as ``instruction``.
+
+    continues: the scene stays as the episode before it left it, and the task is judged from there.
+    """
 
     task: str
     instruction: str
     seed: int
     max_steps: int
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    continues: bool = False
 
 
 class Robot(ABC):
@@ -47,7 +51,10 @@ class Robot(ABC):
 
     @abstractmethod
     def reset(self, episode: Episode | None = None) -> Observation:
-        """Bring the robot (and, in simulation, the scene that ``episode`` describes) to a start."""
+        """Bring the robot (and, in simulation, the scene that ``episode`` describes) to a start.
+
+        Where the episode ``continues`` another, nothing moves, and only what is judged changes.
+        """
 
     @abstractmethod
     def observe(self) -> Observation:

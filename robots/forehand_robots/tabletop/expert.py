@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand import Episode, Expert
+from forehand_robots.tabletop.arm_robot import ACTION_HIGH, ACTION_LOW
 from forehand_robots.tabletop.blocks import BLOCK_SIZE, Block
 from forehand_robots.tabletop.kinematics import Vector, euler_from_matrix
-from forehand_robots.tabletop.robot import ACTION_HIGH, ACTION_LOW, TabletopRobot
+from forehand_robots.tabletop.robot import TabletopRobot
 from forehand_robots.tabletop.tasks import FINGERS
 
 GAIN = 0.5  # share of the remaining way taken in one control step

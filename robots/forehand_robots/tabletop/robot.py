@@ -1,93 +1,33 @@
-"""The embedded simulator as a robot: 15 Hz, two cameras, relative Cartesian actions."""
+"""The embedded simulator as a robot: the arm, and three blocks on a table."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from forehand import Camera, Contract, Episode, Field, Observation, Robot
-from forehand.errors import ForehandError
+from forehand import Episode, Observation
 from forehand_robots.tabletop import panda
+from forehand_robots.tabletop.arm_robot import ArmRobot, InvalidAction, NotConnected
 from forehand_robots.tabletop.blocks import Block, sample_blocks
-from forehand_robots.tabletop.kinematics import (
-    Vector,
-    euler_from_matrix,
-    matrix_from_euler,
-    matrix_from_rotation_vector,
-    rotation_vector,
-)
-from forehand_robots.tabletop.scene import RATE, build_scene
+from forehand_robots.tabletop.scene import build_scene
 from forehand_robots.tabletop.simulation import Simulation
 from forehand_robots.tabletop.tasks import task_of
 
+__all__ = ["InvalidAction", "NotConnected", "TabletopRobot"]
+
 HOME = (0.36, 0.0, 0.20)  # m, of the point between the fingertips
 HOME_SPREAD = (0.03, 0.05, 0.03)  # m, around it, where episodes start
-WORKSPACE_LOW = (0.28, -0.34, 0.012)  # m, for the target of the point between the fingertips
-WORKSPACE_HIGH = (0.78, 0.34, 0.45)
-LARGEST_TURN = 0.9  # rad, of the target away from straight down
-LEASH = 0.08  # m, between measured and target position
-TURN_LEASH = 0.4  # rad, between measured and target rotation
-POSITION_STEP = 0.04  # m
-ROTATION_STEP = 0.15  # rad
-
-STATE = (
-    Field("position", 3, unit="m", frame="base", mode="absolute"),
-    Field("rotation", 3, unit="rad", frame="base", rotation="euler_xyz_extrinsic", mode="absolute"),
-    Field("gripper", 2, unit="m", mode="absolute", gripper="open", low=(0.0,) * 2, high=(panda.FINGER_TRAVEL,) * 2),
-)
-ACTION = (
-    Field("position", 3, unit="m", frame="base", mode="delta", low=(-POSITION_STEP,) * 3, high=(POSITION_STEP,) * 3),
-    Field(
-        "rotation",
-        3,
-        unit="rad",
-        frame="base",
-        rotation="euler_xyz_extrinsic",
-        mode="delta",
-        low=(-ROTATION_STEP,) * 3,
-        high=(ROTATION_STEP,) * 3,
-    ),
-    Field("gripper", 1, unit="1", mode="absolute", gripper="open", low=(-1.0,), high=(1.0,)),
-)
-ACTION_LOW = np.concatenate([np.asarray(field.low) for field in ACTION])
-ACTION_HIGH = np.concatenate([np.asarray(field.high) for field in ACTION])
 
 
-class InvalidAction(ForehandError):
-    """An action is not seven finite numbers; nothing was moved."""
+class TabletopRobot(ArmRobot):
+    """An arm with the Panda's kinematics, and three blocks on a table."""
 
-
-class NotConnected(ForehandError):
-    """The robot was asked for something before ``connect``, or after ``close``."""
-
-
-class TabletopRobot(Robot):
-    """An arm with the Panda's kinematics, and three blocks on a table.
-
-    Positions are those of the point between the fingertips; rotation is zero when the hand points straight down. Actions
-    move the *target* pose, which stays inside the workspace and near the measured pose. The gripper command runs from
-    −1 (closed) to +1 (fingers fully apart). Time passes only in :meth:`act` and :meth:`hold`, one control step each.
-
-    ``image_size``: height and width of both cameras' images, in pixels.
-    """
+    home = HOME
 
     def __init__(self, image_size: int = 128) -> None:
-        self.contract = Contract(
-            cameras=(
-                Camera("static", image_size, image_size, "static"),
-                Camera("wrist", image_size, image_size, "wrist"),
-            ),
-            state=STATE,
-            action=ACTION,
-            rate=RATE,
-        )
+        super().__init__(image_size)
         self._image_size = image_size
         self._simulation: Simulation | None = None
-        self._episode: Episode | None = None
         self._start: dict[str, Block] = {}
-        self._target_position = np.array(HOME)
-        self._target_rotation = np.eye(3)
-        self._gripper = 1.0
 
     def connect(self) -> None:
         """Build the scene; raises :class:`~forehand_robots.tabletop.rendering.RenderingError` if nothing can draw."""
@@ -102,103 +42,27 @@ class TabletopRobot(Robot):
             raise NotConnected("The tabletop robot is not connected; call connect() first.")
         return self._simulation
 
-    @property
-    def target(self) -> tuple[Vector, Vector]:
-        """The target pose that actions move: position (3,) m and rotation (3, 3), base frame."""
-        return self._target_position.copy(), self._target_rotation.copy()
-
     def reset(self, episode: Episode | None = None) -> Observation:
         """Lay out the scene that the episode's seed determines (without an episode: that of seed 0)."""
-        simulation = self.simulation
         if episode is not None:
             task_of(episode)
         rng = np.random.default_rng(0 if episode is None else episode.seed)
         blocks = sample_blocks(rng)
         position = np.array(HOME) + rng.uniform(-1, 1, size=3) * HOME_SPREAD
-        joints = np.array(panda.READY)
-        for _ in range(5):  # from the ready pose, which is some way off
-            joints = simulation.inverse_kinematics.solve(joints, position, np.eye(3))
-        simulation.reset(joints, panda.FINGER_TRAVEL, blocks)
-        self._target_position, self._target_rotation, self._gripper = position, np.eye(3), 1.0
-        self._episode, self._start = episode, simulation.blocks()
+        self.simulation.reset(self._joints_at(position), panda.FINGER_TRAVEL, blocks)
+        self._aim(position, 1.0)
+        self.episode, self._start = episode, self.simulation.blocks()
         return self.observe()
-
-    def observe(self) -> Observation:
-        """State, and a fresh image from each camera; ``success`` is judged on the blocks of the episode's sentence."""
-        simulation = self.simulation
-        state = np.concatenate(
-            [simulation.tool_position, euler_from_matrix(simulation.tool_rotation), simulation.fingers]
-        )
-        return Observation(simulation.render(), state.astype(np.float32), simulation.time, self.success)
 
     @property
     def success(self) -> bool | None:
         """Whether the running episode's task is accomplished now; None without an episode."""
-        if self._episode is None:
+        if self.episode is None:
             return None
-        return task_of(self._episode).accomplished(self._episode.options, self._start, self.simulation.blocks())
-
-    def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One control step; returns the action as it was carried out, clipped to its range, workspace and leash.
-
-        Raises :class:`InvalidAction` before anything moves if ``action`` is not seven finite numbers.
-        """
-        wanted = _checked(action)
-        moved = np.clip(self._allowed_position(wanted[:3]) - self._target_position, ACTION_LOW[:3], ACTION_HIGH[:3])
-        turned = np.clip(
-            euler_from_matrix(self._allowed_rotation(wanted[3:6]) @ self._target_rotation.T),
-            ACTION_LOW[3:6],
-            ACTION_HIGH[3:6],
-        )
-        self._target_position = self._target_position + moved
-        self._target_rotation = matrix_from_euler(turned) @ self._target_rotation
-        self._gripper = float(wanted[6])
-        self._step()
-        return np.concatenate([moved, turned, wanted[6:]]).astype(np.float32)
-
-    def hold(self) -> None:
-        """One control step with the target pose and the gripper command left as they are."""
-        self._step()
+        return task_of(self.episode).accomplished(self.episode.options, self._start, self.simulation.blocks())
 
     def close(self) -> None:
         """Free the simulation and its renderer."""
         if self._simulation is not None:
             self._simulation.close()
             self._simulation = None
-
-    def _step(self) -> None:
-        simulation = self.simulation
-        joints = simulation.inverse_kinematics.solve(
-            simulation.joint_target, self._target_position, self._target_rotation
-        )
-        simulation.step(joints, (self._gripper + 1) / 2 * panda.FINGER_TRAVEL)
-
-    def _allowed_position(self, delta: Vector) -> Vector:
-        measured = self.simulation.tool_position
-        target = measured + _shortened(self._target_position + delta - measured, LEASH)
-        return np.clip(target, WORKSPACE_LOW, WORKSPACE_HIGH)
-
-    def _allowed_rotation(self, delta: Vector) -> Vector:
-        measured = self.simulation.tool_rotation
-        target = matrix_from_euler(delta) @ self._target_rotation
-        lead = _shortened(rotation_vector(target @ measured.T), TURN_LEASH)
-        target = matrix_from_rotation_vector(lead) @ measured
-        return matrix_from_rotation_vector(_shortened(rotation_vector(target), LARGEST_TURN))
-
-
-def _checked(action: NDArray[np.float32]) -> Vector:
-    try:
-        numbers = np.asarray(action, dtype=np.float64)
-    except (TypeError, ValueError):
-        numbers = np.empty(0)
-    if numbers.shape != ACTION_LOW.shape or not np.isfinite(numbers).all():
-        raise InvalidAction(
-            f"An action of the tabletop robot is {len(ACTION_LOW)} finite numbers (position 3, rotation 3, gripper 1), "
-            f"but this one is {action!r}. Nothing was moved."
-        )
-    return np.clip(numbers, ACTION_LOW, ACTION_HIGH)
-
-
-def _shortened(vector: Vector, longest: float) -> Vector:
-    length = float(np.linalg.norm(vector))
-    return vector if length <= longest else vector * (longest / length)

@@ -1,0 +1,116 @@
+"""The robot ``tabletop-chains``: the arm, at a table with a drawer, a sliding door, a slider, a button, a switch and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from forehand import Episode, Observation
+from forehand.errors import ConfigurationError
+from forehand_robots.tabletop.arm_robot import ArmRobot, NotConnected
+from forehand_robots.tabletop_chains.layout import HOME, lay_out
+from forehand_robots.tabletop_chains.simulation import ChainSimulation
+from forehand_robots.tabletop_chains.tasks import TASKS
+from forehand_robots.tabletop_chains.variants import load_variant
+from forehand_robots.tabletop_chains.world import CHOICES, Symbols, World
+
+PLAY = "play"  # an episode without a task, which lasts until it ends
+
+
+class TabletopChainsRobot(ArmRobot):
+    """The arm in one of the variants, which each episode names.
+
+    ``variant``: the one it is connected in, until an episode names another; ``look``: ``fast``, or ``pretty`` with
+    shadows and smooth edges, for people.
+    """
+
+    home = HOME
+    largest_turn = 1.3  # rad: blocks are turned
+
+    def __init__(self, image_size: int = 128, variant: str = "A", look: str = "fast") -> None:
+        super().__init__(image_size)
+        self._image_size, self._variant, self._look = image_size, variant, look
+        self._simulations: dict[str, ChainSimulation] = {}  # those that were needed so far: they take half a second each
+        self._start: World | None = None
+
+    def connect(self) -> None:
+        """Build the scene; raises :class:`~forehand_robots.tabletop.rendering.RenderingError` if nothing can draw."""
+        if not self._simulations:
+            self._enter(self._variant)
+            self.reset()
+
+    @property
+    def simulation(self) -> ChainSimulation:
+        """What is privileged to the simulator: where everything is."""
+        if self._variant not in self._simulations:
+            raise NotConnected("The robot tabletop-chains is not connected; call connect() first.")
+        return self._simulations[self._variant]
+
+    def reset(self, episode: Episode | None = None) -> Observation:
+        """Lay out the scene of the episode's seed and options, or go on in the present one if it continues another."""
+        self.begin(episode)
+        return self.observe()
+
+    def begin(self, episode: Episode | None = None) -> None:
+        """What :meth:`reset` does, without looking at the cameras."""
+        if episode is not None and episode.task not in TASKS and episode.task != PLAY:
+            raise ConfigurationError(
+                f"The robot tabletop-chains has no task {episode.task!r}; take episodes from the benchmark 'tabletop-chains'."
+            )
+        if episode is None or not episode.continues:
+            self._lay_out({} if episode is None else episode.options, 0 if episode is None else episode.seed)
+        self.episode, self._start = episode, self.simulation.world()
+
+    @property
+    def start(self) -> World:
+        """The world at the start of the running episode."""
+        if self._start is None:
+            raise NotConnected("The robot tabletop-chains is not connected; call connect() first.")
+        return self._start
+
+    @property
+    def success(self) -> bool | None:
+        """Whether the running episode's task is accomplished now; None without an episode, and in play."""
+        if self.episode is None or self.episode.task == PLAY:
+            return None
+        return TASKS[self.episode.task].accomplished(self.start, self.simulation.world())
+
+    def close(self) -> None:
+        """Free the simulations and their renderers."""
+        for simulation in self._simulations.values():
+            simulation.close()
+        self._simulations.clear()
+
+    def _lay_out(self, options: Mapping[str, str | int | float | bool], seed: int) -> None:
+        self.simulation  # noqa: B018  (says so if it is not connected)
+        self._enter(str(options.get("variant", self._variant)))
+        rng = np.random.default_rng(seed)
+        layout = lay_out(symbols_from(options), self.simulation.variant, rng)
+        self.simulation.reset(layout, self._joints_at(layout.hand))
+        self._aim(layout.hand, 1.0 if layout.held is None else -1.0)
+
+    def _enter(self, variant: str) -> None:
+        if variant not in self._simulations:
+            self._simulations[variant] = ChainSimulation(load_variant(variant), self._image_size, self._look)
+        self._variant = variant
+
+
+def symbols_from(options: Mapping[str, str | int | float | bool]) -> Symbols:
+    """The world in words that an episode's options describe; what they leave out is as by default."""
+    told = {key: str(value) for key, value in options.items() if key in CHOICES}
+    for key, value in told.items():
+        if value not in CHOICES[key]:
+            raise ConfigurationError(
+                f"An episode cannot start with {key}={value!r}; {key} is {' or '.join(CHOICES[key])}."
+            )
+    symbols = Symbols(**told)
+    if (
+        len(symbols.at("held")) > 1
+        or len(symbols.at("stacked")) > 1
+        or (symbols.at("stacked") and not symbols.at("table"))
+    ):
+        raise ConfigurationError(
+            f"An episode cannot start with {told}: one block at most is held, and one at most stands on one on the table."
+        )
+    return symbols

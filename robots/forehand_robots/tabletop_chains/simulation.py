@@ -1,0 +1,112 @@
+"""The running simulation: the arm's, with fixtures, lamps and blocks."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from forehand_robots.tabletop import panda
+from forehand_robots.tabletop.arm_simulation import ArmSimulation
+from forehand_robots.tabletop.kinematics import InverseKinematics, Vector
+from forehand_robots.tabletop.panda import build_panda
+from forehand_robots.tabletop_chains.fixtures import BULB_OFF, BULB_ON, BUTTON_TRAVEL, LIGHT_OFF, LIGHT_ON
+from forehand_robots.tabletop_chains.layout import Layout
+from forehand_robots.tabletop_chains.scene import BLOCKS, build_scene
+from forehand_robots.tabletop_chains.variants import Variant
+from forehand_robots.tabletop_chains.world import Block, World
+
+FIXTURES = ("drawer", "door", "slider", "switch", "button")
+PRESSED, RELEASED = 0.6 * BUTTON_TRAVEL, 0.3 * BUTTON_TRAVEL
+GRIP = 0.4  # s, for the fingers to close on a block that is held from the start
+
+
+class ChainSimulation(ArmSimulation):
+    """One variant."""
+
+    def __init__(self, variant: Variant, image_size: int, look: str) -> None:
+        super().__init__(build_scene(variant, look), image_size, BLOCKS)
+        self.variant = variant
+        # Blocks and fixtures that lie still cost nothing until something touches them.
+        self._model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
+        self.inverse_kinematics = _arm_alone()
+        self._blocks = {name: self._data.joint(name) for name in BLOCKS}
+        self._fixtures = {name: self._data.joint(name) for name in FIXTURES}
+        self._sites = {name: self._id("site", name) for name in (*FIXTURES, "drawer_inside")}
+        self._bulb, self._light = self._model.mat("bulb"), self._model.mat("light")
+        self._shines = self._armed = False
+
+    def reset(self, layout: Layout, joints: Vector) -> None:
+        """Lay everything out, the arm at ``joints`` (7,) rad, which hold the layout's hand."""
+        self.reset_arm(joints, panda.FINGER_TRAVEL)
+        for name, value in layout.joints.items():
+            self._fixtures[name].qpos[:] = value
+        for name, (position, yaw) in layout.blocks.items():
+            self.place_block(name, position, yaw)
+        self._shines, self._armed = layout.light, True
+        mujoco.mj_forward(self._model, self._data)
+        if layout.held is not None:
+            joint = self._blocks[layout.held]
+            pose = joint.qpos.copy()
+            while self._data.time < GRIP:
+                self._data.ctrl[self._finger_ctrl] = 0.0
+                joint.qpos[:], joint.qvel[:] = pose, 0  # in mid-air, until the fingers have it
+                mujoco.mj_step(self._model, self._data)
+            self._data.time = 0
+            mujoco.mj_forward(self._model, self._data)
+        self._show_lamps()
+
+    def place_block(self, name: str, position: Vector, yaw: float = 0.0) -> None:
+        """Put one block's centre at ``position`` (3,) m, at rest."""
+        joint = self._blocks[name]
+        joint.qpos[:] = (*position, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
+        joint.qvel[:] = 0
+
+    def step(self, joints: Vector, fingers: float) -> None:
+        """One control step; a press of the button, once it was released, turns the light on or off."""
+        super().step(joints, fingers)
+        pressed = float(self._fixtures["button"].qpos[0])
+        if self._armed and pressed > PRESSED:
+            self._shines, self._armed = not self._shines, False
+        elif pressed < RELEASED:
+            self._armed = True
+        self._show_lamps()
+
+    @property
+    def armed(self) -> bool:
+        """Whether the next press of the button counts: it was released since the last one."""
+        return self._armed
+
+    def site(self, name: str) -> Vector:
+        """Where a fixture is taken hold of, (3,) m; ``drawer_inside`` is the middle of the drawer's floor."""
+        return self._data.site_xpos[self._sites[name]].copy()
+
+    def world(self) -> World:
+        """Everything as it is now."""
+        touching = self.touching()
+        joints = {name: float(self._fixtures[name].qpos[0]) for name in ("drawer", "door", "slider", "switch")}
+        blocks = {}
+        for name, joint in self._blocks.items():
+            w, x, y, z = joint.qpos[3:]
+            yaw = float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+            speed = float(np.linalg.norm(joint.qvel[:3]))
+            blocks[name] = Block(joint.qpos[:3].copy(), yaw, speed, touching.get(name, frozenset()))
+        return World(**joints, light=self._shines, inside=self.site("drawer_inside"), blocks=blocks)
+
+    def _show_lamps(self) -> None:
+        bulb = self._fixtures["switch"].qpos[0] > 0
+        for lamp, shines, on, off in (
+            (self._bulb, bulb, BULB_ON, BULB_OFF),
+            (self._light, self._shines, LIGHT_ON, LIGHT_OFF),
+        ):
+            lamp.rgba[:] = on if shines else off
+            lamp.emission[:] = 0.9 if shines else 0.0
+
+
+def _arm_alone() -> InverseKinematics:
+    """Inverse kinematics on a model without the scene, which is quicker, and where nothing sleeps."""
+    scene = build_panda()
+    model = mujoco.MjModel.from_xml_string(scene.to_xml_string(), scene.get_assets())
+    joints = [model.joint(name).id for name in panda.JOINTS]
+    solver = InverseKinematics(model, model.site("tool").id, joints, np.array(panda.READY))
+    solver.iterations = 2  # targets are a step apart, so the last answer is a good beginning
+    return solver

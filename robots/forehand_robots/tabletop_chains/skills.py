@@ -1,0 +1,143 @@
+"""What every expert's hand can do: reach from above, grasp, carry, push; each asked anew from where things are now.
+
+Nothing is remembered from step to step, so a block that slips, a hand that was pushed aside or a drawer that sprang back
+is simply approached again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand_robots.tabletop.arm_robot import ACTION_HIGH, ACTION_LOW
+from forehand_robots.tabletop.kinematics import Vector, euler_from_matrix, matrix_from_euler
+from forehand_robots.tabletop_chains.robot import TabletopChainsRobot
+from forehand_robots.tabletop_chains.scene import BLOCKS
+from forehand_robots.tabletop_chains.world import World
+
+Action = NDArray[np.float32]
+
+GAIN = 0.5  # share of the remaining way taken in one control step
+SPEED, PUSH_SPEED = 0.035, 0.02  # m for each control step, at most
+OPEN, CLOSED = 1.0, -1.0
+LEVER = 0.08  # m of way that one radian of turning counts as
+
+TRANSIT = 0.14  # m, height of what passes over everything else
+FUNNEL_TIP, FUNNEL_WIDTH = 0.010, 0.045  # m: all the way down within the first, in transit beyond both
+TOO_LOW = 0.01, 0.03  # m below the funnel: sideways motion begins to give way to rising, and has given way
+
+GRASP_REACH = 0.012  # m, within which the fingers close
+FIST = 0.05  # m, from what it is going to push
+LANE = 0.016  # m, sideways and in height, within which a push goes on
+FAR_TURN = 1.25  # rad, of the hand
+FINGER_AT = 0.046  # m, of an open finger's middle from the hand's
+QUARTER = np.pi / 2
+
+
+class Hand:
+    """The hand of ``robot``: each method returns the next action (7,) and leaves in ``phase`` what it is about."""
+
+    def __init__(self, robot: TabletopChainsRobot) -> None:
+        self._robot = robot
+        self.phase = "start"
+
+    @property
+    def at(self) -> Vector:
+        """The point between the fingertips, (3,) m."""
+        return self._robot.simulation.tool_position
+
+    @property
+    def yaw(self) -> float:
+        """How far the hand is meant to be turned about the vertical, rad."""
+        return float(euler_from_matrix(self._robot.target[1])[2])
+
+    @property
+    def gap(self) -> float:
+        """From each finger to the middle, m."""
+        return float(self._robot.simulation.fingers.mean())
+
+    def move(self, position: Vector, gripper: float, yaw: float = 0.0, speed: float = SPEED) -> Action:
+        """Move the target pose towards ``position``, upright and turned by ``yaw``, as far as one step allows."""
+        target, rotation = self._robot.target
+        step = GAIN * (position - target)
+        step *= speed / max(float(np.linalg.norm(step)), speed)
+        turn = euler_from_matrix(matrix_from_euler((0, 0, yaw)) @ rotation.T)
+        action = np.concatenate([step, GAIN * turn, [gripper]])
+        return np.clip(action, ACTION_LOW, ACTION_HIGH).astype(np.float32)
+
+    def rise(self, gripper: float) -> Action:
+        """Straight up, out of the way."""
+        self.phase = "leave"
+        return self.move(np.array([*self._robot.target[0][:2], TRANSIT]), gripper, self.yaw)
+
+    def stay(self, gripper: float) -> Action:
+        """Stay where you are."""
+        return self.move(self._robot.target[0], gripper, self.yaw)
+
+    def bring(self, point: Vector, goal: Vector, gripper: float, yaw: float = 0.0) -> Action:
+        """Bring ``point``, which the hand carries, to ``goal`` from above: first over it and turned, then down."""
+        way = (goal - point)[:2]
+        far = float(np.linalg.norm(way)) + LEVER * abs(yaw - self.yaw)
+        hover = max(TRANSIT - goal[2], 0.03)
+        height = goal[2] + hover * _smooth_step((far - FUNNEL_TIP) / FUNNEL_WIDTH)
+        begins, ends = TOO_LOW
+        sideways = 1 - _smooth_step((height - point[2] - begins) / ends)
+        ahead = np.array([*(sideways * way), height - point[2]])
+        turned = self.yaw + sideways * (yaw - self.yaw)
+        return self.move(self._robot.target[0] + ahead, gripper, turned)
+
+    def reach(self, goal: Vector, gripper: float, yaw: float = 0.0) -> Action:
+        """Bring the point between the fingertips to ``goal`` from above."""
+        return self.bring(self.at, goal, gripper, yaw)
+
+    def grasp(self, goal: Vector, yaw: float = 0.0) -> Action:
+        """Take hold of what is at ``goal``."""
+        away = self.at - goal
+        near = np.linalg.norm(away[:2]) < GRASP_REACH and abs(away[2]) < GRASP_REACH and abs(self.yaw - yaw) < 0.15
+        self.phase = "grasp" if near else "approach"
+        return self.reach(goal, CLOSED if near else OPEN, yaw)
+
+    def push(self, what: Vector, way: Vector) -> Action:
+        """Push what is at ``what`` (3,) along ``way`` (3,), a unit vector, with the fist."""
+        behind = what - self.at
+        ahead = float(behind @ way)
+        aside = float(np.linalg.norm(behind - ahead * way))
+        if aside < LANE and 0 < ahead < FIST + 0.02:
+            self.phase = "push"
+            return self.move(what + way * (PUSH_SPEED / GAIN - ahead), CLOSED, 0.0, PUSH_SPEED)
+        self.phase = "approach"
+        goal = what - FIST * way
+        near = np.linalg.norm((goal - self.at)[:2]) < 0.05
+        return self.reach(goal, CLOSED if near or self.at[2] > TRANSIT - 0.04 else OPEN)
+
+
+def grasp_yaw(hand: Hand, world: World, name: str, low: float = -FAR_TURN, high: float = FAR_TURN) -> float:
+    """How to turn the hand for this block: its faces between the fingers, its neighbours beside them; rad."""
+    block = world.blocks[name]
+    near = round((hand.yaw - block.yaw) / QUARTER)
+    turns = [block.yaw + (near + k) * QUARTER for k in (-2, -1, 0, 1, 2)]
+
+    def cost(yaw: float) -> float:
+        finger = FINGER_AT * np.array([-np.sin(yaw), np.cos(yaw)])
+        tips = (block.position[:2] + finger, block.position[:2] - finger)
+        others = [world.blocks[other].position for other in BLOCKS if other != name]
+        gaps = [np.linalg.norm(tip - p[:2]) for tip in tips for p in others if abs(p[2] - block.position[2]) < 0.03]
+        crowded = sum(max(0.0, 0.042 - float(gap)) * 100 for gap in gaps)
+        if world.in_drawer(name):
+            crowded += sum(max(0.0, abs(float(tip[1] - world.inside[1])) - 0.055) * 100 for tip in tips)
+        return crowded + abs(yaw - hand.yaw) + 10 * max(0.0, low - yaw, yaw - high)
+
+    return float(np.clip(min(turns, key=cost), -FAR_TURN, FAR_TURN))
+
+
+def squared(hand: Hand, yaw: float, wanted: float) -> float:
+    """The turn of the hand that brings what it holds, turned by ``yaw``, parallel to ``wanted``, the short way; rad."""
+    off = (wanted - yaw + QUARTER / 2) % QUARTER - QUARTER / 2
+    turned = hand.yaw + off
+    return turned - QUARTER * round(turned / QUARTER) if abs(turned) > FAR_TURN else turned
+
+
+def _smooth_step(x: float) -> float:
+    """0 below 0, 1 above 1, and smooth between."""
+    x = float(np.clip(x, 0, 1))
+    return x * x * (3 - 2 * x)

@@ -1,0 +1,135 @@
+"""What there is to know about the environment at one moment, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand_robots.tabletop_chains.fixtures import DOOR_TRAVEL, DRAWER_TRAVEL, DRAWER_WIDTH, SLIDER_TRAVEL
+from forehand_robots.tabletop_chains.scene import BLOCK_HEIGHT, BLOCKS, HALF
+
+FINGERS = frozenset({"left_finger", "right_finger"})
+LEVEL = 0.007  # m, in height, between a block that lies somewhere and one that does not
+OVERLAP = 0.025  # m, horizontally, between the centres of two blocks that are stacked
+AT_REST = 0.03  # m/s
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block now: centre (3,) m in the base frame, yaw (rad), speed (m/s), which blocks and fingers touch it."""
+
+    position: NDArray[np.float64]
+    yaw: float
+    speed: float
+    touching: frozenset[str]
+
+    @property
+    def held(self) -> bool:
+        """Both fingers touch it."""
+        return self.touching >= FINGERS
+
+    @property
+    def free(self) -> bool:
+        """No finger touches it, and it lies still."""
+        return not self.touching & FINGERS and self.speed < AT_REST
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that tasks are judged on.
+
+    drawer, door, slider: m from their first end; switch: rad, positive is on; light: whether it shines; inside: the middle
+    of the drawer's floor (3,) m; blocks: by name.
+    """
+
+    drawer: float
+    door: float
+    slider: float
+    switch: float
+    light: bool
+    inside: NDArray[np.float64]
+    blocks: Mapping[str, Block]
+
+    def in_drawer(self, name: str) -> bool:
+        """Whether the block lies in the drawer, wherever that is."""
+        x, y, z = self.blocks[name].position - self.inside
+        return bool(abs(x) < DRAWER_WIDTH / 2 and abs(y) < 0.07 and abs(z - HALF) < 2 * LEVEL)
+
+    def on_table(self, name: str) -> bool:
+        """Whether the block lies on the table, and not in the drawer."""
+        return bool(abs(self.blocks[name].position[2] - HALF) < LEVEL) and not self.in_drawer(name)
+
+    def below(self, name: str) -> str | None:
+        """The block that this one stands on."""
+        for other in BLOCKS:
+            x, y, z = self.blocks[name].position - self.blocks[other].position
+            if other != name and np.hypot(x, y) < OVERLAP and abs(z - BLOCK_HEIGHT) < LEVEL:
+                return other
+        return None
+
+    def clear(self, name: str) -> bool:
+        """Whether no block stands on this one."""
+        return all(self.below(other) != name for other in BLOCKS)
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """The environment in words, as task planners know it. A block's place is ``table``, ``drawer``, ``stacked`` or ``held``.
+
+    ``stacked`` does not say on which block: that is for whoever stacks it to choose.
+    """
+
+    drawer: str = "closed"
+    door: str = "left"
+    slider: str = "left"
+    bulb: str = "off"
+    light: str = "off"
+    red: str = "table"
+    green: str = "table"
+    blue: str = "table"
+
+    def at(self, place: str) -> tuple[str, ...]:
+        """The blocks at this place."""
+        return tuple(name for name in BLOCKS if getattr(self, name) == place)
+
+    def but(self, **changes: str) -> Symbols:
+        """The same but for these."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, str]:
+        """By name, for instance as options of an episode."""
+        return asdict(self)
+
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "drawer": ("closed", "open"),
+    "door": ("left", "right"),
+    "slider": ("left", "right"),
+    "bulb": ("off", "on"),
+    "light": ("off", "on"),
+    **dict.fromkeys(BLOCKS, ("table", "drawer", "stacked", "held")),
+}
+assert list(CHOICES) == [f.name for f in fields(Symbols)]
+
+
+def symbols_of(world: World) -> Symbols:
+    """The world in words; what lies nowhere in particular, counts as on the table."""
+
+    def place(name: str) -> str:
+        if world.in_drawer(name):
+            return "drawer"
+        if world.below(name) is not None:
+            return "stacked"
+        return "held" if world.blocks[name].held and not world.on_table(name) else "table"
+
+    return Symbols(
+        drawer="open" if world.drawer > DRAWER_TRAVEL / 2 else "closed",
+        door="right" if world.door > DOOR_TRAVEL / 2 else "left",
+        slider="right" if world.slider > SLIDER_TRAVEL / 2 else "left",
+        bulb="on" if world.switch > 0 else "off",
+        light="on" if world.light else "off",
+        **{name: place(name) for name in BLOCKS},
+    )
