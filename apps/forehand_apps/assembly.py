@@ -7,13 +7,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from forehand import Contract, Policy, Robot, registry
+from forehand import Benchmark, Contract, Policy, Robot, registry
 from forehand.converted import ConvertedRobot
 from forehand.errors import ConfigurationError
 from forehand.execution import Execution, make_execution
+from forehand.oracle import Oracle
 from forehand.wire import RemotePolicy
 
-SOURCES = ("address", "checkpoint", "name")
+SOURCES = ("address", "checkpoint", "name", "expert")
 
 
 def make(kind: str, config: DictConfig, **more: Any) -> Any:
@@ -36,8 +37,15 @@ def make_robots(config: DictConfig) -> list[Robot]:
     return [make_robot(remote, address=address) for address in config.robots]
 
 
-def open_policies(config: DictConfig, robots: list[Robot]) -> list[Policy]:
-    """A policy for each robot: a client each where it is served elsewhere, else one in this process for all."""
+def open_policies(config: DictConfig, robots: list[Robot], benchmark: Benchmark | None = None) -> list[Policy]:
+    """A policy for each robot: a client each where it is served elsewhere, else one in this process for all.
+
+    ``benchmark``: whose expert takes the policy's place, where the configuration asks for that.
+    """
+    if benchmark is not None and policy_source(config) == "expert":
+        for robot in robots:
+            contract_of(robot)
+        return [Oracle(benchmark, robot) for robot in robots]
     if policy_source(config) == "address":
         return [RemotePolicy(config.address, config.timeout, jpeg=config.jpeg) for _ in robots]
     return [open_local_policy(config, lambda: contract_of(robots[0]))] * len(robots)

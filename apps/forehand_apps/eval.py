@@ -23,25 +23,24 @@ def eval(config: DictConfig) -> None:
     """Drive the episodes, write the results, print the table."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     benchmark: Benchmark = make("benchmark", config.benchmark)
-    episodes = benchmark.episodes(config.episodes, config.seed, None if config.tasks is None else list(config.tasks))
+    trials = benchmark.trials(config.episodes, config.seed, None if config.tasks is None else list(config.tasks))
     heard = _heard(config.instruction, benchmark)
     robots = make_robots(config)
-    policies = open_policies(config.policy, robots)
+    policies = open_policies(config.policy, robots, benchmark)
     execution = execution_factory(config, policies[0].contract)
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-        running = bar.add_task("episodes", total=len(episodes), rate="")
+        running = bar.add_task("episodes", total=len(trials), rate="")
 
         def progress(evaluation: Evaluation) -> None:
-            total = evaluation.total
-            bar.update(running, completed=total.n, rate=f"success {total.rate:.2f} {total.interval}")
+            bar.update(running, completed=len(evaluation.lengths), rate=headline(evaluation))
 
         evaluation = evaluate(
             policies,
             robots,
-            episodes,
+            trials,
             execution=execution,
             heard=heard,
             folder=folder,
@@ -50,12 +49,24 @@ def eval(config: DictConfig) -> None:
             progress=progress,
         )
     print_table(evaluation)
-    print(f"success {evaluation.total.rate:.2f} {evaluation.total.interval} n={evaluation.total.n}")
+    print(f"{headline(evaluation)} n={len(evaluation.lengths)}")
     print(f"written to {folder / RESULTS}")
 
 
+def headline(evaluation: Evaluation) -> str:
+    """The one number: the success rate, or for chains how many instructions in a row succeeded on average."""
+    if evaluation.length == 1:
+        return f"success {evaluation.total.rate:.2f} {evaluation.total.interval}"
+    return f"average length {evaluation.average_length:.2f} {evaluation.average_interval} of {evaluation.length}"
+
+
 def print_table(evaluation: Evaluation) -> None:
-    """The table per task, on standard output."""
+    """For chains success of 1, 2, … in a row; and the table per task; on standard output."""
+    if evaluation.length > 1:
+        chains = Table("in a row", "n", "successes", "rate", "95 % interval", box=None)
+        for link in evaluation.chains:
+            chains.add_row(str(link.length), str(link.n), str(link.successes), f"{link.rate:.2f}", str(link.interval))
+        Console().print(chains)
     table = Table("task", "n", "successes", "rate", "95 % interval", box=None)
     for row in [*evaluation.tasks, evaluation.total]:
         if row.task == "all":

@@ -19,7 +19,7 @@ from forehand.execution import Execution, RecedingHorizon
 from forehand.film import Film
 from forehand.policy import Policy, Prediction, Session
 from forehand.provenance import provenance
-from forehand.results import EpisodeResult, Evaluation, ResultsFile, episode_plan
+from forehand.results import EpisodeResult, Evaluation, ResultsFile, trial_plan
 from forehand.robot import Episode, Observation, Robot
 from forehand.rollout import Stopped, rollout
 
@@ -33,7 +33,7 @@ class EvaluationStopped(ForehandError):
 def evaluate(
     policy: Policy | Sequence[Policy],
     robots: Sequence[Robot],
-    episodes: Sequence[Episode],
+    trials: Sequence[Episode | Sequence[Episode]],
     *,
     execution: Callable[[], Execution] = RecedingHorizon,
     heard: Callable[[Episode], str] | None = None,
@@ -42,16 +42,17 @@ def evaluate(
     videos: int = 0,
     progress: Callable[[Evaluation], None] | None = None,
 ) -> Evaluation:
-    """Drive every episode once and count successes.
+    """Drive every trial once and count successes; a trial is an episode, or a chain of them that ends with a failure.
 
     policy: one for all robots (they take turns at it), or one for each robot (asked side by side, such as clients of one
     server); robots: not yet connected, each driven in a thread of its own; heard: what the policy is told instead of the
     episode's instruction; folder: where ``results.json``, ``table.md`` and ``videos/`` go. Given the folder of an
     interrupted evaluation with the same episodes and ``setup`` (whatever else decides the outcome, as plain values),
-    finished episodes are kept and the others driven. videos: of how many episodes, spread over the tasks; progress:
-    called with all that is finished, after every episode and before the first if earlier ones were kept.
+    finished trials are kept and the others driven. videos: of how many trials, spread over their first tasks; progress:
+    called with all that is finished, after every trial and before the first if earlier ones were kept.
 
-    The result does not depend on the number of robots: an episode is a fresh session on a freshly reset scene.
+    The result does not depend on the number of robots: a trial begins on a freshly reset scene, an episode with a fresh
+    session.
     Raises :class:`EvaluationStopped` if a robot or policy fails; on Ctrl-C KeyboardInterrupt tells what was kept.
     """
     if not robots:
@@ -62,20 +63,25 @@ def evaluate(
     if len(policies) != len(robots):
         raise ConfigurationError(f"{len(robots)} robots need one policy, or one each; not {len(policies)}.")
 
-    instructions = [e.instruction if heard is None else heard(e) for e in episodes]
-    kept = ResultsFile(folder, episode_plan(episodes, instructions), setup or {}) if folder else None
-    finished = {r.index: r for r in (kept.finished() if kept else [])}
-    filmed = spread(episodes, videos)
+    chains = [(trial,) if isinstance(trial, Episode) else tuple(trial) for trial in trials]
+    if heard is None:
+        heard = _its_own
+    kept = ResultsFile(folder, trial_plan(chains, heard), setup or {}) if folder else None
+    finished: dict[int, list[EpisodeResult]] = {}
+    for result in kept.finished() if kept else []:
+        finished.setdefault(result.index, []).append(result)
+    filmed = spread([chain[0] for chain in chains], videos)
     about = provenance() if kept else {}
+    length = max(map(len, chains), default=1)
 
     def current() -> Evaluation:
-        evaluation = Evaluation(tuple(finished[i] for i in sorted(finished)))
+        evaluation = Evaluation(tuple(result for i in sorted(finished) for result in finished[i]), length)
         return kept.write(evaluation, about) if kept else evaluation
 
     todo: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-    for index, (episode, instruction) in enumerate(zip(episodes, instructions, strict=True)):
+    for index, chain in enumerate(chains):
         if index not in finished:
-            todo.put(_Task(index, episode, instruction, folder if index in filmed else None))
+            todo.put(_Task(index, chain, tuple(map(heard, chain)), folder if index in filmed else None))
 
     evaluation = current()
     if finished and progress is not None:
@@ -84,17 +90,17 @@ def evaluate(
         return evaluation
     with _Crew(policies, robots, execution, todo) as crew:
         try:
-            for result in crew.results():
-                finished[result.index] = result
+            for results in crew.results():
+                finished[results[0].index] = results
                 evaluation = current()
                 if progress is not None:
                     progress(evaluation)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"Interrupted. {_what_is_kept(evaluation, len(episodes))}") from None
+            raise KeyboardInterrupt(f"Interrupted. {_what_is_kept(evaluation, len(chains))}") from None
     if crew.failure is not None:
         where, error = crew.failure
         what = str(error) if isinstance(error, ForehandError) else f"{type(error).__name__}: {error}"
-        raise EvaluationStopped(f"{where}: {what}\n{_what_is_kept(evaluation, len(episodes))}") from error
+        raise EvaluationStopped(f"{where}: {what}\n{_what_is_kept(evaluation, len(chains))}") from error
     return evaluation
 
 
@@ -110,8 +116,8 @@ def spread(episodes: Sequence[Episode], count: int) -> set[int]:
 @dataclass(frozen=True)
 class _Task:
     index: int
-    episode: Episode
-    heard: str
+    episodes: tuple[Episode, ...]
+    heard: tuple[str, ...]
     film_in: Path | None
 
 
@@ -149,7 +155,7 @@ class _Crew:
     ) -> None:
         self.failure: tuple[str, Exception] | None = None
         self._todo = todo
-        self._done: queue.SimpleQueue[EpisodeResult | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[list[EpisodeResult] | None] = queue.SimpleQueue()
         self._no_more = threading.Event()  # take no new episode
         self._give_up = threading.Event()  # and leave the running one
         locks: dict[int, threading.Lock] = {}
@@ -171,15 +177,15 @@ class _Crew:
         for thread in self._threads:
             thread.join()
 
-    def results(self) -> Iterator[EpisodeResult]:
-        """Each episode as it finishes, until all threads have ended."""
+    def results(self) -> Iterator[list[EpisodeResult]]:
+        """Each trial as it finishes, until all threads have ended."""
         running = len(self._threads)
         while running:
-            result = self._done.get()
-            if result is None:
+            results = self._done.get()
+            if results is None:
                 running -= 1
             else:
-                yield result
+                yield results
 
     def _work(self, name: str, robot: Robot, policy: Policy, execution: Callable[[], Execution]) -> None:
         where = f"{name} could not be connected"
@@ -193,8 +199,13 @@ class _Crew:
                     task = self._todo.get_nowait()
                 except queue.Empty:
                     break
-                where = f"Episode {task.index} ({task.episode.task}, seed {task.episode.seed}) was broken off"
-                self._done.put(_drive(task, robot, policy, execution(), self._give_up.is_set))
+                results: list[EpisodeResult] = []
+                for position, episode in enumerate(task.episodes):
+                    where = f"Episode {task.index} ({episode.task}, seed {episode.seed}) was broken off"
+                    results.append(_drive(task, position, robot, policy, execution(), self._give_up.is_set))
+                    if not results[-1].success:
+                        break
+                self._done.put(results)
         except Stopped:
             pass
         except Exception as error:  # a driver may fail in any way; the main thread tells it
@@ -206,49 +217,57 @@ class _Crew:
             self._done.put(None)
 
 
-def _drive(task: _Task, robot: Robot, policy: Policy, execution: Execution, stop: Callable[[], bool]) -> EpisodeResult:
+def _drive(
+    task: _Task, position: int, robot: Robot, policy: Policy, execution: Execution, stop: Callable[[], bool]
+) -> EpisodeResult:
     start = time.monotonic()
-    episode = task.episode
+    episode, heard = task.episodes[position], task.heard[position]
+    number = f"{task.index:04d}" if len(task.episodes) == 1 else f"{task.index:04d}-{position + 1}"
     video: Path | None = None
     if task.film_in is None:
-        outcome = rollout(robot, policy, episode, execution, instruction=task.heard, stop=stop)
+        outcome = rollout(robot, policy, episode, execution, instruction=heard, stop=stop)
     else:
         folder = task.film_in / VIDEOS
         folder.mkdir(parents=True, exist_ok=True)
-        staging = folder / f".{task.index:04d}.mp4"
+        staging = folder / f".{number}.mp4"
         cameras = [c.name for c in policy.contract.cameras]
-        caption = task.heard if task.heard == episode.instruction else f"{task.heard}  (asked: {episode.instruction})"
+        caption = heard if heard == episode.instruction else f"{heard}  (asked: {episode.instruction})"
         try:
             with Film(staging, cameras, robot.contract.rate, caption) as film:
                 outcome = rollout(
-                    robot, policy, episode, execution, instruction=task.heard, forecast=True, watch=film.watch, stop=stop
+                    robot, policy, episode, execution, instruction=heard, forecast=True, watch=film.watch, stop=stop
                 )
         except BaseException:
             staging.unlink(missing_ok=True)
             raise
-        video = folder / video_name(task.index, task.heard, outcome.success)
+        video = folder / video_name(number, heard, outcome.success)
         staging.replace(video)
     return EpisodeResult(
         index=task.index,
         task=episode.task,
         instruction=episode.instruction,
-        heard=task.heard,
+        heard=heard,
         seed=episode.seed,
         success=outcome.success,
         steps=outcome.steps,
         seconds=round(time.monotonic() - start, 3),
         video=str(video.relative_to(task.film_in)) if video and task.film_in else None,
+        position=position,
     )
 
 
-def video_name(index: int, instruction: str, success: bool) -> str:
+def video_name(number: str, instruction: str, success: bool) -> str:
     """For instance ``0007_lift-the-red-block_success.mp4``."""
     words = re.sub(r"[^\w]+", "-", instruction.lower()).strip("-")[:60]
-    return f"{index:04d}_{words}_{'success' if success else 'failure'}.mp4"
+    return f"{number}_{words}_{'success' if success else 'failure'}.mp4"
+
+
+def _its_own(episode: Episode) -> str:
+    return episode.instruction
 
 
 def _what_is_kept(evaluation: Evaluation, planned: int) -> str:
-    done = len(evaluation.episodes)
+    done = len(evaluation.lengths)
     if evaluation.folder is None:
         return f"{done} of {planned} episodes were finished; nothing is kept without an output folder."
     return (

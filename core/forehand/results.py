@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from forehand.errors import ConfigurationError
 from forehand.robot import Episode
-from forehand.statistics import Interval, wilson_interval
+from forehand.statistics import Interval, mean_interval, wilson_interval
 
 RESULTS, TABLE = "results.json", "table.md"
 FORMAT = 1
@@ -22,8 +22,9 @@ FORMAT = 1
 class EpisodeResult:
     """One finished episode.
 
-    index: its place in the benchmark's list; heard: what the policy was told, while success is judged on ``instruction``;
-    steps: control steps until it ended; seconds: wall time; video: path relative to the output folder.
+    index: its trial's place in the benchmark's list; position: its place in the trial, a chain's first being 0; heard:
+    what the policy was told, while success is judged on ``instruction``; steps: control steps until it ended; seconds:
+    wall time; video: path relative to the output folder.
     """
 
     index: int
@@ -35,6 +36,7 @@ class EpisodeResult:
     steps: int
     seconds: float
     video: str | None = None
+    position: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,33 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
+class InARow:
+    """How many chains began with this many successes in a row."""
+
+    length: int
+    n: int
+    successes: int
+
+    @property
+    def rate(self) -> float:
+        """Successes among n, in [0, 1]; 0 where nothing was tried."""
+        return self.successes / self.n if self.n else 0.0
+
+    @property
+    def interval(self) -> Interval:
+        """The Wilson 95 % interval of the rate."""
+        return wilson_interval(self.successes, self.n)
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """All finished episodes, by index, and the manifest: where they come from."""
+    """All finished episodes, by trial and position, and the manifest: where they come from.
+
+    length: how many episodes a whole trial has, more than one for chains.
+    """
 
     episodes: tuple[EpisodeResult, ...]
+    length: int = 1
     manifest: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
@@ -75,8 +100,43 @@ class Evaluation:
         names = dict.fromkeys(e.task for e in self.episodes)
         return [_count(name, [e for e in self.episodes if e.task == name]) for name in names]
 
+    @property
+    def lengths(self) -> list[int]:
+        """How many episodes in a row succeeded in each finished trial."""
+        found: dict[int, int] = {}
+        for episode in self.episodes:
+            found[episode.index] = found.get(episode.index, 0) + episode.success
+        return list(found.values())
+
+    @property
+    def chains(self) -> list[InARow]:
+        """Success of 1, 2, … episodes in a row."""
+        lengths = self.lengths
+        return [InARow(k, len(lengths), sum(n >= k for n in lengths)) for k in range(1, self.length + 1)]
+
+    @property
+    def average_length(self) -> float:
+        """Successes in a row, on average over the trials; 0 where nothing was tried."""
+        return sum(self.lengths) / len(self.lengths) if self.lengths else 0.0
+
+    @property
+    def average_interval(self) -> Interval:
+        """The 95 % interval of the average length."""
+        return mean_interval(self.lengths, 0.0, float(self.length))
+
     def table(self) -> str:
-        """A Markdown table: task, n, successes, rate, Wilson 95 % interval."""
+        """Markdown: for chains success of 1, 2, … in a row; then task, n, successes, rate, Wilson 95 % interval."""
+        return "\n\n".join(([self._chain_table()] if self.length > 1 else []) + [self._task_table()])
+
+    def _chain_table(self) -> str:
+        rows = self.chains
+        lines = ["| in a row | n | successes | rate | 95 % interval |", "|---|---:|---:|---:|---|"]
+        for row in rows:
+            lines.append(f"| {row.length} | {row.n} | {row.successes} | {row.rate:.2f} | {row.interval} |")
+        lines.append(f"| average length | {rows[0].n} | | {self.average_length:.2f} | {self.average_interval} |")
+        return "\n".join(lines)
+
+    def _task_table(self) -> str:
         lines = ["| task | n | successes | rate | 95 % interval |", "|---|---:|---:|---:|---|"]
         for row in [*self.tasks, self.total]:
             lines.append(f"| {row.task} | {row.n} | {row.successes} | {row.rate:.2f} | {row.interval} |")
@@ -93,8 +153,15 @@ class Evaluation:
             "success_rate": self.total.rate,
             "success_interval": list(self.total.interval),
             "table": rows,
+            **self._chain_facts(),
             "episodes": [asdict(e) for e in self.episodes],
         }
+
+    def _chain_facts(self) -> dict[str, Any]:
+        if self.length == 1:
+            return {}
+        rows = [asdict(row) | {"interval": list(row.interval)} for row in self.chains]
+        return {"in_a_row": rows, "average_length": self.average_length, "average_interval": list(self.average_interval)}
 
 
 class ResultsFile:
@@ -135,21 +202,34 @@ class ResultsFile:
             "format": FORMAT,
             "started": self._started,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
-            "complete": len(evaluation.episodes) == len(self.plan),
+            "complete": len(evaluation.lengths) == len({episode["trial"] for episode in self.plan}),
             "provenance": dict(provenance),
             "setup": self.setup,
             "plan": self.plan,
         }
-        kept = Evaluation(evaluation.episodes, manifest, self.folder)
+        kept = replace(evaluation, manifest=manifest, folder=self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         _replace(self.folder / RESULTS, json.dumps(kept.to_dict(), indent=2, ensure_ascii=False) + "\n")
         _replace(self.folder / TABLE, kept.table() + "\n")
         return kept
 
 
-def episode_plan(episodes: Iterable[Episode], heard: Iterable[str]) -> list[dict[str, Any]]:
-    """What identifies each episode of an evaluation."""
-    return [asdict(e) | {"options": dict(e.options), "heard": h} for e, h in zip(episodes, heard, strict=True)]
+def trial_plan(trials: Sequence[Sequence[Episode]], heard: Callable[[Episode], str]) -> list[dict[str, Any]]:
+    """What identifies each episode of an evaluation, and which trial it belongs to."""
+    return [
+        asdict(episode) | {"options": dict(episode.options), "heard": heard(episode), "trial": number}
+        for number, trial in enumerate(trials)
+        for episode in trial
+    ]
+
+
+def planned_trials(folder: Path) -> list[tuple[Episode, ...]]:
+    """The trials of an evaluation, from the manifest in its output folder: to drive any of them again."""
+    found: dict[int, list[Episode]] = {}
+    for entry in json.loads((folder / RESULTS).read_text(encoding="utf-8"))["plan"]:
+        facts = {f.name: entry[f.name] for f in fields(Episode)}
+        found.setdefault(entry["trial"], []).append(Episode(**facts))
+    return [tuple(trial) for trial in found.values()]
 
 
 def _count(name: str, episodes: Sequence[EpisodeResult]) -> TaskResult:

@@ -45,6 +45,8 @@ class Robot(ABC):
     """A body. ``connect`` before anything else; the other methods are called from one thread at a time."""
 
     contract: Contract
+    episode: Episode | None = None
+    """The running episode, where the robot runs in this process."""
 
     def connect(self) -> None:  # noqa: B027  (bodies without a cable have nothing to do)
         """Open the hardware or the simulator."""
@@ -100,6 +102,13 @@ class Benchmark(ABC):
     @abstractmethod
     def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:
         """``count`` episodes spread evenly over ``tasks`` (default: all); the same arguments give the same list."""
+
+    def trials(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[tuple[Episode, ...]]:
+        """What a policy is judged on: each trial is one episode, or a chain of them in one scene with no reset between.
+
+        In a chain every episode but the first ``continues`` the one before, and is tried only once that succeeded.
+        """
+        return [(episode,) for episode in self.episodes(count, seed, tasks)]
 
     def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
         """One who can solve ``episode`` on ``robot``, which has just been reset to it."""

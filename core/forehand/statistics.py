@@ -1,15 +1,17 @@
-"""How sure one may be of a success rate."""
+"""How sure one may be of a success rate, or of an average."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from typing import NamedTuple
 
 Z_95 = 1.959963984540054
 
 
 class Interval(NamedTuple):
-    """A closed range of rates in [0, 1]."""
+    """A closed range."""
 
     low: float
     high: float
@@ -37,3 +39,14 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> Interval:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == trials else centre + half
     return Interval(low, high)
+
+
+def mean_interval(values: Sequence[float], low: float, high: float, z: float = Z_95) -> Interval:
+    """The normal interval of the mean of ``values``, which lie in [low, high]; 95 % by default.
+
+    Fewer than two values say nothing: [low, high].
+    """
+    if len(values) < 2:
+        return Interval(low, high)
+    mean, half = statistics.fmean(values), z * statistics.stdev(values) / math.sqrt(len(values))
+    return Interval(max(low, mean - half), min(high, mean + half))

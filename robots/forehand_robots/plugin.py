@@ -26,10 +26,22 @@ def forehand_register(registry: Registry) -> None:
         "the embedded simulator: a seven-joint arm, two cameras and three coloured blocks on a table",
     )
     registry.add(
+        "robot",
+        "tabletop-chains",
+        "forehand_robots.tabletop_chains.robot:TabletopChainsRobot",
+        "the embedded simulator: the same arm, with drawer, door, slider, button, switch and blocks, in four variants",
+    )
+    registry.add(
         "benchmark",
         "tabletop",
         "forehand_robots.tabletop.benchmark:TabletopBenchmark",
         "push, lift and stack the block that the sentence names, with scripted experts",
+    )
+    registry.add(
+        "benchmark",
+        "tabletop-chains",
+        "forehand_robots.tabletop_chains.benchmark:TabletopChainsBenchmark",
+        "32 tasks, and chains of five of them, in environments A to D, with scripted experts",
     )
 
 

@@ -130,6 +130,7 @@ def test_it_writes_everything_one_needs_to_repeat_it(cart, line, listener, tmp_p
         "steps": written["episodes"][1]["steps"],
         "seconds": 0,
         "video": None,
+        "position": 0,
     }
     assert (tmp_path / "table.md").read_text().startswith("| task | n |")
 

@@ -101,7 +101,7 @@ def prediction_from_payload(payload: Mapping[str, Any], contract: Contract) -> P
 
 
 def episode_to_payload(episode: Episode | None) -> Payload | None:
-    """``{task, instruction, seed, max_steps, options}``, or None."""
+    """``{task, instruction, seed, max_steps, options, continues}``, or None."""
     if episode is None:
         return None
     return {
@@ -110,6 +110,7 @@ def episode_to_payload(episode: Episode | None) -> Payload | None:
         "seed": episode.seed,
         "max_steps": episode.max_steps,
         "options": dict(episode.options),
+        "continues": episode.continues,
     }
 
 
@@ -127,6 +128,7 @@ def episode_from_payload(payload: Mapping[str, Any] | None) -> Episode | None:
         seed=need(payload, "seed", int),
         max_steps=need(payload, "max_steps", int),
         options=options,
+        continues=need(payload, "continues", bool) if "continues" in payload else False,
     )
 
 

@@ -8,10 +8,14 @@ import numpy as np
 
 from forehand import Expert
 from forehand_robots.tabletop.kinematics import Vector
-from forehand_robots.tabletop_chains.fixtures import BUTTON_TOP
+from forehand_robots.tabletop_chains.dimensions import (
+    BLOCK_HEIGHT,
+    BLOCKS,
+    BUTTON_TOP,
+    HALF,
+)
 from forehand_robots.tabletop_chains.layout import REGION_HIGH, REGION_LOW, SPOTS
 from forehand_robots.tabletop_chains.robot import TabletopChainsRobot
-from forehand_robots.tabletop_chains.scene import BLOCK_HEIGHT, BLOCKS, HALF
 from forehand_robots.tabletop_chains.skills import (
     CLOSED,
     FAR_TURN,
@@ -27,7 +31,7 @@ from forehand_robots.tabletop_chains.skills import (
 from forehand_robots.tabletop_chains.variants import Fixtures
 from forehand_robots.tabletop_chains.world import FINGERS, World
 
-X, Y = np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
+X, Y, Z = np.eye(3)
 LIFTED = 0.15  # m, height of the hand
 SET_DOWN = 0.010  # m, from its place, where a block is let go
 ROOM = 0.10  # m, between a block that is put down and whatever else is there
@@ -36,10 +40,11 @@ GRIPPED = 0.012  # m, gap of fingers that hold the drawer's handle
 
 
 class ChainExpert(Expert):
-    """Does ``task`` on ``robot``, which has been reset to it; ``phase`` says what it is about."""
+    """Does ``task`` on ``robot``, which has been reset to it, or was in the world ``start`` when the task began."""
 
-    def __init__(self, robot: TabletopChainsRobot, task: str) -> None:
+    def __init__(self, robot: TabletopChainsRobot, task: str, start: World | None = None) -> None:
         self._robot, self._hand = robot, Hand(robot)
+        self._start = robot.start if start is None else start
         words = task.split("_")
         ways: Mapping[str, Callable[[World], Action]] = {
             "open_drawer": self._open_drawer,
@@ -125,11 +130,11 @@ class ChainExpert(Expert):
 
     def _rotate(self, world: World, name: str, direction: int) -> Action:
         block, hand = world.blocks[name], self._hand
-        turned = float(np.angle(np.exp(1j * (block.yaw - self._robot.start.blocks[name].yaw))))
+        turned = float(np.angle(np.exp(1j * (block.yaw - self._start.blocks[name].yaw))))
         left = TURN - direction * turned
         if block.held and (abs(hand.yaw + direction * left) < FAR_TURN + 0.04 or left <= 0):
             hand.phase = "turn"
-            at = hand.at + (0, 0, HALF - block.position[2])
+            at = hand.at + Z * (HALF - block.position[2])
             return hand.move(at, CLOSED, hand.yaw + direction * max(left, 0.0), PUSH_SPEED)
         if block.held:
             return hand.stay(OPEN)
@@ -154,12 +159,12 @@ class ChainExpert(Expert):
 
     def _grasp(self, world: World, name: str, low: float = -FAR_TURN, high: float = FAR_TURN) -> Action:
         higher = 0.005 if world.in_drawer(name) else -0.002  # over the drawer the palm needs more room
-        goal = world.blocks[name].position + (0, 0, higher)
+        goal = world.blocks[name].position + Z * higher
         return self._hand.grasp(goal, grasp_yaw(self._hand, world, name, low, high))
 
     def _drawer_spot(self, world: World, name: str) -> tuple[Vector, float]:
         others = [world.blocks[b].position for b in BLOCKS if b != name and world.in_drawer(b)]
-        spots = [world.inside + (x, 0, HALF) for x in SPOTS]
+        spots = [world.inside + X * x + Z * HALF for x in SPOTS]
         here = world.blocks[name].position
 
         def worth(spot: Vector) -> tuple[float, float]:
@@ -185,14 +190,14 @@ class ChainExpert(Expert):
         lying = [b for b in BLOCKS if b != name and world.on_table(b)]
         here = world.blocks[name].position
         below = min(lying or [b for b in BLOCKS if b != name], key=lambda b: _apart(world.blocks[b].position, here))
-        return world.blocks[below].position + (0, 0, BLOCK_HEIGHT), world.blocks[below].yaw
+        return world.blocks[below].position + Z * BLOCK_HEIGHT, world.blocks[below].yaw
 
     def _held_at_start(self) -> str:
-        blocks = self._robot.start.blocks
+        blocks = self._start.blocks
         return next((b for b in BLOCKS if blocks[b].held), BLOCKS[0])
 
     def _stacked_at_start(self) -> str:
-        return next((b for b in BLOCKS if self._robot.start.below(b) is not None), BLOCKS[0])
+        return next((b for b in BLOCKS if self._start.below(b) is not None), BLOCKS[0])
 
     @property
     def _fixtures(self) -> Fixtures:

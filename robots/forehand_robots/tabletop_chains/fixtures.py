@@ -11,25 +11,27 @@ from typing import Any
 
 from dm_control import mjcf
 
+from forehand_robots.tabletop_chains.dimensions import (
+    BUTTON_TOP,
+    BUTTON_TRAVEL,
+    DEPTH,
+    DOOR_HANDLE,
+    DOOR_TRAVEL,
+    DOOR_WIDTH,
+    DRAWER_FLOOR,
+    DRAWER_HANDLE,
+    DRAWER_TRAVEL,
+    DRAWER_WIDTH,
+    FRONT,
+    HANDLE_TOP,
+    HINGE,
+    ROOF,
+    SLIDER_TRAVEL,
+    SWITCH_ANGLE,
+    SWITCH_LENGTH,
+    WALL,
+)
 from forehand_robots.tabletop_chains.variants import Accents, Fixtures
-
-FRONT = 0.20  # m, y of the cabinets' faces
-DEPTH = 0.145  # m, of the cabinets
-ROOF = 0.066  # m, top of the cabinets
-WALL = 0.004  # m, half the thickness of boards
-
-DRAWER_WIDTH, DRAWER_TRAVEL = 0.17, 0.13  # m
-DRAWER_HANDLE = 0.06  # m, in front of its face: an open finger fits between
-DRAWER_FLOOR = 0.008  # m, top of its floor
-DOOR_WIDTH, DOOR_TRAVEL = 0.12, 0.12  # m
-DOOR_HANDLE = 0.035  # m, in front of its face
-SLIDER_TRAVEL = 0.08  # m
-SWITCH_ANGLE = 0.5  # rad, either way
-SWITCH_LENGTH = 0.055  # m, of the lever above its hinge
-HINGE = 0.012  # m, height of the switch's hinge
-BUTTON_TRAVEL = 0.010  # m
-BUTTON_TOP = 0.034  # m, when it is not pressed
-HANDLE_TOP = 0.062  # m
 
 TOUCHABLE = {"contype": 0, "conaffinity": 3}  # for blocks and fingers, as the table; never for other fixtures
 SEEN = {"contype": 0, "conaffinity": 0}
@@ -42,8 +44,9 @@ def add_fixtures(root: mjcf.RootElement, where: Fixtures, accents: Accents) -> N
     """All of them, with joints ``drawer``, ``door``, ``slider``, ``switch``, ``button`` and sites on what is handled.
 
     ``drawer``: 0 closed to DRAWER_TRAVEL open; ``door``, ``slider``: 0 left to their travel right; ``switch``: negative
-    towards the camera, off, to positive, on; ``button``: 0 up, BUTTON_TRAVEL pressed. Sites: ``drawer``, ``door``, ``slider``,
-    ``switch``, ``button`` where a fingertip takes hold, and ``drawer_inside``. Geoms ``bulb`` and ``light`` are the lamps.
+    towards the camera, off, to positive, on; ``button``: 0 up, BUTTON_TRAVEL pressed. Sites of the same names are where a
+    fingertip takes hold, and ``drawer_inside`` is the middle of the drawer's floor. Materials ``bulb`` and ``light`` are
+    the lamps'.
     """
     handle = (*accents.handle, 1)
     _add_drawer(root, where.drawer, (*accents.drawer, 1), handle)

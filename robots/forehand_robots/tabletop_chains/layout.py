@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forehand_robots.tabletop.kinematics import Vector
-from forehand_robots.tabletop_chains.fixtures import (
+from forehand_robots.tabletop_chains.dimensions import (
+    BLOCK_HEIGHT,
+    BLOCKS,
     DOOR_TRAVEL,
     DRAWER_FLOOR,
     DRAWER_TRAVEL,
     FRONT,
+    HALF,
     SLIDER_TRAVEL,
     SWITCH_ANGLE,
+    Vector,
 )
-from forehand_robots.tabletop_chains.scene import BLOCK_HEIGHT, BLOCKS, HALF
 from forehand_robots.tabletop_chains.variants import Variant
 from forehand_robots.tabletop_chains.world import Symbols
 
@@ -69,7 +71,7 @@ def lay_out(symbols: Symbols, variant: Variant, rng: np.random.Generator) -> Lay
                 blocks[name] = np.array([x, y, HALF]), float(yaw)
     for name in symbols.at("stacked"):
         on, yaw = blocks[str(rng.choice(symbols.at("table")))]
-        blocks[name] = on + (0, 0, BLOCK_HEIGHT), yaw + float(rng.uniform(-0.1, 0.1))
+        blocks[name] = on + np.array([0, 0, BLOCK_HEIGHT]), yaw + float(rng.uniform(-0.1, 0.1))
     held = symbols.at("held")
     return Layout(joints, symbols.light == "on", blocks, held[0] if held else None, hand)
 

@@ -1,4 +1,4 @@
-"""The robot ``tabletop-chains``: the arm, at a table with a drawer, a sliding door, a slider, a button, a switch and blocks."""
+"""The robot ``tabletop-chains``: the arm, at a table with drawer, sliding door, slider, button, switch and blocks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TabletopChainsRobot(ArmRobot):
         """What :meth:`reset` does, without looking at the cameras."""
         if episode is not None and episode.task not in TASKS and episode.task != PLAY:
             raise ConfigurationError(
-                f"The robot tabletop-chains has no task {episode.task!r}; take episodes from the benchmark 'tabletop-chains'."
+                f"The robot tabletop-chains has no task {episode.task!r}; take episodes from the benchmark of that name."
             )
         if episode is None or not episode.continues:
             self._lay_out({} if episode is None else episode.options, 0 if episode is None else episode.seed)

@@ -10,22 +10,22 @@ from dm_control import mjcf
 from forehand.errors import ConfigurationError
 from forehand_robots.tabletop.panda import build_panda
 from forehand_robots.tabletop.scene import RATE
-from forehand_robots.tabletop_chains.fixtures import BULB_OFF, LIGHT_OFF, add_fixtures
+from forehand_robots.tabletop_chains.dimensions import (
+    BLOCKS,
+    BOXES,
+    HALF,
+)
+from forehand_robots.tabletop_chains.fixtures import (
+    BULB_OFF,
+    LIGHT_OFF,
+    add_fixtures,
+)
 from forehand_robots.tabletop_chains.textures import texture
 from forehand_robots.tabletop_chains.variants import Light, Surface, Variant, View
 
 SUBSTEPS = 8
 LOOKS = ("fast", "pretty")
 
-BLOCKS = ("red", "green", "blue")
-BLOCK_HEIGHT = 0.04  # m, of all
-HALF = BLOCK_HEIGHT / 2
-SHAPES = {"red": "cube", "green": "cross", "blue": "brick"}
-BOXES = {  # m, half sizes of the boxes that each block is made of
-    "red": ((0.020, 0.020, HALF),),
-    "green": ((0.024, 0.010, HALF), (0.010, 0.024, HALF)),
-    "blue": ((0.027, 0.018, HALF),),
-}
 COLOURS = {"red": (0.86, 0.13, 0.12, 1), "green": (0.16, 0.62, 0.22, 1), "blue": (0.12, 0.28, 0.85, 1)}
 
 

@@ -9,9 +9,20 @@ from forehand_robots.tabletop import panda
 from forehand_robots.tabletop.arm_simulation import ArmSimulation
 from forehand_robots.tabletop.kinematics import InverseKinematics, Vector
 from forehand_robots.tabletop.panda import build_panda
-from forehand_robots.tabletop_chains.fixtures import BULB_OFF, BULB_ON, BUTTON_TRAVEL, LIGHT_OFF, LIGHT_ON
+from forehand_robots.tabletop_chains.dimensions import (
+    BLOCKS,
+    BUTTON_TRAVEL,
+)
+from forehand_robots.tabletop_chains.fixtures import (
+    BULB_OFF,
+    BULB_ON,
+    LIGHT_OFF,
+    LIGHT_ON,
+)
 from forehand_robots.tabletop_chains.layout import Layout
-from forehand_robots.tabletop_chains.scene import BLOCKS, build_scene
+from forehand_robots.tabletop_chains.scene import (
+    build_scene,
+)
 from forehand_robots.tabletop_chains.variants import Variant
 from forehand_robots.tabletop_chains.world import Block, World
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from forehand_robots.tabletop.arm_robot import ACTION_HIGH, ACTION_LOW
 from forehand_robots.tabletop.kinematics import Vector, euler_from_matrix, matrix_from_euler
+from forehand_robots.tabletop_chains.dimensions import (
+    BLOCKS,
+)
 from forehand_robots.tabletop_chains.robot import TabletopChainsRobot
-from forehand_robots.tabletop_chains.scene import BLOCKS
 from forehand_robots.tabletop_chains.world import World
 
 Action = NDArray[np.float32]

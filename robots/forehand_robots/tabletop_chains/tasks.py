@@ -11,8 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forehand_robots.tabletop_chains.fixtures import DOOR_TRAVEL, DRAWER_TRAVEL, SLIDER_TRAVEL
-from forehand_robots.tabletop_chains.scene import BLOCKS, HALF
+from forehand_robots.tabletop_chains.dimensions import (
+    BLOCKS,
+    DOOR_TRAVEL,
+    DRAWER_TRAVEL,
+    HALF,
+    SLIDER_TRAVEL,
+)
 from forehand_robots.tabletop_chains.world import Symbols, World
 
 MAX_STEPS = 360

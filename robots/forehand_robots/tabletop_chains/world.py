@@ -8,8 +8,15 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand_robots.tabletop_chains.fixtures import DOOR_TRAVEL, DRAWER_TRAVEL, DRAWER_WIDTH, SLIDER_TRAVEL
-from forehand_robots.tabletop_chains.scene import BLOCK_HEIGHT, BLOCKS, HALF
+from forehand_robots.tabletop_chains.dimensions import (
+    BLOCK_HEIGHT,
+    BLOCKS,
+    DOOR_TRAVEL,
+    DRAWER_TRAVEL,
+    DRAWER_WIDTH,
+    HALF,
+    SLIDER_TRAVEL,
+)
 
 FINGERS = frozenset({"left_finger", "right_finger"})
 LEVEL = 0.007  # m, in height, between a block that lies somewhere and one that does not
@@ -41,8 +48,8 @@ class Block:
 class World:
     """Everything that tasks are judged on.
 
-    drawer, door, slider: m from their first end; switch: rad, positive is on; light: whether it shines; inside: the middle
-    of the drawer's floor (3,) m; blocks: by name.
+    drawer, door, slider: m from their first end; switch: rad, positive is on; light: whether it shines; inside: the
+    middle of the drawer's floor (3,) m; blocks: by name.
     """
 
     drawer: float
@@ -77,7 +84,7 @@ class World:
 
 @dataclass(frozen=True)
 class Symbols:
-    """The environment in words, as task planners know it. A block's place is ``table``, ``drawer``, ``stacked`` or ``held``.
+    """The environment in words. A block's place is ``table``, ``drawer``, ``stacked`` or ``held``.
 
     ``stacked`` does not say on which block: that is for whoever stacks it to choose.
     """
