@@ -49,13 +49,12 @@ class Oracle(Policy):
         return action
 
     def _absolute(self) -> NDArray[np.float32]:
-        return np.repeat(
-            np.float32([f.mode != "delta" for f in self.contract.action]), [f.size for f in self.contract.action]
-        )
+        kinds, sizes = zip(*((f.mode != "delta", f.size) for f in self.contract.action), strict=True)
+        return np.repeat(kinds, sizes).astype(np.float32)
 
 
 class _Show(Session):
     def __init__(self, instruction: str) -> None:
         super().__init__(instruction)
         self.expert: Expert | None = None
-        self.last: NDArray[np.float32] = np.float32([])
+        self.last: NDArray[np.float32] = np.zeros(0, np.float32)

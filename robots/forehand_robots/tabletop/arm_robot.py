@@ -72,6 +72,7 @@ class ArmRobot(Robot):
 
     home: tuple[float, float, float]
     """Where the point between the fingertips is until the first reset, m."""
+    workspace = (WORKSPACE_LOW, WORKSPACE_HIGH)
     largest_turn = LARGEST_TURN
 
     def __init__(self, image_size: int) -> None:
@@ -154,7 +155,7 @@ class ArmRobot(Robot):
     def _allowed_position(self, delta: Vector) -> Vector:
         measured = self.simulation.tool_position
         target = measured + _shortened(self._target_position + delta - measured, LEASH)
-        return np.clip(target, WORKSPACE_LOW, WORKSPACE_HIGH)
+        return np.clip(target, *self.workspace)
 
     def _allowed_rotation(self, delta: Vector) -> Vector:
         measured = self.simulation.tool_rotation

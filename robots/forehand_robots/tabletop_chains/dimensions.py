@@ -22,7 +22,7 @@ DEPTH = 0.145  # m, of the cabinets
 ROOF = 0.066  # m, top of the cabinets
 WALL = 0.004  # m, half the thickness of boards
 
-DRAWER_WIDTH, DRAWER_TRAVEL = 0.17, 0.13  # m
+DRAWER_WIDTH, DRAWER_TRAVEL = 0.19, 0.13  # m
 DRAWER_HANDLE = 0.06  # m, in front of its face: an open finger fits between
 DRAWER_FLOOR = 0.008  # m, top of its floor
 DOOR_WIDTH, DOOR_TRAVEL = 0.12, 0.12  # m

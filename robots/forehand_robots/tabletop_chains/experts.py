@@ -12,6 +12,7 @@ from forehand_robots.tabletop_chains.dimensions import (
     BLOCK_HEIGHT,
     BLOCKS,
     BUTTON_TOP,
+    DRAWER_TRAVEL,
     HALF,
 )
 from forehand_robots.tabletop_chains.layout import REGION_HIGH, REGION_LOW, SPOTS
@@ -22,6 +23,7 @@ from forehand_robots.tabletop_chains.skills import (
     FIST,
     OPEN,
     PUSH_SPEED,
+    SPEED,
     TRANSIT,
     Action,
     Hand,
@@ -36,6 +38,9 @@ LIFTED = 0.15  # m, height of the hand
 SET_DOWN = 0.010  # m, from its place, where a block is let go
 ROOM = 0.10  # m, between a block that is put down and whatever else is there
 TURN = 0.85  # rad, that a block is turned by
+LOWEST = 0.0135  # m, height of the hand, where it meets the table
+AJAR = 0.9 * DRAWER_TRAVEL  # m, below which the drawer is opened first
+FIRM = 0.03  # m, that a block is lifted slowly for, until the fingers have it for sure
 GRIPPED = 0.012  # m, gap of fingers that hold the drawer's handle
 
 
@@ -57,7 +62,7 @@ class ChainExpert(Expert):
             "turn_off_bulb": lambda w: self._push_fixture("switch", -Y),
             "turn_on_light": lambda w: self._press(w.light),
             "turn_off_light": lambda w: self._press(not w.light),
-            "place_in_drawer": lambda w: self._put(w, self._held_at_start(), self._drawer_spot),
+            "place_in_drawer": self._put_in_drawer,
             "place_on_table": lambda w: self._put(w, self._held_at_start(), self._table_spot),
             "stack_blocks": lambda w: self._put(w, self._held_at_start(), self._top_spot),
             "unstack_blocks": lambda w: self._put(w, self._stacked_at_start(), self._table_spot),
@@ -109,8 +114,11 @@ class ChainExpert(Expert):
     def _lift(self, world: World, name: str) -> Action:
         if world.blocks[name].held:
             self._hand.phase = "lift"
-            at = self._hand.at
-            return self._hand.move(np.array([*at[:2], LIFTED]), CLOSED, self._hand.yaw)
+            low = world.blocks[name].position[2] < HALF + FIRM
+            goal = np.array([*self._hand.at[:2], LIFTED])
+            return self._hand.move(goal, CLOSED, self._hand.yaw, PUSH_SPEED if low else SPEED)
+        if self._start.in_drawer(name) and world.drawer < AJAR:
+            return self._open_drawer(world)
         return self._grasp(world, name)
 
     def _push(self, world: World, name: str, way: Vector) -> Action:
@@ -141,12 +149,21 @@ class ChainExpert(Expert):
         low, high = (-FAR_TURN, FAR_TURN - left) if direction > 0 else (left - FAR_TURN, FAR_TURN)
         return self._grasp(world, name, low, high)
 
+    def _put_in_drawer(self, world: World) -> Action:
+        name = self._held_at_start()
+        if world.drawer > AJAR or world.in_drawer(name):
+            return self._put(world, name, self._drawer_spot)
+        if world.blocks[name].touching & FINGERS:  # something shut the drawer, and a hand is needed to open it
+            return self._put(world, name, self._table_spot)
+        return self._open_drawer(world)
+
     def _put(self, world: World, name: str, spot: Callable[[World, str], tuple[Vector, float]]) -> Action:
         """Carry a block to a spot, a centre (3,) m and a yaw (rad), and let it go there."""
         block, hand = world.blocks[name], self._hand
         goal, wanted = spot(world, name)
         away = block.position - goal
         there = np.linalg.norm(away[:2]) < SET_DOWN and away[2] < SET_DOWN
+        there = there or hand.at[2] < LOWEST  # it slipped upwards: further down it does not go
         if there or (np.linalg.norm(away[:2]) < 2 * SET_DOWN and abs(away[2]) < 0.004 and not block.held):
             if block.free:
                 return hand.rise(OPEN)
@@ -187,9 +204,10 @@ class ChainExpert(Expert):
         return min([near, *grid], key=cost), world.blocks[name].yaw
 
     def _top_spot(self, world: World, name: str) -> tuple[Vector, float]:
-        lying = [b for b in BLOCKS if b != name and world.on_table(b)]
+        others = [b for b in BLOCKS if b != name]
+        lying = [b for b in others if world.on_table(b) and all(world.below(other) != b for other in others)]
         here = world.blocks[name].position
-        below = min(lying or [b for b in BLOCKS if b != name], key=lambda b: _apart(world.blocks[b].position, here))
+        below = min(lying or others, key=lambda b: _apart(world.blocks[b].position, here))
         return world.blocks[below].position + Z * BLOCK_HEIGHT, world.blocks[below].yaw
 
     def _held_at_start(self) -> str:
@@ -205,7 +223,7 @@ class ChainExpert(Expert):
 
 
 def _steps(axis: int) -> Vector:
-    return np.linspace(REGION_LOW[axis], REGION_HIGH[axis], 7)
+    return np.asarray(np.linspace(REGION_LOW[axis], REGION_HIGH[axis], 7), dtype=np.float64)
 
 
 def _apart(one: Vector, other: Vector) -> float:

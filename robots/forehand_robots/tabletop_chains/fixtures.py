@@ -75,7 +75,7 @@ def _add_drawer(root: mjcf.RootElement, x: float, colour: Any, handle: Any) -> N
     cabinet = _add_cabinet(root, "drawer_cabinet", x, DRAWER_WIDTH)
     _add_lamp(cabinet, "light", (0, DEPTH - 0.03, ROOF), LIGHT_OFF)
     drawer = cabinet.add("body", name="drawer", pos=(0, 0, 0))
-    _joint(drawer, "drawer", (0, -1, 0), (0, DRAWER_TRAVEL), damping=6, frictionloss=1.5)
+    _joint(drawer, "drawer", (0, -1, 0), (0, DRAWER_TRAVEL), damping=12, frictionloss=5)
     half, inside, low = DRAWER_WIDTH / 2 - 0.002, DEPTH - 4 * WALL, 0.034
     floor = {"friction": (1.2, 0.02, 0.001), "rgba": (0.80, 0.72, 0.60, 1)}
     _board(drawer, (0, inside / 2, DRAWER_FLOOR - WALL / 2), (half, inside / 2, WALL / 2), **floor)

@@ -30,7 +30,7 @@ YAW = 0.5  # rad, at most, either way
 APART = 0.095  # m, between centres, at least
 LANE_LENGTH, LANE_WIDTH = 0.17, 0.055  # m, along x and y: kept free around each block, so that each can be pushed
 FIXTURE_APART = 0.125  # m, between a block and button or switch
-SPOTS = (-0.055, 0.0, 0.055)  # m, along x from the drawer's middle, for one block each
+SPOTS = (-0.056, 0.0, 0.056)  # m, along x from the drawer's middle, for one block each
 INSIDE_DEPTH = 0.0645  # m, from the drawer's face to the middle of its floor
 
 

@@ -26,6 +26,7 @@ class TabletopChainsRobot(ArmRobot):
     """
 
     home = HOME
+    workspace = ((0.26, -0.42, 0.012), (0.80, 0.34, 0.45))  # m
     largest_turn = 1.3  # rad: blocks are turned
 
     def __init__(self, image_size: int = 128, variant: str = "A", look: str = "fast") -> None:

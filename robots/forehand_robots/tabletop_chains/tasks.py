@@ -120,7 +120,9 @@ TASKS: Mapping[str, Task] = {
     **{f"lift_{b}_drawer": _lift_from_drawer(b) for b in BLOCKS},
     "place_in_drawer": _put("drawer", lambda s: s.drawer == "open", lambda w, b: w.in_drawer(b)),
     "place_on_table": _put("table", lambda s: True, lambda w, b: w.on_table(b)),
-    "stack_blocks": _put("stacked", lambda s: bool(s.at("table")), lambda w, b: w.below(b) is not None),
+    "stack_blocks": _put(
+        "stacked", lambda s: bool(s.at("table")) and not s.at("stacked"), lambda w, b: w.below(b) is not None
+    ),
     "unstack_blocks": Task(
         possible=lambda s: bool(s.at("stacked")) and not s.at("held"),
         after=lambda s: s.but(**dict.fromkeys(s.at("stacked"), "table")),

@@ -77,10 +77,6 @@ class World:
                 return other
         return None
 
-    def clear(self, name: str) -> bool:
-        """Whether no block stands on this one."""
-        return all(self.below(other) != name for other in BLOCKS)
-
 
 @dataclass(frozen=True)
 class Symbols:
