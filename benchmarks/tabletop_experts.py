@@ -95,9 +95,8 @@ def _print(found: dict[Key, tuple[int, int]], variants: str) -> None:
         steps = sum(steps for done, steps in everything if done) / max(1, wins)
         interval = wilson_interval(wins, len(everything))
         print(f"| {task} | {' | '.join(cells)} | {wins / max(1, len(everything)):.3f} | {interval} | {steps:.0f} |")
-    print(
-        "\n| chains | n | 1 | 2 | 3 | 4 | 5 | 95 % interval of 5 | average length |\n|---|---:|---:|---:|---:|---:|---:|---|---|"
-    )
+    print("\n| chains | n | 1 | 2 | 3 | 4 | 5 | 95 % interval of 5 | average length |")
+    print("|---|---:|---:|---:|---:|---:|---:|---|---|")
     for variant in [*variants, "all"]:
         lengths = [done for (v, t, _), (done, _) in found.items() if t == "chain" and variant in (v, "all")]
         rates = [sum(length >= k for length in lengths) for k in range(1, 6)]

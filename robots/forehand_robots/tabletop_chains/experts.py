@@ -19,10 +19,12 @@ from forehand_robots.tabletop_chains.layout import REGION_HIGH, REGION_LOW, SPOT
 from forehand_robots.tabletop_chains.robot import TabletopChainsRobot
 from forehand_robots.tabletop_chains.skills import (
     CLOSED,
+    EMPTY,
     FAR_TURN,
     FIST,
     OPEN,
     PUSH_SPEED,
+    SNUG,
     SPEED,
     TRANSIT,
     Action,
@@ -90,6 +92,9 @@ class ChainExpert(Expert):
         for name in BLOCKS:
             if world.blocks[name].held and name not in self._own:
                 return self._put(world, name, self._table_spot)  # left over from before: the hand has to be empty
+            if world.blocks[name].touching & FINGERS and name not in self._own and self._hand.gap > EMPTY:
+                self._hand.phase = "let go"
+                return self._hand.stay(OPEN)
         return self._way(world)
 
     def _open_drawer(self, world: World) -> Action:
@@ -132,7 +137,7 @@ class ChainExpert(Expert):
             goal = block.position + way * PUSH_SPEED / 0.5
             goal[2] = HALF + 0.002
             return hand.move(hand.at + goal - block.position, CLOSED, hand.yaw, PUSH_SPEED)
-        if crowded or block.touching >= FINGERS:
+        if crowded:
             return self._grasp(world, name)
         return hand.push(block.position, way)
 
@@ -165,10 +170,11 @@ class ChainExpert(Expert):
         there = np.linalg.norm(away[:2]) < SET_DOWN and away[2] < SET_DOWN
         there = there or hand.at[2] < LOWEST  # it slipped upwards: further down it does not go
         if there or (np.linalg.norm(away[:2]) < 2 * SET_DOWN and abs(away[2]) < 0.004 and not block.held):
+            opening = SNUG if world.in_drawer(name) else OPEN
             if block.free:
-                return hand.rise(OPEN)
+                return hand.rise(opening)
             hand.phase = "let go"
-            return hand.stay(OPEN)
+            return hand.stay(opening)
         if block.held:
             hand.phase = "carry"
             return hand.bring(block.position, goal, CLOSED, squared(hand, block.yaw, wanted))
@@ -177,7 +183,8 @@ class ChainExpert(Expert):
     def _grasp(self, world: World, name: str, low: float = -FAR_TURN, high: float = FAR_TURN) -> Action:
         higher = 0.005 if world.in_drawer(name) else -0.002  # over the drawer the palm needs more room
         goal = world.blocks[name].position + Z * higher
-        return self._hand.grasp(goal, grasp_yaw(self._hand, world, name, low, high))
+        opening = SNUG if world.in_drawer(name) else OPEN
+        return self._hand.grasp(goal, grasp_yaw(self._hand, world, name, low, high), opening)
 
     def _drawer_spot(self, world: World, name: str) -> tuple[Vector, float]:
         others = [world.blocks[b].position for b in BLOCKS if b != name and world.in_drawer(b)]

@@ -24,10 +24,11 @@ from forehand_robots.tabletop_chains.scene import (
     build_scene,
 )
 from forehand_robots.tabletop_chains.variants import Variant
-from forehand_robots.tabletop_chains.world import Block, World
+from forehand_robots.tabletop_chains.world import FINGERS, Block, World
 
 FIXTURES = ("drawer", "door", "slider", "switch", "button")
 PRESSED, RELEASED = 0.6 * BUTTON_TRAVEL, 0.3 * BUTTON_TRAVEL
+FIST = 0.005  # m, from each finger to the middle, when there is nothing between them
 GRIP = 0.4  # s, for the fingers to close on a block that is held from the start
 
 
@@ -95,12 +96,14 @@ class ChainSimulation(ArmSimulation):
         """Everything as it is now."""
         touching = self.touching()
         joints = {name: float(self._fixtures[name].qpos[0]) for name in ("drawer", "door", "slider", "switch")}
+        apart = float(self.fingers.mean()) > FIST
         blocks = {}
         for name, joint in self._blocks.items():
             w, x, y, z = joint.qpos[3:]
             yaw = float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
             speed = float(np.linalg.norm(joint.qvel[:3]))
-            blocks[name] = Block(joint.qpos[:3].copy(), yaw, speed, touching.get(name, frozenset()))
+            touched = touching.get(name, frozenset())
+            blocks[name] = Block(joint.qpos[:3].copy(), yaw, speed, touched, apart and touched >= FINGERS)
         return World(**joints, light=self._shines, inside=self.site("drawer_inside"), blocks=blocks)
 
     def _show_lamps(self) -> None:

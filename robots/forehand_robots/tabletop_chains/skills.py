@@ -21,18 +21,20 @@ Action = NDArray[np.float32]
 
 GAIN = 0.5  # share of the remaining way taken in one control step
 SPEED, PUSH_SPEED = 0.035, 0.02  # m for each control step, at most
-OPEN, CLOSED = 1.0, -1.0
+OPEN, SNUG, CLOSED = 1.0, 0.6, -1.0  # snug: between the walls of the drawer
 LEVER = 0.08  # m of way that one radian of turning counts as
 
 TRANSIT = 0.14  # m, height of what passes over everything else
 FUNNEL_TIP, FUNNEL_WIDTH = 0.010, 0.045  # m: all the way down within the first, in transit beyond both
 TOO_LOW = 0.01, 0.03  # m below the funnel: sideways motion begins to give way to rising, and has given way
 
+EMPTY = 0.004  # m, gap of fingers that hold nothing
 GRASP_REACH = 0.012  # m, within which the fingers close
 FIST = 0.05  # m, from what it is going to push
 LANE = 0.016  # m, sideways and in height, within which a push goes on
 FAR_TURN = 1.25  # rad, of the hand
 FINGER_AT = 0.046  # m, of an open finger's middle from the hand's
+PALM = (0.11, 0.045)  # m, along the fingers' way and across, that is kept clear of posts
 QUARTER = np.pi / 2
 
 
@@ -57,6 +59,11 @@ class Hand:
     def gap(self) -> float:
         """From each finger to the middle, m."""
         return float(self._robot.simulation.fingers.mean())
+
+    @property
+    def posts(self) -> list[Vector]:
+        """What stands upright on the table, (3,) m each."""
+        return [self._robot.simulation.site(name) for name in ("slider", "switch")]
 
     def move(self, position: Vector, gripper: float, yaw: float = 0.0, speed: float = SPEED) -> Action:
         """Move the target pose towards ``position``, upright and turned by ``yaw``, as far as one step allows."""
@@ -92,12 +99,17 @@ class Hand:
         """Bring the point between the fingertips to ``goal`` from above."""
         return self.bring(self.at, goal, gripper, yaw)
 
-    def grasp(self, goal: Vector, yaw: float = 0.0) -> Action:
+    @property
+    def fist(self) -> bool:
+        """Whether the hand is low, with nothing between its fingers: it leaves as it is, and opens only once it is up."""
+        return self.gap < EMPTY and self.at[2] < TRANSIT - 0.06
+
+    def grasp(self, goal: Vector, yaw: float = 0.0, opening: float = OPEN) -> Action:
         """Take hold of what is at ``goal``."""
         away = self.at - goal
         near = np.linalg.norm(away[:2]) < GRASP_REACH and abs(away[2]) < GRASP_REACH and abs(self.yaw - yaw) < 0.15
         self.phase = "grasp" if near else "approach"
-        return self.reach(goal, CLOSED if near else OPEN, yaw)
+        return self.reach(goal, CLOSED if near or (self.fist and np.linalg.norm(away[:2]) > 0.05) else opening, yaw)
 
     def push(self, what: Vector, way: Vector) -> Action:
         """Push what is at ``what`` (3,) along ``way`` (3,), a unit vector, with the fist."""
@@ -110,7 +122,7 @@ class Hand:
         self.phase = "approach"
         goal = what - FIST * way
         near = np.linalg.norm((goal - self.at)[:2]) < 0.05
-        return self.reach(goal, CLOSED if near or self.at[2] > TRANSIT - 0.04 else OPEN)
+        return self.reach(goal, CLOSED if near or self.fist or self.at[2] > TRANSIT - 0.04 else OPEN)
 
 
 def grasp_yaw(hand: Hand, world: World, name: str, low: float = -FAR_TURN, high: float = FAR_TURN) -> float:
@@ -127,6 +139,13 @@ def grasp_yaw(hand: Hand, world: World, name: str, low: float = -FAR_TURN, high:
         crowded = sum(max(0.0, 0.042 - float(gap)) * 100 for gap in gaps)
         if world.in_drawer(name):
             crowded += sum(max(0.0, abs(float(tip[1] - world.inside[1])) - 0.055) * 100 for tip in tips)
+        for post in hand.posts:
+            way = post[:2] - block.position[:2]
+            along, across = (
+                abs(float(way @ finger)) / FINGER_AT,
+                abs(float(way[0] * finger[1] - way[1] * finger[0])) / FINGER_AT,
+            )
+            crowded += 5.0 * (along < PALM[0] and across < PALM[1])
         return crowded + abs(yaw - hand.yaw) + 10 * max(0.0, low - yaw, yaw - high)
 
     return float(np.clip(min(turns, key=cost), -FAR_TURN, FAR_TURN))

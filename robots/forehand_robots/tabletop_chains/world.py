@@ -26,17 +26,16 @@ AT_REST = 0.03  # m/s
 
 @dataclass(frozen=True)
 class Block:
-    """One block now: centre (3,) m in the base frame, yaw (rad), speed (m/s), which blocks and fingers touch it."""
+    """One block now: centre (3,) m in the base frame, yaw (rad), speed (m/s), which blocks and fingers touch it.
+
+    held: it is between the fingers, and both touch it; a fist that pushes it does not hold it.
+    """
 
     position: NDArray[np.float64]
     yaw: float
     speed: float
     touching: frozenset[str]
-
-    @property
-    def held(self) -> bool:
-        """Both fingers touch it."""
-        return self.touching >= FINGERS
+    held: bool
 
     @property
     def free(self) -> bool:
