@@ -11,7 +11,7 @@ from forehand import registry
 from forehand.errors import ConfigurationError
 from forehand.evaluation import EvaluationStopped, evaluate, spread
 from forehand.execution import RecedingHorizon
-from forehand.results import Evaluation
+from forehand.results import Evaluation, planned_trials
 from forehand.rollout import rollout
 
 
@@ -243,3 +243,49 @@ def test_what_cannot_be_is_refused(cart, carts, line, listener):
         evaluate(listener, [cart], line.episodes(1, 0), videos=1)
     with pytest.raises(ConfigurationError, match="3 robots need one policy, or one each"):
         evaluate([listener, listener], carts(3), line.episodes(1, 0))
+
+
+def chains(line, count, length=3):
+    """Chains that go left and right in turn; the cart goes on where it is."""
+    return [
+        tuple(replace(e, max_steps=20, continues=i > 0) for i, e in enumerate(line.episodes(length, seed)))
+        for seed in range(count)
+    ]
+
+
+def test_a_chain_ends_with_its_first_failure(cart, line, listener):
+    def heard(episode):
+        return line.other_instruction(episode) if episode.seed == 1 and episode.continues else episode.instruction
+
+    evaluation = evaluate(listener, [cart], chains(line, 2), heard=heard)
+    assert [(e.index, e.position, e.success) for e in evaluation.episodes] == [
+        (0, 0, True),
+        (0, 1, False),
+        (1, 0, True),
+        (1, 1, True),
+        (1, 2, True),
+    ]
+    assert evaluation.lengths == [1, 3]
+    assert [(row.length, row.n, row.successes) for row in evaluation.chains] == [(1, 2, 2), (2, 2, 1), (3, 2, 1)]
+    assert evaluation.average_length == 2
+    assert "| average length | 2 | | 2.00 |" in evaluation.table()
+
+
+def test_chains_do_not_depend_on_the_number_of_robots_and_can_be_driven_again(carts, line, listener, tmp_path):
+    alone = evaluate(listener, carts(1), chains(line, 6), folder=tmp_path)
+    assert planned_trials(tmp_path) == chains(line, 6)
+    assert outcomes(evaluate(listener, carts(3), planned_trials(tmp_path))) == outcomes(alone)
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert (written["complete"], written["average_length"]) == (True, 3)
+    (idle,) = carts(1)
+    evaluate(listener, [idle], chains(line, 6), folder=tmp_path)
+    assert idle.calls == []
+
+
+def test_a_chain_that_was_broken_off_begins_anew(carts, line, listener, tmp_path):
+    with pytest.raises(EvaluationStopped, match="1 of 3 finished episodes"):
+        evaluate(listener, [Unlucky(carts(1)[0], n=5)], chains(line, 3), folder=tmp_path)
+    (fresh,) = carts(1)
+    evaluation = evaluate(listener, [fresh], chains(line, 3), folder=tmp_path)
+    assert evaluation.lengths == [3, 3, 3]
+    assert fresh.calls.count("reset") == 6
