@@ -26,8 +26,9 @@ class Cart(Robot):
     def reset(self, episode=None):
         self.calls.append("reset")
         self.side = {"left": -1, "right": 1}[episode.task]
-        self.position = np.random.default_rng(episode.seed).uniform(-1, 1)
-        self.time = 0
+        if not episode.continues:
+            self.position = np.random.default_rng(episode.seed).uniform(-1, 1)
+            self.time = 0
         return self.observe()
 
     def observe(self):
