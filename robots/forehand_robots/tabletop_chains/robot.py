@@ -9,6 +9,7 @@ import numpy as np
 from forehand import Episode, Observation
 from forehand.errors import ConfigurationError
 from forehand_robots.tabletop.arm_robot import ArmRobot, NotConnected
+from forehand_robots.tabletop.scene import RATE
 from forehand_robots.tabletop_chains.layout import HOME, lay_out
 from forehand_robots.tabletop_chains.simulation import ChainSimulation
 from forehand_robots.tabletop_chains.tasks import TASKS
@@ -72,9 +73,11 @@ class TabletopChainsRobot(ArmRobot):
 
     @property
     def success(self) -> bool | None:
-        """Whether the running episode's task is accomplished now; None without an episode, and in play."""
-        if self.episode is None or self.episode.task == PLAY:
+        """Whether the running episode's task is accomplished now, or play lasted as long as it is to; else None."""
+        if self.episode is None:
             return None
+        if self.episode.task == PLAY:
+            return self.simulation.time > (self.episode.max_steps - 0.5) / RATE
         return TASKS[self.episode.task].accomplished(self.start, self.simulation.world())
 
     def close(self) -> None:

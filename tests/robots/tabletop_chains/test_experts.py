@@ -72,10 +72,12 @@ def test_play_does_one_thing_after_another(robot: TabletopChainsRobot) -> None:
         expert = benchmark.expert(robot, episode, 7)
         assert isinstance(expert, PlayExpert)
         tasks = []
-        for _ in range(PLAY_STEPS // 2):
+        for _ in range(PLAY_STEPS):
+            assert robot.success is False
             robot.act(expert.act())
             tasks.append(expert.task)
         done.append(tasks)
+        assert robot.success is True
     assert done[0] == done[1]
     assert len(set(done[0])) >= 4
 
