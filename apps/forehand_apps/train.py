@@ -58,7 +58,7 @@ def read_recipe(config: DictConfig, windows: int) -> Recipe:
         raise ConfigurationError(f"recipe.{error.full_key or ''}: {str(error).splitlines()[0]}.") from error
     assert isinstance(recipe, Recipe)
     in_steps = {
-        steps: round(config[epochs] * windows / recipe.batch_size)
+        steps: round(config[epochs] * windows / recipe.windows)
         for steps, epochs in (("steps", "epochs"), ("warmup_steps", "warmup_epochs"))
         if config[epochs] is not None
     }
@@ -103,7 +103,7 @@ def _prepare(
     parameters = sum(p.numel() for p in policy.parameters())
     console.print(
         f"{parameters / 1e6:.2f} M parameters; {len(windows)} windows of {windows.episode_count} episodes; "
-        f"{recipe.steps} steps of {recipe.batch_size} windows on {device}",
+        f"{recipe.steps} steps of {recipe.windows} windows on {device}",
         soft_wrap=True,
     )
     trainer = Trainer(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import logging
 import math
 import os
 import signal
@@ -35,6 +37,8 @@ from forehand.checkpoint import (
 )
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
 from forehand.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 LOG = "training.jsonl"
 STATE = "training.safetensors"
@@ -95,11 +99,12 @@ def run_folder(folder: Path) -> Iterator[Path]:
 
 
 class Trainer:
-    """Trains ``policy`` on ``batches(step)`` and writes everything it leaves behind into ``folder``.
+    """Trains ``policy`` on ``batches(number)`` and writes everything it leaves behind into ``folder``.
 
-    policy: a :class:`Learner`. batches: a pure function of the step, so that a resumed run sees what an uninterrupted one
-    would have. config, statistics, facts: what goes into the checkpoints beside the weights; the fact ``fingerprint``
-    names the content of the dataset.
+    policy: a :class:`Learner`. batches: a pure function of the batch's number, counted from 0 over all steps, so that
+    a resumed run sees what an uninterrupted one would have; a step takes ``recipe.accumulate`` of them. config,
+    statistics, facts: what goes into the checkpoints beside the weights; the fact ``fingerprint`` names the content
+    of the dataset.
     """
 
     def __init__(
@@ -133,13 +138,12 @@ class Trainer:
         self.policy.train()
         self._forget_log_after(self.step)
         started, last = time.monotonic(), self.step
-        with _stop_signals() as stop, ThreadPoolExecutor(1) as ahead, (self.folder / LOG).open("a") as log:
-            upcoming = ahead.submit(self.batches, self.step)
+        with _stop_signals() as stop, ThreadPoolExecutor(1) as ahead, (self.folder / LOG).open("a") as lines:
+            upcoming = self._coming(ahead, self.step * recipe.accumulate)
+            if recipe.compile and self.step < recipe.steps:
+                self._compile()
             while self.step < recipe.steps and not stop.is_set():
-                batch = to_device(upcoming.result(), self.device)
-                if self.step + 1 < recipe.steps:
-                    upcoming = ahead.submit(self.batches, self.step + 1)
-                loss, terms, norm = self._update(batch)
+                loss, terms, norm = self._update(upcoming)
                 self.step += 1
                 if self.step % recipe.log_every == 0 or self.step == recipe.steps:
                     now = time.monotonic()
@@ -149,13 +153,13 @@ class Trainer:
                         **{name: float(value) for name, value in terms.items()},
                         "gradient_norm": float(norm),
                         "learning_rate": recipe.rate(self.step - 1),
-                        "windows_per_second": recipe.batch_size * (self.step - last) / (now - started),
+                        "windows_per_second": recipe.windows * (self.step - last) / (now - started),
                     }
                     if not math.isfinite(entry["loss"]):
                         raise self._diverged(f"the loss is {entry['loss']}")
                     started, last = now, self.step
-                    log.write(json.dumps(entry) + "\n")
-                    log.flush()
+                    lines.write(json.dumps(entry) + "\n")
+                    lines.flush()
                     report(entry)
                 if self.step % recipe.save_every == 0:
                     self.save()
@@ -163,16 +167,53 @@ class Trainer:
             self.interrupted = self.step < recipe.steps
             self.save()
 
-    def _update(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def _coming(self, ahead: ThreadPoolExecutor, first: int) -> Iterator[Mapping[str, Any]]:
+        """The batches from number ``first`` on, each prepared while the one before it is computed."""
+        jobs = (ahead.submit(self.batches, n) for n in range(first, self.recipe.steps * self.recipe.accumulate))
+        upcoming = next(jobs, None)
+        while upcoming is not None:
+            batch = to_device(upcoming.result(), self.device)
+            upcoming = next(jobs, None)
+            yield batch
+
+    def _compile(self) -> None:
+        """Compile the policy and try it on the next batch, without a trace; where it fails, go on without."""
+        batch = to_device(self.batches(self.step * self.recipe.accumulate), self.device)
+        try:
+            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                self.policy.compile()
+                self._loss(batch)[0].backward()
+        except Exception as error:  # compilers fail in many ways, and none of them is a reason not to train
+            for module in self.policy.modules():
+                module._compiled_call_impl = None
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            log.warning(
+                "recipe.compile: torch.compile failed with %s: %s. Training goes on without it, slower but the same. "
+                "On a CPU it needs a C++ compiler (g++), on a GPU Triton; recipe.compile=false leaves it out.",
+                type(error).__name__,
+                reason,
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _update(self, batches: Iterator[Mapping[str, Any]]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(self.step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            loss, terms = self.policy(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        losses, found = [], []
+        for batch in itertools.islice(batches, self.recipe.accumulate):
+            loss, terms = self._loss(batch)
+            (loss / self.recipe.accumulate).backward()
+            losses.append(loss.detach())
+            found.append({name: value.detach() for name, value in terms.items()})
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.gradient_norm)
         self.optimizer.step()
-        return loss.detach(), {name: t.detach() for name, t in terms.items()}, norm
+        terms = {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}
+        return torch.stack(losses).mean(), terms, norm
+
+    def _loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            loss, terms = self.policy(batch)
+        return loss, terms
 
     def save(self) -> Path:
         """Write a checkpoint of this step (unless it is there) and let go of older ones."""
@@ -209,7 +250,7 @@ class Trainer:
                 _, kind, name = key.split("/", 2)
                 if name not in self.parameters:
                     raise CheckpointError(f"{checkpoint} holds optimizer state of {name!r}, which is not trained here.")
-                self.optimizer.state[self.parameters[name]][kind] = value if kind == "step" else value.to(self.device)
+                self.optimizer.state[self.parameters[name]][kind] = value.to(self.device)
         self.step = int(state["step"])
         torch.set_rng_state(state["rng"])
         if "rng_cuda" in state and self.device.type == "cuda":

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from forehand import Contract
 from forehand.compose.parts import StreamingBackbone
@@ -94,7 +95,8 @@ class TimestepTransformer(StreamingBackbone):
 
     history: T, how many timesteps there are embeddings for. dropout: of embeddings, attention and residuals. std:
     of the weights at the start, and less by √(2·layers) where a residual is fed (Radford et al. 2019). GPT-2's 0.02 suits
-    widths near 768; a narrow backbone learns much faster with about 1/√D.
+    widths near 768; a narrow backbone learns much faster with about 1/√D. checkpointing: keep only what goes into each
+    layer for the backward pass and compute the rest again, for memory in exchange for a third more work.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class TimestepTransformer(StreamingBackbone):
         heads: int = 12,
         dropout: float = 0.1,
         std: float = 0.02,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -115,7 +118,7 @@ class TimestepTransformer(StreamingBackbone):
                 f"seer/backbone: dim {dim} cannot be shared by {heads} heads; choose a divisor of it."
             )
         residual_std = std / math.sqrt(2 * layers)
-        self.memory = layers * 2 * dim
+        self.memory, self.checkpointing = layers * 2 * dim, checkpointing
         self.timestep_embedding = nn.Parameter(torch.randn(1, history, 1, dim) * 0.02)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
@@ -131,7 +134,8 @@ class TimestepTransformer(StreamingBackbone):
         """(B, L, D) tokens, (L,) timestep of each, (L, L) or (B, L, L) bool mask → (B, L, D)."""
         x, bias = self._embed(tokens, timesteps), _bias(mask, tokens)
         for block in self.h:
-            x, _ = block(x, bias)
+            again = self.checkpointing and self.training
+            x, _ = checkpoint(block, x, bias, use_reentrant=False) if again else block(x, bias)
         out: Tensor = self.ln_f(x)
         return out
 

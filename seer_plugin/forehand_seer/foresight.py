@@ -85,7 +85,7 @@ class Foresight(WorldModel):
         with torch.no_grad():
             wanted = torch.stack([self._patches(target[f"future.{camera}"]) for camera in self.cameras], dim=2)
             wanted = self.target.from_patches(wanted)
-        error = (self(readout) - wanted).square().mean(dim=(-3, -2, -1))
+        error = (self(readout).float() - wanted).square().mean(dim=(-3, -2, -1))
         return {"foresight": masked_mean(error, valid)}
 
     @torch.no_grad()

@@ -14,6 +14,8 @@ from forehand_seer.files import read_weights
 from forehand_seer.targets import clip_normalize
 from forehand_seer.vision_transformer import Block
 
+CACHED = 4  # images: so many at a time keep what passes between layers in a CPU's cache
+
 
 class PatchEmbedding(nn.Module):
     """One linear map for every patch."""
@@ -32,6 +34,7 @@ class MaskedAutoencoderViT(VisionTower, Pretrained):
 
     Images are normalised with CLIP's mean and standard deviation, as Seer was trained. The defaults are ViT-B/16.
     weights: MAE's file (``.pth`` with the key ``model``, or ``.safetensors``, same names); its decoder is ignored.
+    precision: ``bfloat16`` computes in that format, as Seer was trained on GPUs; ``float32`` is exact.
     """
 
     def __init__(
@@ -43,11 +46,15 @@ class MaskedAutoencoderViT(VisionTower, Pretrained):
         heads: int = 12,
         patch: int = 16,
         weights: str | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         if image_size % patch:
             raise ConfigurationError(f"seer/mae_vit: images of {image_size} pixels are no whole number of {patch}.")
-        self.width, self.patches, self.weights = width, (image_size // patch) ** 2, weights
+        if precision not in ("float32", "bfloat16"):
+            raise ConfigurationError(f"seer/mae_vit: precision must be float32 or bfloat16, not {precision!r}.")
+        self.width, self.patches = width, (image_size // patch) ** 2
+        self.weights, self.precision = weights, precision
         self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.pos_embed = nn.Parameter(torch.randn(1, 1 + self.patches, width) * 0.02)
         self.patch_embed = PatchEmbedding(patch, width)
@@ -58,12 +65,24 @@ class MaskedAutoencoderViT(VisionTower, Pretrained):
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, H, W, 3) → patches (N, P, width) and the class token (N, width), both after the final norm."""
+        in_turn = images.device.type == "cpu" and not torch.compiler.is_compiling()
+        together = CACHED if in_turn else len(images)
+        x = torch.cat([self._encode(some) for some in images.split(together)])
+        return x[:, 1:], x[:, 0]
+
+    def _encode(self, images: Tensor) -> Tensor:
+        if self.precision == "bfloat16":
+            with torch.autocast(images.device.type, torch.bfloat16):
+                return self._run(images).float()
+        return self._run(images)
+
+    def _run(self, images: Tensor) -> Tensor:
         patches = self.patch_embed(clip_normalize(images))
         x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self.pos_embed
         for block in self.blocks:
             x = block(x)
-        x = self.norm(x)
-        return x[:, 1:], x[:, 0]
+        encoded: Tensor = self.norm(x)
+        return encoded
 
     def load_pretrained(self) -> None:
         """Read ``weights``. Raises :class:`CheckpointError` where they are missing or do not fit."""

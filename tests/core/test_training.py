@@ -67,6 +67,10 @@ def ignore(entry):
     pass
 
 
+def ignore_all(*_, **__):
+    pass
+
+
 def interrupt_at(step: int, number: int = signal.SIGINT):
     def report(entry):
         if entry["step"] == step:
@@ -155,6 +159,39 @@ def test_a_second_ctrl_c_ends_at_once(begin, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trainer.run(report)
     assert latest_checkpoint(trainer.folder) is None
+
+
+def test_the_gradient_of_a_step_is_the_mean_of_its_batches(begin, tmp_path):
+    still = {"hide": {}, "shift": {}, "backbone": POLICY["backbone"] | {"dropout": 0.0}, "gradient_norm": 1e9}
+    trainer = begin(tmp_path / "run", accumulate=2, **still)
+    trainer.policy.train()
+    batches = [trainer.batches(number) for number in (0, 1)]
+    losses = [trainer.policy(batch)[0] for batch in batches]
+    gradients = torch.autograd.grad(sum(losses) / 2, list(trainer.parameters.values()))
+    loss, terms, _ = trainer._update(iter(batches))
+    for parameter, gradient in zip(trainer.parameters.values(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+    torch.testing.assert_close(loss, sum(losses).detach() / 2)
+    torch.testing.assert_close(terms["arm"], loss)  # the only term of this policy
+
+
+def test_accumulation_resumes_exactly(begin, tmp_path):
+    whole = begin(tmp_path / "whole", accumulate=3, batch_size=2)
+    whole.run(ignore)
+    first = begin(tmp_path / "run", accumulate=3, batch_size=2)
+    first.run(interrupt_at(2))
+    second = begin(tmp_path / "run", accumulate=3, batch_size=2)
+    second.resume(latest_checkpoint(second.folder))
+    second.run(ignore)
+    assert_same_run(second.folder, whole.folder)
+
+
+def test_a_step_takes_each_of_its_batches_once(begin, tmp_path):
+    trainer = begin(tmp_path / "run", accumulate=2, steps=3)
+    numbers, batches = [], trainer.batches
+    trainer.batches = lambda number: (numbers.append(number), batches(number))[1]
+    trainer.run(ignore)
+    assert numbers == [0, 1, 2, 3, 4, 5]
 
 
 def test_it_learns(begin, tmp_path):
@@ -261,6 +298,7 @@ def test_one_trains_in_a_folder_at_a_time_and_cleans_up(tmp_path):
     [
         ({"steps": -1}, "recipe.steps must be at least 0, not -1"),
         ({"batch_size": 0}, "recipe.batch_size must be at least 1"),
+        ({"accumulate": 0}, "recipe.accumulate must be at least 1"),
         ({"log_every": 0}, "recipe.log_every must be at least 1"),
         ({"keep": 0}, "recipe.keep must be at least 1"),
         ({"learning_rate": float("nan")}, "recipe.learning_rate must be 0 or a positive number, not nan"),
@@ -281,6 +319,37 @@ def test_bfloat16_trains_float32_weights(begin, tmp_path):
     ours, theirs = log(trainer.folder)[0]["loss"], log(exact.folder)[0]["loss"]
     assert ours != theirs
     assert ours == pytest.approx(theirs, rel=0.05)
+
+
+def test_bfloat16_keeps_losses_and_gradients_in_float32(begin, tmp_path):
+    trainer = begin(tmp_path / "run", precision="bfloat16")
+    loss, terms = trainer._loss(trainer.batches(0))
+    loss.backward()
+    assert {t.dtype for t in (loss, *terms.values())} == {torch.float32}
+    assert {p.grad.dtype for p in trainer.parameters.values()} == {torch.float32}
+
+
+def test_a_compiler_that_fails_is_told_and_changes_nothing(begin, whole, tmp_path, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise RuntimeError("no compiler here\nand much more about it")
+
+    trainer = begin(tmp_path / "run", compile=True)
+    monkeypatch.setattr(trainer.policy.backbone, "_compiled_call_impl", fail)
+    monkeypatch.setattr(trainer.policy, "compile", ignore_all)
+    trainer.run(ignore)
+    assert "torch.compile failed with RuntimeError: no compiler here. Training goes on without it" in caplog.text
+    assert log(trainer.folder) == log(whole)
+
+
+@pytest.mark.slow
+def test_a_compiled_policy_trains_as_it_would_uncompiled(begin, tmp_path):
+    plain = {"hide": {}, "shift": {}, "backbone": POLICY["backbone"] | {"dropout": 0.0}, "steps": 3}
+    compiled, eager = begin(tmp_path / "compiled", compile=True, **plain), begin(tmp_path / "eager", **plain)
+    for trainer in (compiled, eager):
+        trainer.run(ignore)
+    assert compiled.policy.backbone._compiled_call_impl is not None
+    assert [e["loss"] for e in log(compiled.folder)] == pytest.approx([e["loss"] for e in log(eager.folder)], rel=1e-3)
+    assert compiled.policy.state_dict().keys() == eager.policy.state_dict().keys()
 
 
 def test_the_composed_policy_is_a_learner(begin, tmp_path):

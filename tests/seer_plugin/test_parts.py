@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from forehand import Camera, Contract, Field, registry
 from forehand.conformance.example import CONTRACT
@@ -149,6 +150,18 @@ def test_images_are_normalised_as_clip_does():
         torch.testing.assert_close(ours, theirs)
 
 
+def test_the_tower_may_compute_in_bfloat16_and_keeps_float32_weights():
+    exact, rough = make_tower(), make_tower(precision="bfloat16")
+    images = torch.randint(0, 256, (3, 32, 32, 3)).byte()
+    for a, b in zip(exact(images), rough(images), strict=True):
+        assert b.dtype == torch.float32
+        assert not torch.equal(a, b)
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
+    assert {p.dtype for p in rough.parameters()} == {torch.float32}
+    with pytest.raises(ConfigurationError, match="must be float32 or bfloat16, not 'float16'"):
+        make_tower(precision="float16")
+
+
 def make_tower(**options):
     torch.manual_seed(0)
     return registry().create(
@@ -271,6 +284,60 @@ def test_all_tokens_of_a_timestep_get_the_same_embedding():
 def test_heads_must_share_the_width():
     with pytest.raises(ConfigurationError, match="48 cannot be shared by 5 heads"):
         make("backbone", "seer/backbone", history=3, heads=5)
+
+
+CAUSAL = torch.ones(7, 7, dtype=torch.bool).tril()
+
+
+def gradients(backbone, tokens, mask):
+    torch.manual_seed(1)  # of dropout
+    out = backbone.train()(tokens, torch.arange(7) // 2, mask)
+    return out, torch.autograd.grad(out.square().sum(), list(backbone.parameters()))
+
+
+def test_checkpointing_changes_memory_alone():
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    tokens = torch.randn(2, 7, 48)
+    results, memory = [], []
+    for checkpointing in (False, True):
+        backbone = make("backbone", "seer/backbone", history=4, layers=3, heads=4, checkpointing=checkpointing)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            backbone.train()(tokens, torch.arange(7) // 2, CAUSAL)
+        memory.append(sum(kept))
+        kept.clear()
+        results.append(gradients(backbone, tokens, CAUSAL))
+    torch.testing.assert_close(results[0], results[1])
+    assert memory[1] < memory[0] / 3
+
+
+@pytest.mark.parametrize("mask", [CAUSAL, torch.stack([CAUSAL, CAUSAL.T.logical_not() | torch.eye(7, dtype=torch.bool)])])
+def test_attention_under_the_mask_is_fused(mask):
+    backbone = make("backbone", "seer/backbone", history=4, layers=1, heads=4, dropout=0.0)
+    tokens = torch.randn(2, 7, 48)
+    fused, unfused = [], []
+    for found, kernel in ((fused, SDPBackend.FLASH_ATTENTION), (unfused, SDPBackend.MATH)):
+        with sdpa_kernel(kernel):  # an error, if this kernel could not be taken
+            found += gradients(backbone, tokens, mask)
+    torch.testing.assert_close(fused, unfused, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_attention_under_the_mask_is_fused_on_a_gpu_with_dropout_too(precision):
+    backbone = make("backbone", "seer/backbone", history=4, layers=1, heads=4).cuda().train()
+    tokens = torch.randn(2, 7, 48, device="cuda")
+    with (
+        sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION),
+        torch.autocast("cuda", precision, enabled=precision != torch.float32),
+    ):
+        out = backbone(tokens, torch.arange(7, device="cuda") // 2, CAUSAL.cuda())
+    out.float().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in backbone.parameters())
 
 
 def test_cameras_of_the_contract_may_have_any_name():

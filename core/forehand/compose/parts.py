@@ -31,7 +31,8 @@ Terms = dict[str, Tensor]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` where ``mask`` (broadcast from the left) is True; 0 where it never is."""
+    """Mean of ``values`` where ``mask`` (broadcast from the left) is True; 0 where it never is. In float32 at least."""
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
     weight = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)).expand_as(values).to(values.dtype)
     return (values * weight).sum() / weight.sum().clamp(min=1)
 

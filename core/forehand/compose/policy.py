@@ -24,6 +24,7 @@ from forehand.compose.parts import (
     Inputs,
     Pretrained,
     Terms,
+    VisionTower,
     WorldModel,
 )
 from forehand.compose.plans import Plans
@@ -173,7 +174,8 @@ class ComposedPolicy(nn.Module, Policy):
         if self.action_head is not None:
             wanted = valid[..., None] & target["actions_valid"]
             actions = {"actions": self.normalize_action(target["actions"])}
-            terms |= self.action_head.loss(readouts[self.action_head.group.name], actions, wanted)
+            with torch.autocast(valid.device.type, enabled=False):  # it costs nothing, and actions are fine motions
+                terms |= self.action_head.loss(readouts[self.action_head.group.name].float(), actions, wanted)
         for part in self.query_parts.values():
             for name, weight in part.weights.items():
                 total = total + weight * terms[name]
@@ -221,6 +223,12 @@ class ComposedPolicy(nn.Module, Policy):
             if _once(encoder) == once:
                 tokens |= encoder({key: prepared[key] for key in encoder.inputs})
         return tokens
+
+    def compile(self, *given: Any, **options: Any) -> None:
+        """Let ``torch.compile`` have what computes most: vision towers, the backbone and the world model."""
+        for part in self.modules():
+            if isinstance(part, VisionTower | Backbone | WorldModel):
+                part.compile(*given, **options)
 
     def load_pretrained(self) -> None:
         """Fill every part that does not start from scratch; a checkpoint's policy has no need of it."""

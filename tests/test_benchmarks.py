@@ -1,0 +1,34 @@
+"""The benchmarks run, at a small size; they check themselves that what they compare computes the same."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SMALL = (
+    "policy.image_size=32",
+    "policy.history=6",
+    "policy.dim=48",
+    "policy.backbone={name:seer/backbone,layers:1,heads:4}",
+    "policy.world_model.layers=1",
+    "policy.shift={primary:2,wrist:1}",
+    "+policy.encoders.cameras.tower={width:16,layers:1,heads:2}",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("seer_latency", ("--rounds=1", "--sessions=2"), ["full window", "fifth step", "peak memory", "foresight"]),
+        ("seer_training", ("--rounds=1", "--batch=2"), ["ratio to ours", "peak memory", "backward"]),
+    ],
+)
+def test_a_benchmark_runs(name, options, told):
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS / f"{name}.py", *options, *SMALL], capture_output=True, text=True, check=True
+    )
+    for words in (*told, "floor:"):
+        assert words in run.stdout
