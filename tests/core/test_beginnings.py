@@ -21,7 +21,7 @@ CONFIG = {
         "cameras": {"name": "keypoints", "cameras": ["static"], "tokens": 2, "keypoints": 4, "width": 8},
     },
     "backbone": {"name": "seer/backbone", "layers": 1, "heads": 2},
-    "world_model": {"name": "seer/convolutional_foresight", "cameras": ["static"], "width": 4},
+    "world_model": {"name": "appearance_flow", "cameras": ["static"], "width": 4},
     "action_head": {"name": "seer/inverse_dynamics", "chunk": 2},
     "reads": {
         "observation": {"observation": "past"},

@@ -86,7 +86,7 @@ POLICY = {
         "cameras": {"name": "keypoints", "cameras": ["static"], "tokens": 1, "keypoints": 4, "width": 8},
     },
     "backbone": {"name": "seer/backbone", "layers": 1, "heads": 2},
-    "world_model": {"name": "seer/convolutional_foresight", "cameras": ["static"], "width": 4, "horizon": 1},
+    "world_model": {"name": "appearance_flow", "cameras": ["static"], "width": 4, "horizon": 1},
     "action_head": {"name": "seer/inverse_dynamics", "chunk": 2},
     "reads": {reader: {"observation": "past"} for reader in ("observation", "foresight", "action")},
     "normalization": {"state": "mean_std", "action": "min_max"},

@@ -234,7 +234,7 @@ def test_a_killed_recorder_loses_no_finished_episode(tmp_path: Path):
     killed.kill()
     told = 4 + len(killed.communicate()[0].split())
 
-    with pytest.raises(DatasetError, match=r"was interrupted .* Nothing is lost: run the same forehand record command"):
+    with pytest.raises(DatasetError, match=r"was interrupted .* Nothing is lost: run the same forehand command"):
         check_dataset(root)
     with recording(root):
         assert not list(staging(root).glob("unfinished-*"))
