@@ -108,7 +108,8 @@ def _evaluate(config: DictConfig, folder: Path) -> None:
             _run(
                 f"eval policy.address={policies[evaluation.policy]} policy.timeout=60 robots=[{robots}] "
                 f"instruction={evaluation.instruction} episodes={chosen.episodes} seed={chosen.seed} "
-                f"videos={chosen.videos} execution={chosen.execution} binary_gripper=true output={folder}/{evaluation.folder}"
+                f"videos={chosen.videos} execution={chosen.execution} binary_gripper=true "
+                f"output={folder}/{evaluation.folder}"
             )
 
 
