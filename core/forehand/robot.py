@@ -93,11 +93,18 @@ class Expert(ABC):
     def act(self) -> NDArray[np.float32] | None:
         """The next action (A,), or None when there is nothing left to do."""
 
+    @property
+    def phase(self) -> str | None:
+        """What the latest action is about, in a word ("approach", "grasp"), where the expert can tell."""
+        return None
+
 
 class Benchmark(ABC):
     """Seeded episodes on one kind of robot, with success judged by the robot's observations."""
 
     tasks: Sequence[str]
+    annotations: Sequence[str] = ()
+    """Options of its episodes that every recorded frame is annotated with, beside task and phase."""
 
     @abstractmethod
     def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:

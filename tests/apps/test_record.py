@@ -57,6 +57,21 @@ def test_what_is_recorded_does_not_depend_on_the_number_of_workers(tmp_path: Pat
     assert not np.array_equal(read_episodes(other).states[:5], read_episodes(tmp_path / "1").states[:5])
 
 
+def test_every_frame_says_task_phase_and_the_options_that_the_benchmark_names(tmp_path: Path):
+    root = tmp_path / "data"
+    record(config(root, "episodes=3"))
+    table = pq.read_table(next((root / "data").rglob("*.parquet")))
+    episode = table["episode_index"].to_numpy()
+    assert table["annotation.task"].to_pylist() == [("left", "right")[i % 2] for i in episode]
+    assert table["annotation.floor"].to_pylist() == [str(i) for i in episode]
+    phases = table["annotation.phase"].to_numpy()
+    for i in range(3):
+        length = (episode == i).sum()
+        assert phases[episode == i].tolist() == ["slide"] * (length - 3) + ["stay"] * 3  # hold_steps=3
+    rows = pq.read_table(next((root / "meta/episodes").rglob("*.parquet"))).to_pydict()
+    assert (rows["forehand/task"], rows["forehand/floor"]) == (["left", "right", "left"], ["0", "1", "2"])
+
+
 def test_failed_episodes_are_replaced_and_counted(tmp_path: Path):
     root = tmp_path / "data"
     record(config(root, "seed=4"))  # the expert gives up where the seed is divisible by 4: in episodes 0 and 4

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from forehand.contract import Contract, differences
-from forehand.data.features import INFO_FILE, read_contract, read_info, to_features, write_contract
+from forehand.data.features import ANNOTATION, INFO_FILE, read_contract, read_info, to_features, write_contract
 from forehand.data.locate import READY, check_dataset
 from forehand.data.recorder import read_staged, remove_unfinished, staged, staging
 from forehand.data.tables import BOOKKEEPING, new_info
@@ -104,7 +104,8 @@ def assemble(root: Path, robot: str | None = None) -> int:
         info = read_info(root)
     else:
         write_contract(target, contract)
-        info = new_info(contract, new[0].encoding, robot)
+        annotations = dict.fromkeys(name for episode in new for name in episode.annotations)
+        info = new_info(contract, new[0].encoding, robot, annotations)
     write_episodes(root, target, new, contract, info)
     target.rename(staging(root) / READY)
     _install(root)
@@ -113,7 +114,11 @@ def assemble(root: Path, robot: str | None = None) -> int:
 
 def _check_features(root: Path, there: Features, ours: Features) -> None:
     known = BOOKKEEPING | {key: feature["dtype"] for key, feature in ours.items()}
-    strange = [f"{key} ({f['dtype']})" for key, f in there.items() if f["dtype"] != known.get(key)]
+    strange = [
+        f"{key} ({f['dtype']})"
+        for key, f in there.items()
+        if f["dtype"] != known.get(key, "string" if key.startswith(ANNOTATION) else None)
+    ]
     if strange:
         raise DatasetError(
             f"The dataset at {root.absolute()} has {', '.join(strange)}, which is not what is recorded here. Record to "

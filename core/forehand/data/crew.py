@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from forehand.contract import Contract
-from forehand.data.demonstration import Noise, demonstrate
-from forehand.data.recorder import Recorder
+from forehand.data.demonstration import Noise, annotate, demonstrate
+from forehand.data.recorder import Facts, Recorder
 from forehand.data.video import Encoding
 from forehand.errors import ForehandError
 from forehand.registry import registry
@@ -238,7 +238,8 @@ def _record_one(
                 hold_steps=assignment.hold_steps,
             )
             if done:
-                recorder.save(index, episode.instruction, seed=episode.seed, task=episode.task, failures=attempt)
+                facts: Facts = annotate(benchmark, episode) | {"seed": episode.seed, "failures": attempt}
+                recorder.save(index, episode.instruction, **facts)
                 return attempt
         finally:
             recorder.discard()

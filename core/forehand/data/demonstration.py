@@ -68,6 +68,12 @@ class Perturbation:
         return pushed
 
 
+def annotate(benchmark: Benchmark, episode: Episode) -> dict[str, str]:
+    """What is said about every frame of ``episode``: its task, and those of its options that the benchmark names."""
+    named = [name for name in benchmark.annotations if name in episode.options]
+    return {"task": episode.task} | {name: str(episode.options[name]) for name in named}
+
+
 def demonstrate(
     robot: Robot,
     benchmark: Benchmark,
@@ -80,6 +86,8 @@ def demonstrate(
 ) -> bool:
     """Let the expert solve ``episode`` on a connected robot; what it sees and does is added to ``recorder``.
 
+    Frames are annotated with the episode's ``task``, with those of its options that the benchmark names, and with the
+    expert's ``phase`` where it tells one.
     Once the task is accomplished ``hold_steps`` more are recorded, without noise, so that a policy sees how it ends.
     Returns whether it is accomplished at the end; the caller saves the episode or discards it.
     """
@@ -87,13 +95,14 @@ def demonstrate(
     expert = benchmark.expert(robot, episode, episode.seed)
     perturb = Perturbation(noise, robot.contract, seed) if noise.std else None
     held = 0
+    about = annotate(benchmark, episode)
     for _ in range(episode.max_steps + hold_steps):
         if held == hold_steps and observation.success:
             break
         action = expert.act()
         if action is None:
             break
-        recorder.add(observation, action)
+        recorder.add(observation, action, about if expert.phase is None else about | {"phase": expert.phase})
         held = held + 1 if observation.success else 0
         observation = robot.step(perturb(action) if perturb and not observation.success else action)
     return bool(observation.success)

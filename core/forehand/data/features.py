@@ -7,7 +7,7 @@ what ``meta/info.json`` says is known: the rest of its contract is left unstated
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from forehand.errors import DatasetError
 STATE = "observation.state"
 ACTION = "action"
 IMAGES = "observation.images."
+ANNOTATION = "annotation."
 CONTRACT_FILE = "meta/forehand_contract.json"
 INFO_FILE = "meta/info.json"
 
@@ -35,6 +36,20 @@ def to_features(contract: Contract) -> dict[str, dict[str, Any]]:
         names = element_names(fields)
         features[key] = {"dtype": "float32", "shape": (len(names),), "names": names}
     return features
+
+
+def annotation_features(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The LeRobot features of words about each frame: one column of strings for each of ``names``."""
+    return {ANNOTATION + name: {"dtype": "string", "shape": (1,), "names": None} for name in names}
+
+
+def annotation_names(features: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the frames of a dataset are annotated with, by its LeRobot features."""
+    return [
+        key.removeprefix(ANNOTATION)
+        for key, feature in features.items()
+        if key.startswith(ANNOTATION) and feature["dtype"] == "string"
+    ]
 
 
 def element_names(fields: tuple[Field, ...]) -> list[str]:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +41,8 @@ _SAMPLES = 32  # pixels along the shorter side that statistics look at
 class StagedEpisode:
     """One finished episode that waits to be put together with the others.
 
-    states: (N, S) float32; actions: (N, A) float32; histograms: camera → (3, 256) counts of levels by channel.
+    states: (N, S) float32; actions: (N, A) float32; annotations: what about → N words, one a frame; histograms:
+    camera → (3, 256) counts of levels by channel.
     """
 
     index: int
@@ -50,6 +51,7 @@ class StagedEpisode:
     facts: Facts
     states: NDArray[np.float32]
     actions: NDArray[np.float32]
+    annotations: Mapping[str, Sequence[str]]
     histograms: Mapping[str, NDArray[np.int64]]
     encoding: Encoding
 
@@ -79,13 +81,19 @@ class Recorder:
         self._histograms: dict[str, NDArray[np.int64]] = {}
         self._states: list[NDArray[np.float32]] = []
         self._actions: list[NDArray[np.float32]] = []
+        self._annotations: list[Mapping[str, str]] = []
 
     def __len__(self) -> int:
         """Frames of the running episode."""
         return len(self._states)
 
-    def add(self, observation: Observation, action: NDArray[np.float32]) -> None:
-        """One control step: what was sensed, and the action (A,) that answers it."""
+    def add(
+        self, observation: Observation, action: NDArray[np.float32], annotations: Mapping[str, str] | None = None
+    ) -> None:
+        """One control step: what was sensed, and the action (A,) that answers it.
+
+        annotations: words about this frame, such as ``{"phase": "grasp"}``; each becomes a column of the dataset.
+        """
         self._check(observation, action)
         with self._giving_up_on_full_disks():
             if self._folder is None:
@@ -99,6 +107,7 @@ class Recorder:
                 ]
         self._states.append(np.array(observation.state, np.float32))
         self._actions.append(np.array(action, np.float32))
+        self._annotations.append(dict(annotations or {}))
 
     def save(self, index: int, instruction: str, **facts: str | int | float | bool) -> None:
         """Finish the episode: from here on, it is kept. ``facts`` are noted beside it (seed, task, …)."""
@@ -111,6 +120,7 @@ class Recorder:
             "instruction": instruction,
             "facts": facts,
             "encoding": asdict(self.encoding),
+            "annotations": self._by_column(),
             "histograms": {camera: h.tolist() for camera, h in self._histograms.items()},
         }
         with self._giving_up_on_full_disks():
@@ -155,7 +165,11 @@ class Recorder:
 
     def _forget(self) -> None:
         self._folder = None
-        self._writers, self._histograms, self._states, self._actions = {}, {}, [], []
+        self._writers, self._histograms, self._states, self._actions, self._annotations = {}, {}, [], [], []
+
+    def _by_column(self) -> dict[str, list[str]]:
+        names = dict.fromkeys(name for words in self._annotations for name in words)
+        return {name: [words.get(name, "") for words in self._annotations] for name in names}
 
     def _check(self, observation: Observation, action: NDArray[np.float32]) -> None:
         for camera in self.contract.cameras:
@@ -207,6 +221,7 @@ def read_staged(index: int, folder: Path) -> StagedEpisode:
             facts=about["facts"],
             states=numbers["states"],
             actions=numbers["actions"],
+            annotations=about["annotations"],
             encoding=Encoding(**about["encoding"]),
             histograms={camera: np.array(h) for camera, h in about["histograms"].items()},
         )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from forehand.contract import Contract
 from forehand.data.episodes import QUANTILES, TASKS_FILE, matrix, statistics
-from forehand.data.features import ACTION, IMAGES, STATE, to_features
+from forehand.data.features import ACTION, ANNOTATION, IMAGES, STATE, annotation_features, to_features
 from forehand.data.locate import FORMAT
 from forehand.data.recorder import StagedEpisode, whole_rate
 from forehand.data.video import Encoding
@@ -40,8 +40,10 @@ BOOKKEEPING = {
 }
 
 
-def new_info(contract: Contract, encoding: Encoding, robot: str | None) -> dict[str, Any]:
-    """``meta/info.json`` of a dataset without episodes."""
+def new_info(
+    contract: Contract, encoding: Encoding, robot: str | None, annotations: Iterable[str] = ()
+) -> dict[str, Any]:
+    """``meta/info.json`` of a dataset without episodes, whose frames are to have these ``annotations``."""
     rate = whole_rate(contract)
     features = to_features(contract)
     for feature in features.values():
@@ -58,6 +60,7 @@ def new_info(contract: Contract, encoding: Encoding, robot: str | None) -> dict[
             }
     for name, dtype in BOOKKEEPING.items():
         features[name] = {"dtype": dtype, "shape": (1,), "names": None}
+    features |= annotation_features(annotations)
     return {
         "codebase_version": FORMAT,
         "fps": rate,
@@ -93,9 +96,15 @@ def write_tasks(root: Path, tasks: list[str]) -> None:
     pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(frame)}), root / TASKS_FILE)
 
 
-def frame_table(episode: StagedEpisode, index: int, first: int, task: int, rate: int) -> pa.Table:
-    """The frames of one episode; ``first`` is the number of the first of them in the dataset."""
+def frame_table(
+    episode: StagedEpisode, index: int, first: int, task: int, rate: int, annotations: Iterable[str]
+) -> pa.Table:
+    """The frames of one episode; ``first`` is the number of the first of them in the dataset.
+
+    ``annotations``: those that the dataset has; "" stands where the episode lacks one.
+    """
     steps = np.arange(len(episode))
+    silent = [""] * len(steps)
     return pa.table(
         {
             STATE: _vectors(episode.states),
@@ -105,6 +114,7 @@ def frame_table(episode: StagedEpisode, index: int, first: int, task: int, rate:
             "episode_index": np.full(len(steps), index),
             "index": first + steps,
             "task_index": np.full(len(steps), task),
+            **{ANNOTATION + n: pa.array(episode.annotations.get(n, silent), pa.string()) for n in annotations},
         }
     )
 
@@ -122,7 +132,8 @@ def write_frames(path: Path, episodes: Iterable[pa.Table]) -> None:
 
 def write_episode_rows(path: Path, rows: list[dict[str, Any]], like: pa.Schema | None) -> None:
     """Write the table of episodes, with the columns of ``like`` if the dataset has such tables already."""
-    table = pa.Table.from_pylist(rows)
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
     if like is not None:
         columns = {f.name: table[f.name] if f.name in table.column_names else pa.nulls(len(rows)) for f in like}
         table = pa.table({f.name: columns[f.name].cast(f.type) for f in like})
@@ -132,8 +143,13 @@ def write_episode_rows(path: Path, rows: list[dict[str, Any]], like: pa.Schema |
 
 def table_statistics(frames: Sequence[pa.Table]) -> Stats:
     """Exact statistics of every column of numbers over all of the tables."""
-    names = frames[-1].column_names
+    names = numeric_columns(frames[-1])
     return {name: statistics(np.concatenate([matrix(table[name]) for table in frames])) for name in names}
+
+
+def numeric_columns(frames: pa.Table) -> list[str]:
+    """The columns that have statistics: all but words."""
+    return [field.name for field in frames.schema if not pa.types.is_string(field.type)]
 
 
 def image_statistics(histograms: Mapping[str, NDArray[np.int64]], frames: int) -> Stats:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from forehand.contract import Contract
 from forehand.data import tables, video
 from forehand.data.episodes import TASKS_FILE, read_tasks
-from forehand.data.features import IMAGES, INFO_FILE
+from forehand.data.features import IMAGES, INFO_FILE, annotation_names
 from forehand.data.recorder import StagedEpisode
 
 _LARGEST_TABLE = 200_000  # frames in one data file; LeRobot's limit is 100 MB
@@ -28,13 +28,14 @@ def write_episodes(
 
     info: the content of ``meta/info.json`` before.
     """
+    annotations = annotation_names(info["features"])
     tasks = list(dict.fromkeys([*_old_tasks(root), *(e.instruction for e in new)]))
     frames: list[pa.Table] = []
     rows: list[dict[str, Any]] = []
     first = info["total_frames"]
     for episode in new:
         task = tasks.index(episode.instruction)
-        frames.append(tables.frame_table(episode, episode.index, first, task, info["fps"]))
+        frames.append(tables.frame_table(episode, episode.index, first, task, info["fps"], annotations))
         stats = tables.table_statistics(frames[-1:]) | tables.image_statistics(episode.histograms, len(episode))
         rows.append(
             {
@@ -71,7 +72,7 @@ def _all_statistics(
     root: Path, frames: Sequence[pa.Table], new: Sequence[StagedEpisode], contract: Contract
 ) -> tables.Stats:
     """Over old and new episodes."""
-    columns = frames[0].column_names
+    columns = tables.numeric_columns(frames[0])
     old = [pq.read_table(file, columns=columns) for file in sorted((root / "data").rglob("*.parquet"))]
     histograms = {c.name: np.sum([e.histograms[c.name] for e in new], axis=0) for c in contract.cameras}
     images = tables.image_statistics(histograms, sum(map(len, new)))

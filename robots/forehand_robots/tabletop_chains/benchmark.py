@@ -9,6 +9,7 @@ from forehand import Benchmark, Episode, Expert, Robot
 from forehand.errors import ConfigurationError, UnknownName
 from forehand.registry import nearest
 from forehand_robots.tabletop_chains.chains import frozen_chains, random_start, start_for
+from forehand_robots.tabletop_chains.disturbances import disturbed
 from forehand_robots.tabletop_chains.sentences import sentences
 from forehand_robots.tabletop_chains.tasks import MAX_STEPS, TASKS
 from forehand_robots.tabletop_chains.variants import load_variant
@@ -21,16 +22,19 @@ class TabletopChainsBenchmark(Benchmark):
     """Seeded episodes and chains for the robot ``tabletop-chains``.
 
     ``variant``: where they take place: A, B, C, D, several of them (``"ABC"``, in turn), or a YAML file; ``sentences``:
-    ``train``, to learn from, or ``test``, which are kept back.
+    ``train``, to learn from, or ``test``, which are kept back; ``disturbances``: names of
+    :mod:`~forehand_robots.tabletop_chains.disturbances`, which every episode then has.
     """
 
     tasks: Sequence[str] = tuple(TASKS)
+    annotations = ("variant",)
 
-    def __init__(self, variant: str = "D", sentences: str = "test") -> None:
+    def __init__(self, variant: str = "D", sentences: str = "test", disturbances: Sequence[str] = ()) -> None:
         self.variants = (variant,) if variant.endswith((".yaml", ".yml")) else tuple(variant)
         for name in self.variants:
             load_variant(name)
         self.split = sentences
+        self.disturbances = disturbed(disturbances)
 
     def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:
         """``count`` episodes of one task each, evenly over ``tasks``, each in a scene in which it is possible.
@@ -96,4 +100,4 @@ class TabletopChainsBenchmark(Benchmark):
         return Episode(task, sentence, seed, MAX_STEPS, self._place(turn) | start.to_dict())
 
     def _place(self, turn: int) -> dict[str, str | int | float | bool]:
-        return {"variant": self.variants[turn % len(self.variants)]}
+        return {"variant": self.variants[turn % len(self.variants)], **self.disturbances}

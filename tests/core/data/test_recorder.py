@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from lerobot.configs import RGBEncoderConfig
 from lerobot.datasets.aggregate import aggregate_datasets
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
@@ -99,6 +100,42 @@ def test_facts_about_an_episode_can_be_asked_of_lerobot(tmp_path: Path):
     dataset = LeRobotDataset("tests/recorded", root=root, episode_filter=lambda e: e["forehand/seed"] == 101)
     assert dataset.num_episodes == 1
     assert int(dataset[0]["episode_index"]) == 1
+
+
+def annotated(root: Path, episode: int, *words: dict[str, str]) -> Path:
+    """Record one more episode, with words about each of its frames."""
+    with recording(root):
+        check_fit(root, CONTRACT)
+        recorder = Recorder(root, CONTRACT)
+        for step, about in enumerate(words):
+            recorder.add(observation(episode, step), np.zeros(1, np.float32), about)
+        recorder.save(episode, f"task {episode % 2}")
+        assemble(root)
+    return root
+
+
+def test_words_about_frames_are_columns_for_lerobot_and_do_not_disturb_us(tmp_path: Path):
+    root = annotated(tmp_path / "new", 0, {"phase": "reach", "room": "A"}, {"phase": "lift", "room": "A"}, {"room": "A"})
+    annotated(root, 1, {"phase": "push", "hand": "left"}, {})  # the columns are those of the first recording
+    dataset = LeRobotDataset("tests/recorded", root=root, delta_timestamps={"action": [0.0, 0.05]})
+    assert [dataset[i]["annotation.phase"] for i in range(5)] == ["reach", "lift", "", "push", ""]
+    assert [dataset[i]["annotation.room"] for i in range(5)] == ["A", "A", "A", "", ""]
+    assert set(dataset.features) - set(to_features(CONTRACT)) - set(tables.BOOKKEEPING) == {
+        "annotation.phase",
+        "annotation.room",
+    }
+    assert [b["annotation.phase"] for b in torch.utils.data.DataLoader(dataset, batch_size=2)][0] == ["reach", "lift"]
+    assert set(tables.read_stats(root)) == set(dataset.features) - {"annotation.phase", "annotation.room"}
+    assert len(read_episodes(root)) == 5
+    aggregate_datasets(["t/a", "t/b"], "t/both", roots=[root, root], aggr_root=tmp_path / "both")
+    assert LeRobotDataset("t/both", root=tmp_path / "both")[6]["annotation.phase"] == "lift"
+
+
+def test_a_dataset_without_words_is_gone_on_with_without_them(tmp_path: Path):
+    root = record_dataset(tmp_path / "new", 0)
+    annotated(root, 1, *[{"phase": "push"}] * length(1))
+    assert not [key for key in read_info(root)["features"] if key.startswith("annotation.")]
+    assert len(LeRobotDataset("tests/recorded", root=root)) == length(0) + length(1)
 
 
 def test_statistics_are_exact(tmp_path: Path):

@@ -58,14 +58,21 @@ class Straight(Expert):
 
     def __init__(self, robot: Slider, episode: Episode, hopeless: bool) -> None:
         self.robot, self.gives_up = robot, hopeless or episode.seed % 4 == 0
+        self._phase = "start"
+
+    @property
+    def phase(self) -> str:
+        return self._phase
 
     def act(self) -> np.ndarray | None:
         way = self.robot.target - self.robot.position
+        self._phase = "stay" if np.abs(way).max() < 0.02 else "slide"
         return None if self.gives_up else np.clip(way, -0.05, 0.05).astype(np.float32)
 
 
 class Sliding(Benchmark):
     tasks = tuple(TARGETS)
+    annotations = ("floor",)
 
     def __init__(self, hopeless: bool = False) -> None:
         self.hopeless = hopeless
@@ -73,7 +80,8 @@ class Sliding(Benchmark):
     def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:
         names = list(tasks or self.tasks)
         return [
-            Episode(names[i % len(names)], f"slide {names[i % len(names)]}", seed % 10007 + i, 40) for i in range(count)
+            Episode(names[i % len(names)], f"slide {names[i % len(names)]}", seed % 10007 + i, 40, {"floor": i % 3})
+            for i in range(count)
         ]
 
     def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
