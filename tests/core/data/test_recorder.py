@@ -124,7 +124,8 @@ def test_words_about_frames_are_columns_for_lerobot_and_do_not_disturb_us(tmp_pa
         "annotation.phase",
         "annotation.room",
     }
-    assert [b["annotation.phase"] for b in torch.utils.data.DataLoader(dataset, batch_size=2)][0] == ["reach", "lift"]
+    batch = next(iter(torch.utils.data.DataLoader(dataset, batch_size=2)))
+    assert batch["annotation.phase"] == ["reach", "lift"]
     assert set(tables.read_stats(root)) == set(dataset.features) - {"annotation.phase", "annotation.room"}
     assert len(read_episodes(root)) == 5
     aggregate_datasets(["t/a", "t/b"], "t/both", roots=[root, root], aggr_root=tmp_path / "both")
