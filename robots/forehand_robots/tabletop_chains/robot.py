@@ -10,6 +10,7 @@ from forehand import Episode, Observation
 from forehand.errors import ConfigurationError
 from forehand_robots.tabletop.arm_robot import ArmRobot, NotConnected
 from forehand_robots.tabletop.scene import RATE
+from forehand_robots.tabletop_chains.disturbances import OPTION, disturbances_from
 from forehand_robots.tabletop_chains.layout import HOME, lay_out
 from forehand_robots.tabletop_chains.simulation import ChainSimulation
 from forehand_robots.tabletop_chains.tasks import TASKS
@@ -20,7 +21,7 @@ PLAY = "play"  # an episode without a task, which lasts until it ends
 
 
 class TabletopChainsRobot(ArmRobot):
-    """The arm in one of the variants, which each episode names.
+    """The arm in one of the variants, which each episode names, with the disturbances that it names.
 
     ``variant``: the one it is connected in, until an episode names another; ``look``: ``fast``, or ``pretty`` with
     shadows and smooth edges, for people.
@@ -33,21 +34,24 @@ class TabletopChainsRobot(ArmRobot):
     def __init__(self, image_size: int = 128, variant: str = "A", look: str = "fast") -> None:
         super().__init__(image_size)
         self._image_size, self._variant, self._look = image_size, variant, look
-        self._simulations: dict[str, ChainSimulation] = {}  # those that were needed so far: they take half a second each
+        # Those that were needed so far, by variant and disturbances: they take half a second each.
+        self._simulations: dict[tuple[str, tuple[str, ...]], ChainSimulation] = {}
+        self._disturbances: tuple[str, ...] = ()
         self._start: World | None = None
 
     def connect(self) -> None:
         """Build the scene; raises :class:`~forehand_robots.tabletop.rendering.RenderingError` if nothing can draw."""
         if not self._simulations:
-            self._enter(self._variant)
+            self._enter(self._variant, self._disturbances)
             self.reset()
 
     @property
     def simulation(self) -> ChainSimulation:
         """What is privileged to the simulator: where everything is."""
-        if self._variant not in self._simulations:
-            raise NotConnected("The robot tabletop-chains is not connected; call connect() first.")
-        return self._simulations[self._variant]
+        try:
+            return self._simulations[self._variant, self._disturbances]
+        except KeyError:
+            raise NotConnected("The robot tabletop-chains is not connected; call connect() first.") from None
 
     def reset(self, episode: Episode | None = None) -> Observation:
         """Lay out the scene of the episode's seed and options, or go on in the present one if it continues another."""
@@ -62,6 +66,8 @@ class TabletopChainsRobot(ArmRobot):
             )
         if episode is None or not episode.continues:
             self._lay_out({} if episode is None else episode.options, 0 if episode is None else episode.seed)
+        if episode is not None:
+            self.simulation.begin(episode.task, episode.seed)
         self.episode, self._start = episode, self.simulation.world()
 
     @property
@@ -88,16 +94,18 @@ class TabletopChainsRobot(ArmRobot):
 
     def _lay_out(self, options: Mapping[str, str | int | float | bool], seed: int) -> None:
         self.simulation  # noqa: B018  (says so if it is not connected)
-        self._enter(str(options.get("variant", self._variant)))
+        self._enter(str(options.get("variant", self._variant)), disturbances_from(str(options.get(OPTION, ""))))
         rng = np.random.default_rng(seed)
         layout = lay_out(symbols_from(options), self.simulation.variant, rng)
-        self.simulation.reset(layout, self._joints_at(layout.hand))
+        self.simulation.reset(layout, self._joints_at(layout.hand), seed)
         self._aim(layout.hand, 1.0 if layout.held is None else -1.0)
 
-    def _enter(self, variant: str) -> None:
-        if variant not in self._simulations:
-            self._simulations[variant] = ChainSimulation(load_variant(variant), self._image_size, self._look)
-        self._variant = variant
+    def _enter(self, variant: str, disturbances: tuple[str, ...]) -> None:
+        place = variant, disturbances
+        if place not in self._simulations:
+            found = load_variant(variant)
+            self._simulations[place] = ChainSimulation(found, self._image_size, self._look, disturbances)
+        self._variant, self._disturbances = place
 
 
 def symbols_from(options: Mapping[str, str | int | float | bool]) -> Symbols:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 import numpy as np
 
@@ -13,6 +15,7 @@ from forehand_robots.tabletop_chains.dimensions import (
     BLOCKS,
     BUTTON_TRAVEL,
 )
+from forehand_robots.tabletop_chains.disturbances import DISTURBANCES, numbers_for
 from forehand_robots.tabletop_chains.fixtures import (
     BULB_OFF,
     BULB_ON,
@@ -33,10 +36,14 @@ GRIP = 0.4  # s, for the fingers to close on a block that is held from the start
 
 
 class ChainSimulation(ArmSimulation):
-    """One variant."""
+    """One variant, with disturbances or without."""
 
-    def __init__(self, variant: Variant, image_size: int, look: str) -> None:
-        super().__init__(build_scene(variant, look), image_size, BLOCKS)
+    def __init__(self, variant: Variant, image_size: int, look: str, disturbances: Sequence[str] = ()) -> None:
+        scene = build_scene(variant, look)
+        self._disturbances = {name: DISTURBANCES[name]() for name in disturbances}
+        for disturbance in self._disturbances.values():
+            disturbance.build(scene)
+        super().__init__(scene, image_size, BLOCKS)
         self.variant = variant
         # Blocks and fixtures that lie still cost nothing until something touches them.
         self._model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
@@ -47,13 +54,25 @@ class ChainSimulation(ArmSimulation):
         self._bulb, self._light = self._model.mat("bulb"), self._model.mat("light")
         self._shines = self._armed = False
 
-    def reset(self, layout: Layout, joints: Vector) -> None:
-        """Lay everything out, the arm at ``joints`` (7,) rad, which hold the layout's hand."""
+    @property
+    def model(self) -> mujoco.MjModel:
+        """The physics, for disturbances."""
+        return self._model
+
+    @property
+    def data(self) -> mujoco.MjData:
+        """Its state, for disturbances."""
+        return self._data
+
+    def reset(self, layout: Layout, joints: Vector, seed: int = 0) -> None:
+        """Lay everything out, the arm at ``joints`` (7,) rad, which hold the layout's hand; ``seed`` is disturbances'."""
         self.reset_arm(joints, panda.FINGER_TRAVEL)
         for name, value in layout.joints.items():
             self._fixtures[name].qpos[:] = value
         for name, (position, yaw) in layout.blocks.items():
             self.place_block(name, position, yaw)
+        for name, disturbance in self._disturbances.items():
+            disturbance.lay_out(self, numbers_for(name, seed))
         self._shines, self._armed = layout.light, True
         mujoco.mj_forward(self._model, self._data)
         if layout.held is not None:
@@ -67,6 +86,11 @@ class ChainSimulation(ArmSimulation):
             mujoco.mj_forward(self._model, self._data)
         self._show_lamps()
 
+    def begin(self, task: str, seed: int) -> None:
+        """A task begins where everything is now, which may call for disturbances."""
+        for name, disturbance in self._disturbances.items():
+            disturbance.begin(self, task, numbers_for(name, seed, task))
+
     def place_block(self, name: str, position: Vector, yaw: float = 0.0) -> None:
         """Put one block's centre at ``position`` (3,) m, at rest."""
         joint = self._blocks[name]
@@ -75,6 +99,8 @@ class ChainSimulation(ArmSimulation):
 
     def step(self, joints: Vector, fingers: float) -> None:
         """One control step; a press of the button, once it was released, turns the light on or off."""
+        for disturbance in self._disturbances.values():
+            disturbance.step(self)
         super().step(joints, fingers)
         pressed = float(self._fixtures["button"].qpos[0])
         if self._armed and pressed > PRESSED:
