@@ -28,13 +28,14 @@ class ArmSimulation:
     def __init__(self, scene: mjcf.RootElement, image_size: int, bodies: Iterable[str]) -> None:
         self._model = mujoco.MjModel.from_xml_string(scene.to_xml_string(), scene.get_assets())
         self._data = mujoco.MjData(self._model)
-        self._substeps = round(1 / RATE / self._model.opt.timestep)
+        substeps = round(1 / RATE / self._model.opt.timestep)
+        self._shares = np.arange(1, substeps + 1)[:, None] / substeps  # of a control step, at the end of each substep
         joints = [self._id("joint", f"panda/{name}") for name in panda.JOINTS]
         fingers = [self._id("joint", f"panda/{name}") for name in panda.FINGERS]
         self._arm_qpos = self._model.jnt_qposadr[joints]
         self._finger_qpos = self._model.jnt_qposadr[fingers]
-        self._arm_ctrl = [self._id("actuator", f"panda/{name}") for name in panda.JOINTS]
-        self._finger_ctrl = [self._id("actuator", f"panda/{name}") for name in panda.FINGERS]
+        self._arm_ctrl = np.array([self._id("actuator", f"panda/{name}") for name in panda.JOINTS])
+        self._finger_ctrl = np.array([self._id("actuator", f"panda/{name}") for name in panda.FINGERS])
         owners = {self._id("body", name): name for name in bodies}
         owners |= {self._id("body", f"panda/{name}"): name for name in panda.FINGERS}
         self._touchers = {geom: owners[body] for geom, body in enumerate(self._model.geom_bodyid) if body in owners}
@@ -61,10 +62,11 @@ class ArmSimulation:
         travel = joints - self._joint_target
         travel /= max(1.0, float(np.max(np.abs(travel) * RATE / panda.JOINT_SPEED)))
         before, after = self._lead, travel * RATE * panda.DAMPING / panda.STIFFNESS
-        self._data.ctrl[self._finger_ctrl] = fingers
-        for share in np.arange(1, self._substeps + 1) / self._substeps:
-            lead = before + (after - before) * share
-            self._data.ctrl[self._arm_ctrl] = self._joint_target + travel * share + lead
+        leads = before + (after - before) * self._shares
+        ctrl = self._data.ctrl
+        ctrl[self._finger_ctrl] = fingers
+        for commanded in self._joint_target + travel * self._shares + leads:
+            ctrl[self._arm_ctrl] = commanded
             mujoco.mj_step(self._model, self._data)
         self._lead = after
         self._joint_target += travel

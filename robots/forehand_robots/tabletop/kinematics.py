@@ -63,31 +63,35 @@ class InverseKinematics:
     posture_gain = 0.2
 
     def __init__(self, model: mujoco.MjModel, site: int, joints: Sequence[int], posture: Vector) -> None:
-        self._model, self._site = model, site
+        self._model = model
         self._data = mujoco.MjData(model)
         self._qpos = model.jnt_qposadr[list(joints)]
         self._dof = model.jnt_dofadr[list(joints)]
         self._low, self._high = model.jnt_range[list(joints)].T
         self._posture = posture
+        self._site, self._at, self._turned = site, self._data.site_xpos[site], self._data.site_xmat[site].reshape(3, 3)
         self._jacobian = np.zeros((6, model.nv))
+        # The second hardly damps: what leaks from the posture into the hand's pose would stay there as an error.
+        self._damping = np.square([self.damping, 1e-3])[:, None, None] * np.eye(6)
 
     def solve(self, start: Vector, position: Vector, rotation: Vector) -> Vector:
         """Joint angles (J,) rad within limits, near ``start``, for a position (3,) m and rotation (3, 3) of the site."""
         joints = start.copy()
         for _ in range(self.iterations):
             error, jacobian = self._linearize(joints, position, rotation)
+            # One call for both inverses (2, J, 6): for matrices as small as these, calls are what takes time.
+            for_pose, for_posture = jacobian.T @ np.linalg.inv(jacobian @ jacobian.T + self._damping)
             towards_posture = self.posture_gain * (self._posture - joints)
-            joints += _damped_inverse(jacobian, self.damping) @ error
-            # Hardly damped: what leaks from the posture into the hand's pose would stay there as an error.
-            joints += towards_posture - _damped_inverse(jacobian, 1e-3) @ (jacobian @ towards_posture)
-            np.clip(joints, self._low, self._high, out=joints)
+            joints += for_pose @ error
+            joints += towards_posture - for_posture @ (jacobian @ towards_posture)
+            joints = np.minimum(np.maximum(joints, self._low), self._high)
         return joints
 
     def pose(self, joints: Vector) -> tuple[Vector, Vector]:
         """Position (3,) m and rotation (3, 3) of the site at these joint angles (J,) rad."""
         self._data.qpos[self._qpos] = joints
         mujoco.mj_kinematics(self._model, self._data)
-        return self._data.site_xpos[self._site].copy(), self._data.site_xmat[self._site].reshape(3, 3).copy()
+        return self._at.copy(), self._turned.copy()
 
     def _linearize(self, joints: Vector, position: Vector, rotation: Vector) -> tuple[Vector, Vector]:
         at, turned = self.pose(joints)
@@ -95,8 +99,3 @@ class InverseKinematics:
         mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
         error = np.concatenate([position - at, rotation_vector(rotation @ turned.T)])
         return error, self._jacobian[:, self._dof]
-
-
-def _damped_inverse(jacobian: Vector, damping: float) -> Vector:
-    inverse: Vector = jacobian.T @ np.linalg.inv(jacobian @ jacobian.T + damping**2 * np.eye(len(jacobian)))
-    return inverse

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import math
+
 import mujoco
 import numpy as np
 
@@ -48,8 +50,10 @@ class ChainSimulation(ArmSimulation):
         # Blocks and fixtures that lie still cost nothing until something touches them.
         self._model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
         self.inverse_kinematics = _arm_alone()
-        self._blocks = {name: self._data.joint(name) for name in BLOCKS}
-        self._fixtures = {name: self._data.joint(name) for name in FIXTURES}
+        # Views of the physics' own memory, which stays where it is.
+        self._block_poses = {name: self._data.joint(name).qpos for name in BLOCKS}
+        self._block_speeds = {name: self._data.joint(name).qvel for name in BLOCKS}
+        self._fixtures = {name: self._data.joint(name).qpos for name in FIXTURES}
         self._sites = {name: self._id("site", name) for name in (*FIXTURES, "drawer_inside")}
         self._bulb, self._light = self._model.mat("bulb"), self._model.mat("light")
         self._shines = self._armed = False
@@ -68,7 +72,7 @@ class ChainSimulation(ArmSimulation):
         """Lay everything out, the arm at ``joints`` (7,) rad, which hold the layout's hand; ``seed`` is disturbances'."""
         self.reset_arm(joints, panda.FINGER_TRAVEL)
         for name, value in layout.joints.items():
-            self._fixtures[name].qpos[:] = value
+            self._fixtures[name][:] = value
         for name, (position, yaw) in layout.blocks.items():
             self.place_block(name, position, yaw)
         for name, disturbance in self._disturbances.items():
@@ -76,11 +80,11 @@ class ChainSimulation(ArmSimulation):
         self._shines, self._armed = layout.light, True
         mujoco.mj_forward(self._model, self._data)
         if layout.held is not None:
-            joint = self._blocks[layout.held]
-            pose = joint.qpos.copy()
+            held, speed = self._block_poses[layout.held], self._block_speeds[layout.held]
+            pose = held.copy()
             while self._data.time < GRIP:
                 self._data.ctrl[self._finger_ctrl] = 0.0
-                joint.qpos[:], joint.qvel[:] = pose, 0  # in mid-air, until the fingers have it
+                held[:], speed[:] = pose, 0  # in mid-air, until the fingers have it
                 mujoco.mj_step(self._model, self._data)
             self._data.time = 0
             mujoco.mj_forward(self._model, self._data)
@@ -93,16 +97,15 @@ class ChainSimulation(ArmSimulation):
 
     def place_block(self, name: str, position: Vector, yaw: float = 0.0) -> None:
         """Put one block's centre at ``position`` (3,) m, at rest."""
-        joint = self._blocks[name]
-        joint.qpos[:] = (*position, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
-        joint.qvel[:] = 0
+        self._block_poses[name][:] = (*position, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
+        self._block_speeds[name][:] = 0
 
     def step(self, joints: Vector, fingers: float) -> None:
         """One control step; a press of the button, once it was released, turns the light on or off."""
         for disturbance in self._disturbances.values():
             disturbance.step(self)
         super().step(joints, fingers)
-        pressed = float(self._fixtures["button"].qpos[0])
+        pressed = float(self._fixtures["button"][0])
         if self._armed and pressed > PRESSED:
             self._shines, self._armed = not self._shines, False
         elif pressed < RELEASED:
@@ -121,19 +124,19 @@ class ChainSimulation(ArmSimulation):
     def world(self) -> World:
         """Everything as it is now."""
         touching = self.touching()
-        joints = {name: float(self._fixtures[name].qpos[0]) for name in ("drawer", "door", "slider", "switch")}
+        joints = {name: float(self._fixtures[name][0]) for name in ("drawer", "door", "slider", "switch")}
         apart = float(self.fingers.mean()) > FIST
         blocks = {}
-        for name, joint in self._blocks.items():
-            w, x, y, z = joint.qpos[3:]
-            yaw = float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
-            speed = float(np.linalg.norm(joint.qvel[:3]))
+        for name, pose in self._block_poses.items():
+            w, x, y, z = pose[3:].tolist()
+            yaw = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+            speed = float(np.linalg.norm(self._block_speeds[name][:3]))
             touched = touching.get(name, frozenset())
-            blocks[name] = Block(joint.qpos[:3].copy(), yaw, speed, touched, apart and touched >= FINGERS)
+            blocks[name] = Block(pose[:3].copy(), yaw, speed, touched, apart and touched >= FINGERS)
         return World(**joints, light=self._shines, inside=self.site("drawer_inside"), blocks=blocks)
 
     def _show_lamps(self) -> None:
-        bulb = self._fixtures["switch"].qpos[0] > 0
+        bulb = self._fixtures["switch"][0] > 0
         for lamp, shines, on, off in (
             (self._bulb, bulb, BULB_ON, BULB_OFF),
             (self._light, self._shines, LIGHT_ON, LIGHT_OFF),
