@@ -3,6 +3,7 @@
 Physics without cameras. What is finished is kept in the file of results, so an interrupted run goes on where it was.
 
     python benchmarks/tabletop_experts.py --seeds 50 --chains 100 --results outputs/tabletop_experts.jsonl
+    python benchmarks/tabletop_experts.py --seeds 3 --disturbances lighting pushed_block --results outputs/disturbed.jsonl
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=20, help="chains in each variant (default: 20)")
     parser.add_argument("--variants", default="ABCD", help="which variants (default: ABCD)")
     parser.add_argument("--seed", type=int, default=0, help="decides the scenes (default: 0)")
+    parser.add_argument(
+        "--disturbances", nargs="*", default=(), help="what every episode is disturbed by (default: nothing)"
+    )
     parser.add_argument("--results", type=Path, default=Path("outputs/tabletop_experts.jsonl"), help="kept here")
     arguments = parser.parse_args()
 
@@ -37,7 +41,7 @@ def main() -> None:
     robot.connect()
     with arguments.results.open("a", encoding="utf-8") as file:
         for variant in arguments.variants:
-            benchmark = TabletopChainsBenchmark(variant)
+            benchmark = TabletopChainsBenchmark(variant, disturbances=arguments.disturbances)
             episodes = benchmark.episodes(arguments.seeds * len(TASKS), arguments.seed)
             work = [(episode.task, i // len(TASKS), (episode,)) for i, episode in enumerate(episodes)]
             work += [("chain", i, trial) for i, trial in enumerate(benchmark.trials(arguments.chains, arguments.seed))]

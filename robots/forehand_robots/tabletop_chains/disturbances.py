@@ -91,17 +91,23 @@ class NovelObjects(Disturbance):
 class Lighting(Disturbance):
     """Light comes from elsewhere, is stronger or weaker, and warmer or colder."""
 
+    def __init__(self) -> None:
+        self._plain: tuple[Vector, ...] | None = None  # directions (L, 3), strengths (L, 3), ambient (3,)
+
     def lay_out(self, simulation: ChainSimulation, numbers: Numbers) -> None:
         """Change the light of the variant; the lamps on the cabinets stay as they are."""
-        light, model = simulation.variant.light, simulation.model
+        model, headlight = simulation.model, simulation.model.vis.headlight
+        if self._plain is None:
+            self._plain = model.light_dir.copy(), model.light_diffuse.copy(), headlight.ambient.copy()
+        directions, strengths, ambient = self._plain
         warmth = numbers.uniform(-0.22, 0.22)
         tint = np.array([1 + warmth, 1, 1 - warmth])
         angle, height = numbers.uniform(0, 2 * np.pi), numbers.uniform(0.7, 1.6)
-        direction = np.array([np.cos(angle), np.sin(angle), -height])
-        model.light_dir[:] = direction / np.linalg.norm(direction)
-        share = numbers.uniform(0.5, 1.35)
-        model.light_diffuse[:] = light.strength * share * tint / model.nlight
-        model.vis.headlight.ambient[:] = light.ambient * numbers.uniform(0.45, 1.15) * tint
+        elsewhere = np.array([np.cos(angle), np.sin(angle), -height]) / np.hypot(1, height)
+        model.light_dir[:] = directions - directions.mean(0) + elsewhere
+        simulation.data.light_xdir[:] = model.light_dir  # where nothing moves, MuJoCo does not look again by itself
+        model.light_diffuse[:] = strengths * numbers.uniform(0.5, 1.35) * tint
+        headlight.ambient[:] = ambient * numbers.uniform(0.45, 1.15) * tint
 
 
 class MovingDistractor(Disturbance):
