@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import os
-import signal
-import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +17,7 @@ from forehand.data.video import Encoding
 from forehand.errors import ForehandError
 from forehand.registry import registry
 from forehand.robot import Benchmark, Episode, Robot
+from forehand.workers import Worker, Workers
 
 MOST_ATTEMPTS = 20
 
@@ -66,17 +60,6 @@ class Saved:
     failures: int
 
 
-@dataclass(frozen=True)
-class _Ready:
-    contract: Contract
-
-
-@dataclass(frozen=True)
-class _Failed:
-    reason: str
-    traceback: str
-
-
 class Crew:
     """Worker processes that record the episodes ``indices`` of an assignment, each whole episodes by itself.
 
@@ -88,164 +71,72 @@ class Crew:
     """
 
     def __init__(self, assignment: Assignment, indices: Sequence[int], workers: int) -> None:
-        # A simulator's renderer does not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        self._stop = context.Event()
-        self._position = context.Value("q", 0)  # kept, because a spawned process looks for it by name
-        self._workers: dict[connection.Connection, Any] = {}
-        with _deaf_to_interrupts():
-            for number in range(min(workers, len(indices))):
-                ours, theirs = context.Pipe()
-                arguments = (theirs, assignment, tuple(indices), self._position, self._stop)
-                process = context.Process(target=_work, args=arguments, name=f"recorder {number + 1}", daemon=True)
-                process.start()
-                theirs.close()  # so that the end of the process is the end of the pipe
-                self._workers[ours] = process
+        self._workers = Workers(_Demonstrator(assignment), indices, workers, error=RecordingFailed)
         self.contract: Contract
 
     def __enter__(self) -> Crew:
         """Wait until every robot is connected; ``contract`` is theirs."""
-        try:
-            for ours, process in self._workers.items():
-                message = _receive(ours, process)
-                assert isinstance(message, _Ready)
-                self.contract = message.contract
-        except BaseException:
-            self.__exit__()
-            raise
+        self.contract = self._workers.__enter__().greetings[-1]
         return self
 
     def __exit__(self, *_: object) -> None:
-        for ours, process in self._workers.items():
-            process.terminate()
-            process.join()
-            ours.close()
+        self._workers.__exit__()
 
     def record(self) -> Iterator[Saved]:
         """Record, and tell of each episode once it is safe, until all are or until :meth:`stop`."""
-        for ours in self._workers:
-            ours.send("go")
-        running = dict(self._workers)
-        while running:
-            for ready in connection.wait(list(running)):
-                assert isinstance(ready, connection.Connection)
-                try:
-                    yield _receive(ready, running[ready])
-                except EOFError:
-                    del running[ready]
+        return self._workers.results()
 
     def stop(self) -> None:
         """Take no new episode; those under way are brought to their end."""
-        self._stop.set()
+        self._workers.stop()
 
 
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C, which the terminal sends to all: the main process decides about it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+class _Demonstrator(Worker[int, Saved]):
+    """Records the episodes of ``assignment`` that it is given, on a robot of its own."""
 
+    doing = "The robot could not be connected"
 
-def _receive(ours: connection.Connection, process: Any) -> Any:
-    """The next message; EOFError where the process ended as it should."""
-    try:
-        message = ours.recv()
-    except (EOFError, ConnectionResetError):
-        process.join()
-        if process.exitcode == 0:
-            raise EOFError from None
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._robot: Robot | None = None
+
+    def start(self) -> Contract:
+        """Connect the robot."""
+        assignment = self._assignment
+        self._robot = registry().create("robot", assignment.robot, **assignment.robot_options)
+        self._benchmark: Benchmark = registry().create("benchmark", assignment.benchmark, **assignment.benchmark_options)
+        self._attempts = functools.cache(functools.partial(assignment.attempt, self._benchmark))
+        self._robot.connect()
+        self._recorder = Recorder(assignment.root, self._robot.contract, assignment.encoding)
+        return self._robot.contract
+
+    def work(self, task: int, stop: Callable[[], bool]) -> Saved | None:
+        """Record one episode; None if it was to stop after a failed attempt."""
+        self.doing = f"Recording stopped in episode {task}"
+        for attempt in range(MOST_ATTEMPTS):
+            episode = self._attempts(attempt)[task]
+            try:
+                if self._shown(episode, [self._assignment.seed, task, attempt]):
+                    facts: Facts = annotate(self._benchmark, episode) | {"seed": episode.seed, "failures": attempt}
+                    self._recorder.save(task, episode.instruction, **facts)
+                    return Saved(task, attempt)
+            finally:
+                self._recorder.discard()
+            if stop():
+                return None
         raise RecordingFailed(
-            f"The process {process.name!r} died (exit code {process.exitcode}); is there enough memory for all workers?"
-        ) from None
-    if isinstance(message, _Failed):
-        raise RecordingFailed(message.reason) from RuntimeError(message.traceback)
-    return message
+            f"the expert failed {MOST_ATTEMPTS} times in a row at {episode.task!r}, at last with seed {episode.seed}. "
+            f"Reduce noise.std, or leave the task out with tasks=[…]."
+        )
 
+    def close(self) -> None:
+        """Let go of the robot."""
+        if self._robot is not None:
+            self._robot.close()
 
-def _work(
-    ours: connection.Connection, assignment: Assignment, indices: tuple[int, ...], position: Any, stop: Any
-) -> None:
-    """What each process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_main, daemon=True).start()
-    where = "The robot could not be connected"
-    try:
-        robot: Robot = registry().create("robot", assignment.robot, **assignment.robot_options)
-        benchmark: Benchmark = registry().create("benchmark", assignment.benchmark, **assignment.benchmark_options)
-        robot.connect()
-        try:
-            ours.send(_Ready(robot.contract))
-            ours.recv()
-            recorder = Recorder(assignment.root, robot.contract, assignment.encoding)
-            attempts = functools.cache(functools.partial(assignment.attempt, benchmark))
-            while not stop.is_set():
-                with position.get_lock():
-                    taken = position.value
-                    position.value += 1
-                if taken >= len(indices):
-                    break
-                index = indices[taken]
-                where = f"Recording stopped in episode {index}"
-                if (failures := _record_one(assignment, robot, benchmark, attempts, recorder, index, stop)) is not None:
-                    ours.send(Saved(index, failures))
-        finally:
-            robot.close()
-    except (EOFError, BrokenPipeError):
-        pass  # the main process is gone
-    except Exception as error:  # robots, experts and encoders fail in many ways; the main process tells
-        what = str(error) if isinstance(error, ForehandError) else f"{type(error).__name__}: {error}"
-        with suppress(OSError):
-            ours.send(_Failed(f"{where}: {what}", traceback.format_exc()))
-    finally:
-        ours.close()
-
-
-def _end_with_main() -> None:
-    """Where the main process was killed, end at once: nothing may be recorded behind the back of the next one."""
-    main = multiprocessing.parent_process()
-    assert main is not None
-    main.join()
-    os._exit(1)
-
-
-def _record_one(
-    assignment: Assignment,
-    robot: Robot,
-    benchmark: Benchmark,
-    attempts: Callable[[int], Sequence[Episode]],
-    recorder: Recorder,
-    index: int,
-    stop: Any,
-) -> int | None:
-    """Record one episode, and return how often the expert failed before; None if it was to stop meanwhile."""
-    for attempt in range(MOST_ATTEMPTS):
-        episode = attempts(attempt)[index]
-        seed = [assignment.seed, index, attempt]
-        try:
-            done = demonstrate(
-                robot,
-                benchmark,
-                episode,
-                recorder,
-                seed=seed,
-                noise=assignment.noise,
-                hold_steps=assignment.hold_steps,
-            )
-            if done:
-                facts: Facts = annotate(benchmark, episode) | {"seed": episode.seed, "failures": attempt}
-                recorder.save(index, episode.instruction, **facts)
-                return attempt
-        finally:
-            recorder.discard()
-        if stop.is_set():
-            return None
-    raise RecordingFailed(
-        f"the expert failed {MOST_ATTEMPTS} times in a row at {episode.task!r}, at last with seed {episode.seed}. "
-        f"Reduce noise.std, or leave the task out with tasks=[…]."
-    )
+    def _shown(self, episode: Episode, seed: list[int]) -> bool:
+        assert self._robot is not None
+        noise, hold_steps = self._assignment.noise, self._assignment.hold_steps
+        return demonstrate(
+            self._robot, self._benchmark, episode, self._recorder, seed=seed, noise=noise, hold_steps=hold_steps
+        )
