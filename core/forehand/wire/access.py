@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import re
+import time
+from contextlib import suppress
 from typing import Self
 
 import zmq
@@ -22,6 +25,9 @@ from forehand.wire.keys import CLEAR, Keyring
 log = logging.getLogger(__name__)
 
 DOMAIN = "forehand"
+RELOAD = 1.0
+"""Seconds between looks at the allow-list for those who are in."""
+
 _zap_log = logging.getLogger(f"{__name__}.zap")
 _zap_log.setLevel(logging.WARNING)  # below that it writes whole keys
 _TCP = re.compile(r"tcp://(?:.*;)?\[?([^\]]*)\]?:([^:]+)")
@@ -46,6 +52,8 @@ class Gate:
         self._keyring = keyring or Keyring()
         self._authenticator: ThreadAuthenticator | None = None
         self._secret: bytes | None = None
+        self._listed: frozenset[str] = frozenset()
+        self._read_at = -math.inf
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         if is_local(address):
             return
@@ -85,7 +93,27 @@ class Gate:
             return False
         if not allowed:
             log.warning("refused a computer whose public key begins with %s: it is not allowed here", public[:8])
+        else:
+            self._listed |= {public}
         return allowed
+
+    def key_of(self, part: zmq.Frame) -> str | None:
+        """The public key of who sent ``part``, None where nobody is asked for one."""
+        return None if self._secret is None else z85.decode(str(part.get("User-Id"))).hex()
+
+    def still_allows(self, key: str | None) -> bool:
+        """Whether who came in with ``key`` may stay; a change of the allow-list counts within ``RELOAD`` seconds.
+
+        A list that cannot be read lets nobody in, and nobody who is in is sent away for it.
+        """
+        if key is None:
+            return True
+        now = time.monotonic()
+        if now - self._read_at > RELOAD:
+            self._read_at = now
+            with suppress(ConfigurationError, OSError):
+                self._listed = frozenset(filter(None, [*self._keyring.allowed.values(), self._keyring.public]))
+        return key in self._listed
 
     def close(self) -> None:
         """After the socket is closed."""

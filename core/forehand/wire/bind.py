@@ -8,7 +8,7 @@ import zmq
 
 from forehand.wire.access import Gate
 from forehand.wire.errors import AddressUnavailable
-from forehand.wire.liveness import watch_peer
+from forehand.wire.liveness import ENDPOINT_SILENCE, listen, watch_peer
 from forehand.wire.messages import MAX_FRAME
 
 QUEUE = 16
@@ -22,10 +22,10 @@ def bind(address: str, gate: Gate) -> zmq.Socket[bytes]:
     bound.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
     bound.setsockopt(zmq.SNDHWM, QUEUE)
     bound.setsockopt(zmq.RCVHWM, QUEUE)
-    watch_peer(bound)
+    watch_peer(bound, ENDPOINT_SILENCE)
     try:
         gate.guard(bound)
-        bound.bind(address)
+        listen(bound, address)
     except zmq.ZMQError as error:
         bound.close()
         gate.close()

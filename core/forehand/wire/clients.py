@@ -32,12 +32,14 @@ class Limits:
 
 @dataclass
 class Client:
-    """One connection. Times are ``time.monotonic()``; ``heartbeat``: it promised to be heard this often, in seconds;
-    ``jpeg``: the quality of pictures that are sent to it, None for arrays.
+    """One connection. Times are ``time.monotonic()``; ``key``: the public key that it came in with, None where none is
+    asked for; ``heartbeat``: it promised to be heard this often, in seconds; ``jpeg``: the quality of pictures that are
+    sent to it, None for arrays.
     """
 
     last_id: int
     last_heard: float
+    key: str | None = None
     heartbeat: float | None = None
     jpeg: int | None = None
     pending: int = 0

@@ -229,15 +229,24 @@ class Endpoint(ABC):
                 parts = self._receive()
                 if parts is None:
                     break
-                self._judge(parts[0].bytes, parts[1:])
+                self._judge(parts)
         now = time.monotonic()
         for _ in range(len(self._inside)):
             self._attempt(self._inside.popleft(), Client(0, now))
         if now >= self._next_tick:
             self._next_tick = now + TICK
+            self._send_away()
             for client in self._clients.leaving(now):
                 self.lost(client)
             self.tick(now)
+
+    def _send_away(self) -> None:
+        """Hear no more of those whose keys were removed from the allow-list."""
+        for identity, client in list(self._clients.items()):
+            if not self._gate.still_allows(client.key):
+                log.warning("a client is sent away: its key is no longer allowed here")
+                del self._clients[identity]
+                self.lost(identity)
 
     def _drain(self) -> None:
         """Answer what was accepted, and refuse what comes, until all is done or the time for it is over."""
@@ -260,9 +269,10 @@ class Endpoint(ABC):
         except zmq.Again:
             return None
 
-    def _judge(self, identity: bytes, frames: list[zmq.Frame]) -> None:
+    def _judge(self, parts: list[zmq.Frame]) -> None:
         """Decode, check the order of things, hand to the handler of its kind."""
         now = time.monotonic()
+        identity, frames = parts[0].bytes, parts[1:]
         try:
             message = decode([frame.buffer for frame in frames], self.limits.message)
         except ProtocolError as error:
@@ -270,10 +280,13 @@ class Endpoint(ABC):
             return
         client = self._clients.get(identity)
         if client is None:
+            key = self._gate.key_of(parts[0])
+            if not self._gate.still_allows(key):
+                return  # it was sent away, and hears nothing any more
             if refusal := self._refuse_stranger(message):
                 self._send(identity, _error(message.id, refusal))
                 return
-            client = self._clients[identity] = Client(-1, now)
+            client = self._clients[identity] = Client(-1, now, key)
         if message.kind != "hello" and message.id <= client.last_id:
             return  # a duplicate, or overtaken by a newer one: its answer was sent or is no longer wanted
         client.last_id = message.id

@@ -32,7 +32,7 @@ _NAME = re.compile(r"\S+")
 
 
 class Keyring:
-    """The keys in ``folder``, read anew at every look, so that a change holds for the next connection."""
+    """The keys in ``folder``, read anew at every look, so that a change holds at once."""
 
     def __init__(self, folder: Path | None = None) -> None:
         stated = os.environ.get(FOLDER_VARIABLE)
@@ -96,7 +96,7 @@ class Keyring:
         self._add("known", host, key)
 
     def remove(self, name: str) -> None:
-        """Forget an allowed or known computer; connections that it has stay until it or the endpoint ends them."""
+        """Forget an allowed or known computer; endpoints here hear no more of it within a second."""
         found = [which for which in ("allowed", "known") if name in self._read(which)]
         if not found:
             names = ", ".join([*self.allowed, *self.known]) or "nobody"

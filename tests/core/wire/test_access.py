@@ -10,8 +10,8 @@ import pytest
 import zmq
 
 from forehand.errors import ConfigurationError
-from forehand.wire import AccessDenied, AddressUnavailable, Keyring, PolicyClient
-from forehand.wire.access import is_local
+from forehand.wire import AccessDenied, AddressUnavailable, ConnectionLost, Keyring, PolicyClient
+from forehand.wire.access import RELOAD, is_local
 from forehand.wire.keys import FOLDER_VARIABLE
 
 EVERYWHERE = "tcp://0.0.0.0:0"
@@ -64,6 +64,35 @@ def test_a_key_that_is_not_allowed_is_refused_long_before_the_timeout_and_let_in
         theirs.remove("robot")
         with pytest.raises(AccessDenied, match="not allowed"):
             client.ping()
+
+
+def test_who_is_removed_is_sent_away_while_others_stay(stranger_and_server, computer, contract, sense):
+    ours, theirs, address = stranger_and_server
+    theirs.allow("robot", ours.public)
+    with PolicyClient(address, timeout=60) as client:
+        session = client.open("push", contract)
+        other = computer("other")
+        other.know("127.0.0.1", theirs.public)
+        theirs.allow("other", other.public)
+        with PolicyClient(address, timeout=60) as staying:
+            staying.ping()
+            theirs.remove("robot")
+            with pytest.raises(ConnectionLost):
+                list(iter(lambda: session.step(sense()), None))  # until then it goes on
+            staying.ping()
+            computer("robot")
+            with pytest.raises(AccessDenied, match="not allowed"):
+                session.step(sense())
+
+
+def test_a_list_that_breaks_sends_nobody_away(stranger_and_server, contract, sense):
+    ours, theirs, address = stranger_and_server
+    theirs.allow("robot", ours.public)
+    with PolicyClient(address) as client:
+        session = client.open("push", contract)
+        (theirs.folder / "allowed").write_text("broken line\n")
+        time.sleep(2 * RELOAD)
+        session.step(sense())
 
 
 def test_a_server_with_another_key_than_known_is_refused(stranger_and_server, computer):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import struct
+import sys
 import threading
 import time
 
@@ -97,6 +99,8 @@ from forehand.wire.bind import bind
 socket = bind("tcp://127.0.0.1:0", Gate("tcp://127.0.0.1:0", insecure=False))
 print(socket.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
 sys.stdin.readline()
+while socket.poll(1000):
+    socket.recv()
 print("still here", flush=True)
 """
 
@@ -109,6 +113,33 @@ def test_a_client_that_floods_and_goes_away_takes_nobody_down(process, raw):
     client.socket.close()
     time.sleep(2.5)  # libzmq's own heartbeat came every second, and aborted the process
     child.stdin.write("\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == "still here\n"
+
+
+def stranger(address: str) -> socket.socket:
+    """A TCP connection that has shaken hands as ZMTP 3 asks (NULL, a DEALER), by hand."""
+    host, port = address.removeprefix("tcp://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32))
+    ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
+    connection.sendall(b"\x04" + bytes([len(ready)]) + ready)
+    assert len(connection.recv(64, socket.MSG_WAITALL)) == 64
+    connection.recv(connection.recv(2, socket.MSG_WAITALL)[1], socket.MSG_WAITALL)
+    return connection
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a connection outlive its reset")
+def test_a_stranger_who_floods_with_heartbeats_and_resets_takes_nobody_down(process):
+    child, address = process(BUSY_ELSEWHERE)
+    connection = stranger(address)
+    message, ping = b"\x00\x14" + bytes(20), b"\x04\x07\x04PING\x00\x00"
+    connection.settimeout(1)
+    with pytest.raises(TimeoutError):  # nobody reads, so libzmq holds its input back
+        connection.sendall((message * 3 + ping) * 500_000)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()  # with a reset
+    child.stdin.write("\n")  # now it reads, and libzmq finds the heartbeats
     child.stdin.flush()
     assert child.stdout.readline() == "still here\n"
 

@@ -22,6 +22,7 @@ from forehand.errors import ForehandError
 from forehand.wire.doors.door import Door, Guest
 from forehand.wire.doors.gr00t_dialects import Rows, modalities, rows_of
 from forehand.wire.errors import AddressUnavailable, Busy, ProtocolError
+from forehand.wire.liveness import ENDPOINT_SILENCE, listen, watch_peer
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,9 @@ class Gr00tDoor(Door):
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+        watch_peer(self._socket, ENDPOINT_SILENCE)
         try:
-            self._socket.bind(self.address)
+            listen(self._socket, self.address)
         except zmq.ZMQError as error:
             self._socket.close()
             raise AddressUnavailable(
