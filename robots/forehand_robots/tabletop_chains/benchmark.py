@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from forehand import Benchmark, Episode, Expert, Robot
 from forehand.errors import ConfigurationError, UnknownName
 from forehand.registry import nearest
-from forehand_robots.tabletop_chains.chains import frozen_chains, random_start, start_for
+from forehand_robots.tabletop_chains.chains import BEFORE, frozen_chains, lead_up, random_start, start_for
 from forehand_robots.tabletop_chains.disturbances import disturbed
 from forehand_robots.tabletop_chains.sentences import sentences
 from forehand_robots.tabletop_chains.tasks import MAX_STEPS, TASKS
@@ -23,17 +23,22 @@ class TabletopChainsBenchmark(Benchmark):
 
     ``variant``: where they take place: A, B, C, D, several of them (``"ABC"``, in turn), or a YAML file; ``sentences``:
     ``train``, to learn from, or ``test``, which are kept back; ``disturbances``: names of
-    :mod:`~forehand_robots.tabletop_chains.disturbances`, which every episode then has.
+    :mod:`~forehand_robots.tabletop_chains.disturbances`, which every episode then has; ``before``: up to how many other
+    tasks the expert does, unseen, before a single task begins, so that hand and things start where a chain leaves them.
     """
 
     tasks: Sequence[str] = tuple(TASKS)
     annotations = ("variant",)
 
-    def __init__(self, variant: str = "D", sentences: str = "test", disturbances: Sequence[str] = ()) -> None:
+    def __init__(
+        self, variant: str = "D", sentences: str = "test", disturbances: Sequence[str] = (), before: int = 0
+    ) -> None:
+        if before < 0:
+            raise ConfigurationError(f"before counts tasks, so it cannot be {before}.")
         self.variants = (variant,) if variant.endswith((".yaml", ".yml")) else tuple(variant)
         for name in self.variants:
             load_variant(name)
-        self.split = sentences
+        self.split, self.before = sentences, before
         self.disturbances = disturbed(disturbances)
 
     def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:
@@ -95,9 +100,11 @@ class TabletopChainsBenchmark(Benchmark):
         rng = random.Random(seed)
         if task == PLAY:
             return Episode(PLAY, "", seed, PLAY_STEPS, self._place(turn) | random_start(rng).to_dict())
-        start = start_for(task, rng)
+        earlier = rng.randint(0, self.before) if self.before else 0
+        start, done = lead_up(task, earlier, rng) if earlier else (start_for(task, rng), ())
+        options = self._place(turn) | start.to_dict() | ({BEFORE: " ".join(done)} if done else {})
         sentence = rng.choice(sentences(task, self.split))
-        return Episode(task, sentence, seed, MAX_STEPS, self._place(turn) | start.to_dict())
+        return Episode(task, sentence, seed, MAX_STEPS, options)
 
     def _place(self, turn: int) -> dict[str, str | int | float | bool]:
         return {"variant": self.variants[turn % len(self.variants)], **self.disturbances}

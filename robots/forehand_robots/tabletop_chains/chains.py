@@ -21,6 +21,7 @@ from forehand_robots.tabletop_chains.world import CHOICES, Symbols
 
 FROZEN = "chains.txt"
 LENGTH, COUNT, SEED = 5, 1000, 0
+BEFORE = "before"  # option of an episode: the tasks that are done, unseen, before it begins, with blanks between them
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,18 @@ def start_for(task: str, rng: random.Random) -> Symbols:
         held = start.but(**{rng.choice(start.at("table")): "held"}) if start.at("table") else start
         if not held.at("stacked") and TASKS[task].possible(held):
             return held
+
+
+def lead_up(task: str, count: int, rng: random.Random) -> tuple[Symbols, tuple[str, ...]]:
+    """A start, and ``count`` other tasks that can be done one after the other from there and make ``task`` possible."""
+    while True:
+        start = symbols = random_start(rng)
+        done: list[str] = []
+        while len(done) < count and (choices := [n for n, t in TASKS.items() if t.possible(symbols) and n != task]):
+            done.append(rng.choice(choices))
+            symbols = TASKS[done[-1]].after(symbols)
+        if len(done) == count and TASKS[task].possible(symbols):
+            return start, tuple(done)
 
 
 def _make_one(length: int, rng: random.Random, used: Counter[str]) -> Chain | None:

@@ -10,6 +10,7 @@ from forehand import Episode, Observation
 from forehand.errors import ConfigurationError
 from forehand_robots.tabletop.arm_robot import ArmRobot, NotConnected
 from forehand_robots.tabletop.scene import RATE
+from forehand_robots.tabletop_chains.chains import BEFORE
 from forehand_robots.tabletop_chains.disturbances import OPTION, disturbances_from
 from forehand_robots.tabletop_chains.layout import HOME, lay_out
 from forehand_robots.tabletop_chains.simulation import ChainSimulation
@@ -17,6 +18,7 @@ from forehand_robots.tabletop_chains.tasks import TASKS
 from forehand_robots.tabletop_chains.variants import load_variant
 from forehand_robots.tabletop_chains.world import CHOICES, Symbols, World
 
+PATIENCE = 60  # control steps that a task done before an episode may take
 PLAY = "play"  # an episode without a task, which lasts until it ends
 
 
@@ -66,6 +68,8 @@ class TabletopChainsRobot(ArmRobot):
             )
         if episode is None or not episode.continues:
             self._lay_out({} if episode is None else episode.options, 0 if episode is None else episode.seed)
+            for task in str("" if episode is None else episode.options.get(BEFORE, "")).split():
+                self._do(task)
         if episode is not None:
             self.simulation.begin(episode.task, episode.seed)
         self.episode, self._start = episode, self.simulation.world()
@@ -99,6 +103,17 @@ class TabletopChainsRobot(ArmRobot):
         layout = lay_out(symbols_from(options), self.simulation.variant, rng)
         self.simulation.reset(layout, self._joints_at(layout.hand), seed)
         self._aim(layout.hand, 1.0 if layout.held is None else -1.0)
+
+    def _do(self, task: str) -> None:
+        """Let the expert do ``task``, or give it up, without looking at the cameras."""
+        from forehand_robots.tabletop_chains.experts import ChainExpert  # which is made for this robot
+
+        start = self.simulation.world()
+        expert = ChainExpert(self, task, start)
+        for _ in range(PATIENCE):
+            if TASKS[task].accomplished(start, self.simulation.world()):
+                break
+            self.act(expert.act())
 
     def _enter(self, variant: str, disturbances: tuple[str, ...]) -> None:
         place = variant, disturbances

@@ -80,6 +80,21 @@ def test_a_continued_episode_moves_nothing_and_is_judged_from_there(robot: Table
     assert robot.success is False
 
 
+def test_an_episode_may_begin_where_other_tasks_left_off(robot: TabletopChainsRobot) -> None:
+    fresh = Episode("open_drawer", "", 4, 360, {"variant": "A", "slider": "left"})
+    robot.begin(fresh)
+    home = robot.simulation.tool_position
+    later = replace(fresh, options={**fresh.options, "before": "move_slider_right turn_on_bulb"})
+    robot.begin(later)
+    assert robot.success is False
+    assert (symbols_of(robot.start).slider, symbols_of(robot.start).bulb) == ("right", "on")
+    assert np.linalg.norm(robot.simulation.tool_position - home) > 0.05
+    told = [episode.options.get("before", "") for episode in TabletopChainsBenchmark("A", before=3).episodes(64, 1)]
+    assert {len(str(tasks).split()) for tasks in told} == {0, 1, 2, 3}
+    with pytest.raises(ConfigurationError, match="before counts tasks"):
+        TabletopChainsBenchmark("A", before=-1)
+
+
 def test_the_button_switches_the_light_once_a_press(robot: TabletopChainsRobot) -> None:
     robot.begin(Episode("turn_on_light", "", 1, 360, {"variant": "A"}))
     expert = ChainExpert(robot, "turn_on_light")
