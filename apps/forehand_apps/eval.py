@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +14,58 @@ from rich.table import Table
 
 from forehand import Benchmark, Episode
 from forehand.errors import ConfigurationError
-from forehand.evaluation import evaluate
-from forehand.results import RESULTS, Evaluation
-from forehand_apps.assembly import execution_factory, make, make_robots, open_policies
+from forehand.evaluation import evaluate_with
+from forehand.results import RESULTS, Evaluation, Record
+from forehand_apps.assembly import make
+from forehand_apps.crew import assembled
+from forehand_apps.replay import compare, replayed
+
+VIDEOS = 4
+NOT_DECISIVE = ("robots", "robot", "workers", "videos", "output", "episodes", "trials", "replay")
 
 
 def eval(config: DictConfig) -> None:
     """Drive the episodes, write the results, print the table."""
     folder = Path(HydraConfig.get().runtime.output_dir)
+    earlier: Record | None = None
+    if config.replay is not None:
+        config, earlier = replayed(config, list(HydraConfig.get().overrides.task))
     benchmark: Benchmark = make("benchmark", config.benchmark)
-    trials = benchmark.trials(config.episodes, config.seed, None if config.tasks is None else list(config.tasks))
+    trials: Sequence[Sequence[Episode]]
+    if earlier is None:
+        trials = benchmark.trials(config.episodes, config.seed, None if config.tasks is None else list(config.tasks))
+    else:
+        trials = earlier.trials
+    chosen = list(range(len(trials)) if config.trials is None else config.trials)
+    every = earlier is not None or config.trials is not None
     heard = _heard(config.instruction, benchmark)
-    robots = make_robots(config)
-    policies = open_policies(config.policy, robots, benchmark)
-    execution = execution_factory(config, policies[0].contract)
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-        running = bar.add_task("episodes", total=len(trials), rate="")
+    with (
+        assembled(config, benchmark) as (crew, facts),
+        Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar,
+    ):
+        running = bar.add_task("episodes", total=len(chosen), rate="")
 
         def progress(evaluation: Evaluation) -> None:
             bar.update(running, completed=len(evaluation.lengths), rate=headline(evaluation))
 
-        evaluation = evaluate(
-            policies,
-            robots,
+        evaluation = evaluate_with(
+            crew,
             trials,
-            execution=execution,
             heard=heard,
             folder=folder,
-            setup=_setup(config, policies[0].describe()),
-            videos=config.videos,
+            setup=_setup(config, facts),
+            config=_plain(config),
+            videos=config.videos if config.videos is not None else len(chosen) if every else VIDEOS,
+            only=chosen,
             progress=progress,
         )
+    if earlier is not None:
+        compare(earlier, evaluation, chosen)
+        print(f"written to {folder}")
+        return
     print_table(evaluation)
     print(f"{headline(evaluation)} n={len(evaluation.lengths)}")
     print(f"written to {folder / RESULTS}")
@@ -84,9 +102,13 @@ def _heard(which: str, benchmark: Benchmark) -> Callable[[Episode], str]:
 
 
 def _setup(config: DictConfig, policy: dict[str, Any]) -> dict[str, Any]:
-    """What decides the outcome beside the episodes; where the robots are does not."""
+    """What decides the outcome beside the episodes; where robots and policy are does not."""
+    setup = {key: value for key, value in _plain(config).items() if key not in NOT_DECISIVE}
+    asked = {key: value for key, value in setup["policy"].items() if key not in ("address", "timeout")}
+    return setup | {"policy": asked, "policy_facts": policy}
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    without = ("robots", "robot", "videos", "output", "episodes")
-    setup: dict[str, Any] = {str(k): v for k, v in plain.items() if k not in without}
-    return setup | {"policy_facts": policy}
+    return {str(key): value for key, value in plain.items()}

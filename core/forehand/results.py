@@ -167,34 +167,36 @@ class Evaluation:
 class ResultsFile:
     """``results.json`` in an output folder, rewritten whole after every episode, so that nothing is lost."""
 
-    def __init__(self, folder: Path, plan: Sequence[Mapping[str, Any]], setup: Mapping[str, Any]) -> None:
-        """``plan``: what identifies each episode; ``setup``: what else decides the outcome. Both as plain JSON values."""
+    def __init__(
+        self,
+        folder: Path,
+        plan: Sequence[Mapping[str, Any]],
+        setup: Mapping[str, Any],
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """As plain JSON values: ``plan``: what identifies each episode; ``setup``: what else decides the outcome;
+        ``config``: what the evaluation was asked for with, for whoever repeats it.
+        """
         self.folder = folder
         self.plan = _plain(plan)
         self.setup = _plain(setup)
+        self.config = _plain(config or {})
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
 
     def finished(self) -> list[EpisodeResult]:
         """The episodes an earlier run of the same evaluation finished; an unlike one is refused."""
-        path = self.folder / RESULTS
-        if not path.exists():
+        if not (self.folder / RESULTS).exists():
             return []
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            found = [EpisodeResult(**e) for e in data["episodes"]]
-            plan, setup, self._started = data["plan"], data["setup"], data["started"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(
-                f"{path} is not an evaluation's results ({error}); choose another output."
-            ) from error
+        record = read_record(self.folder)
+        self._started, setup = record.started, record.setup
         differing = sorted(k for k in self.setup.keys() | setup.keys() if self.setup.get(k) != setup.get(k))
-        differing += ["episodes"] if plan != self.plan else []
+        differing += ["episodes"] if record.plan != self.plan else []
         if differing:
             raise ConfigurationError(
                 f"{self.folder} holds another evaluation: {', '.join(differing)} differ. "
                 f"Choose another output, or repeat the command it was made with to go on with it."
             )
-        return found
+        return record.episodes
 
     def write(self, evaluation: Evaluation, provenance: Mapping[str, Any]) -> Evaluation:
         """Keep ``evaluation`` on the disk; returns it with its manifest."""
@@ -205,6 +207,7 @@ class ResultsFile:
             "complete": len(evaluation.lengths) == len({episode["trial"] for episode in self.plan}),
             "provenance": dict(provenance),
             "setup": self.setup,
+            "config": self.config,
             "plan": self.plan,
         }
         kept = replace(evaluation, manifest=manifest, folder=self.folder)
@@ -223,13 +226,42 @@ def trial_plan(trials: Sequence[Sequence[Episode]], heard: Callable[[Episode], s
     ]
 
 
+@dataclass(frozen=True)
+class Record:
+    """An evaluation as its output folder tells it; ``plan``, ``setup``, ``config`` as :class:`ResultsFile` has them."""
+
+    started: str
+    plan: list[dict[str, Any]]
+    setup: dict[str, Any]
+    config: dict[str, Any]
+    episodes: list[EpisodeResult]
+
+    @property
+    def trials(self) -> list[tuple[Episode, ...]]:
+        """Every trial that was planned."""
+        found: dict[int, list[Episode]] = {}
+        for entry in self.plan:
+            facts = {f.name: entry[f.name] for f in fields(Episode)}
+            found.setdefault(entry["trial"], []).append(Episode(**facts))
+        return [tuple(trial) for trial in found.values()]
+
+
+def read_record(folder: Path) -> Record:
+    """What an evaluation wrote into its output ``folder``; :class:`ConfigurationError` where that is nothing."""
+    path = folder / RESULTS
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        episodes = [EpisodeResult(**e) for e in data["episodes"]]
+        return Record(data["started"], data["plan"], data["setup"], data.get("config", {}), episodes)
+    except OSError as error:
+        raise ConfigurationError(f"There is no evaluation in {folder}: {path} cannot be read ({error}).") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{path} is not an evaluation's results ({error}); choose another output.") from error
+
+
 def planned_trials(folder: Path) -> list[tuple[Episode, ...]]:
     """The trials of an evaluation, from the manifest in its output folder: to drive any of them again."""
-    found: dict[int, list[Episode]] = {}
-    for entry in json.loads((folder / RESULTS).read_text(encoding="utf-8"))["plan"]:
-        facts = {f.name: entry[f.name] for f in fields(Episode)}
-        found.setdefault(entry["trial"], []).append(Episode(**facts))
-    return [tuple(trial) for trial in found.values()]
+    return read_record(folder).trials
 
 
 def _count(name: str, episodes: Sequence[EpisodeResult]) -> TaskResult:

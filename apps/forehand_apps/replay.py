@@ -1,0 +1,58 @@
+"""Driving trials of an earlier evaluation again, from its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from forehand.errors import ConfigurationError
+from forehand.results import EpisodeResult, Evaluation, Record, read_record
+from forehand_apps.assembly import SOURCES
+
+OWN = ("replay", "trials", "videos", "workers", "output")  # what the command at hand says, even by saying nothing
+
+
+def replayed(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, Record]:
+    """The configuration of the evaluation in ``config.replay``, with the ``overrides`` of this command; its record."""
+    record = read_record(Path(config.replay).expanduser())
+    if not record.config:
+        raise ConfigurationError(f"The manifest in {config.replay} has no configuration, so it cannot be repeated.")
+    merged = OmegaConf.merge(record.config, {key: config[key] for key in OWN})
+    assert isinstance(merged, DictConfig)
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if override.is_delete() or (key in record.config and isinstance(record.config[key], dict)):
+            raise ConfigurationError(
+                f"A replay has the {key} of the evaluation that it repeats; only single options can be changed, such as "
+                f"robot.options.look=pretty."
+            )
+        if key.removeprefix("policy.") in SOURCES:
+            OmegaConf.update(merged, "policy", dict.fromkeys(SOURCES), merge=True)
+        OmegaConf.update(merged, key, override.value(), force_add=True)
+    return merged, record
+
+
+def compare(record: Record, evaluation: Evaluation, trials: Sequence[int]) -> None:
+    """Print what came of each trial then and now, and how many ended as they had."""
+    table = Table("trial", "tasks", "then", "now", "", box=None)
+    same = known = 0
+    for trial in trials:
+        then, now = (_outcome(episodes, trial) for episodes in (record.episodes, evaluation.episodes))
+        tasks = ", ".join(episode.task for episode in record.trials[trial])
+        known += then != "not driven"
+        same += then == now
+        table.add_row(str(trial), tasks, then, now, "same" if then == now else "" if then == "not driven" else "differs")
+    Console().print(table)
+    print(f"{same} of {known} trials ended as they had")
+
+
+def _outcome(episodes: Sequence[EpisodeResult], trial: int) -> str:
+    mine = [episode for episode in episodes if episode.index == trial]
+    if not mine:
+        return "not driven"
+    return ", ".join(f"{'success' if episode.success else 'failure'} after {episode.steps}" for episode in mine)
