@@ -117,6 +117,10 @@ class Benchmark(ABC):
         """
         return [(episode,) for episode in self.episodes(count, seed, tasks)]
 
+    def trial(self, number: int, seed: int, tasks: Sequence[str] | None = None) -> tuple[Episode, ...]:
+        """The one of this number, from 0, of :meth:`trials` with the same arguments."""
+        return self.trials(number + 1, seed, tasks)[number]
+
     def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
         """One who can solve ``episode`` on ``robot``, which has just been reset to it."""
         raise NotImplementedError(f"{type(self).__name__} has no expert")

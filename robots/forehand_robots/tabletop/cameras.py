@@ -7,6 +7,7 @@ connected on one thread and served on the next.
 from __future__ import annotations
 
 import atexit
+import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 
 from forehand_robots.tabletop.rendering import RenderingError
 
+_drawing: set[int] = set()  # the process that draws, and those that it was forked from
+
 
 class Cameras:
     """Square images of ``size`` pixels, from the model's cameras whose names ``names`` gives by ours.
@@ -27,6 +30,9 @@ class Cameras:
     """
 
     def __init__(self, model: mujoco.MjModel, names: Mapping[str, str], size: int) -> None:
+        if _drawing - {os.getpid()}:
+            raise RenderingError.forked()
+        _drawing.add(os.getpid())
         self._names = names
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=_serve, args=(self._jobs,), name="tabletop-cameras", daemon=True)
@@ -36,7 +42,7 @@ class Cameras:
             self._renderer: mujoco.Renderer = self._run(lambda: mujoco.Renderer(model, size, size))
         except Exception as error:  # what a missing or broken renderer raises differs from one to the next
             self._jobs.put(None)
-            raise RenderingError(error) from error
+            raise RenderingError.because(error) from error
         # Registered after the renderer's own handlers, so that it runs before them.
         atexit.register(self.close)
 

@@ -60,22 +60,13 @@ class TabletopChainsBenchmark(Benchmark):
         """The first ``count`` of the thousand chains of five; particular ``tasks`` are tried one by one instead."""
         if tasks is not None:
             return super().trials(count, seed, tasks)
-        chains = frozen_chains()
-        if not 0 <= count <= len(chains):
-            raise ConfigurationError(f"There are {len(chains)} chains, so episodes={count} cannot be had.")
-        scenes = random.Random(seed).sample(range(2**31), count)
-        trials = []
-        for number, (chain, scene) in enumerate(zip(chains[:count], scenes, strict=True)):
-            rng = random.Random(scene)
-            options = self._place(number) | chain.start.to_dict()
-            told = [rng.choice(sentences(task, self.split)) for task in chain.tasks]
-            trials.append(
-                tuple(
-                    Episode(task, sentence, scene, MAX_STEPS, options, continues=position > 0)
-                    for position, (task, sentence) in enumerate(zip(chain.tasks, told, strict=True))
-                )
-            )
-        return trials
+        return [self._chain(number, scene) for number, scene in enumerate(_scenes(count, seed))]
+
+    def trial(self, number: int, seed: int, tasks: Sequence[str] | None = None) -> tuple[Episode, ...]:
+        """The one of this number, without making those before it."""
+        if tasks is not None:
+            return super().trial(number, seed, tasks)
+        return self._chain(number, _scenes(number + 1, seed)[number])
 
     def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
         """The scripted expert, which needs the simulator in this process; only at play it makes use of ``seed``."""
@@ -96,6 +87,15 @@ class TabletopChainsBenchmark(Benchmark):
         others = [name for name in TASKS if name != episode.task and name.split("_")[0] != episode.task.split("_")[0]]
         return rng.choice(sentences(rng.choice(others), self.split))
 
+    def _chain(self, number: int, scene: int) -> tuple[Episode, ...]:
+        rng, chain = random.Random(scene), frozen_chains()[number]
+        options = self._place(number) | chain.start.to_dict()
+        told = [rng.choice(sentences(task, self.split)) for task in chain.tasks]
+        return tuple(
+            Episode(task, sentence, scene, MAX_STEPS, options, continues=position > 0)
+            for position, (task, sentence) in enumerate(zip(chain.tasks, told, strict=True))
+        )
+
     def _episode(self, task: str, turn: int, seed: int) -> Episode:
         rng = random.Random(seed)
         if task == PLAY:
@@ -108,3 +108,10 @@ class TabletopChainsBenchmark(Benchmark):
 
     def _place(self, turn: int) -> dict[str, str | int | float | bool]:
         return {"variant": self.variants[turn % len(self.variants)], **self.disturbances}
+
+
+def _scenes(count: int, seed: int) -> list[int]:
+    """The seed of each of the first chains' scenes."""
+    if not 0 <= count <= len(frozen_chains()):
+        raise ConfigurationError(f"There are {len(frozen_chains())} chains, so episodes={count} cannot be had.")
+    return random.Random(seed).sample(range(2**31), count)
