@@ -5,6 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from forehand.wire import RobotHost
+from forehand.wire.meter import PrometheusMeter
 from forehand_apps.assembly import make_robot
 
 
@@ -16,6 +17,8 @@ class _AnnouncedHost(RobotHost):
     def start_work(self) -> None:
         super().start_work()
         print(f"robot {self.title} on {self.address}", flush=True)
+        if isinstance(self.meter, PrometheusMeter):
+            print(f"metrics on {self.meter.address}", flush=True)
 
 
 def robot(config: DictConfig) -> None:
@@ -27,6 +30,7 @@ def robot(config: DictConfig) -> None:
         stop=config.stop,
         release=config.release,
         insecure=config.insecure,
+        meter=PrometheusMeter(config.metrics) if config.metrics else None,
     )
     host.title = config.robot.name
     host.run()

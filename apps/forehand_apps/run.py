@@ -19,7 +19,7 @@ from forehand import Benchmark, Contract, Episode, Robot
 from forehand.contract import require_fit, restrictions
 from forehand.errors import ConfigurationError
 from forehand.rollout import Moment
-from forehand.running import Drive, Report, Watcher, live_view
+from forehand.running import Drive, Report, WatchedRobot, Watcher, live_view
 from forehand_apps.assembly import execution_factory, make, make_robot, open_policies
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ REPORT = "report.json"
 def run(config: DictConfig) -> None:
     """Drive every episode, print what became of the run, and write it down."""
     trials = read_trials(config)
-    robot: Robot = make_robot(config.robot)
+    robot: Robot = WatchedRobot(make_robot(config.robot), config.robot_watchdog, config.robot_stop)
     try:
         robot.connect()
         (policy,) = open_policies(config.policy, [robot])

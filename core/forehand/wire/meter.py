@@ -14,7 +14,7 @@ class Meter:
         """A request got its answer, ``ok`` or an error's code, so long after it was read."""
 
     def computed(self, waited: Sequence[float], seconds: float) -> None:
-        """A batch was computed; seconds that each of its steps had waited before, and that it took."""
+        """A batch was computed, or a command carried out: seconds that each step had waited before, and that it took."""
 
     def watch(self, what: str, sentence: str, read: Callable[[], float]) -> None:
         """``read`` tells how many ``what`` there are now."""
@@ -32,7 +32,8 @@ class PrometheusMeter(Meter):
 
     ``forehand_requests_total{kind,code}`` (a code but ``ok`` is a refusal), ``forehand_request_seconds{kind}``,
     ``forehand_stage_seconds{stage}`` (``queued``, ``computed``), ``forehand_batch_size``, and what is watched:
-    ``forehand_sessions``, ``forehand_clients``, ``forehand_queue``.
+    ``forehand_clients``, ``forehand_queue``, of a policy server ``forehand_sessions``, of a robot host ``forehand_held``,
+    ``forehand_moving``, ``forehand_stopped``, ``forehand_watchdog_holds`` and ``forehand_cuts``.
     """
 
     def __init__(self, address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
@@ -129,3 +130,10 @@ def process() -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
     for child in started:
         child.kill()
         child.communicate()
+
+
+def read_metrics(address: str) -> dict[str, float]:
+    """What Prometheus would read there: name and labels → value."""
+    with urllib.request.urlopen(address, timeout=20) as page:
+        lines = page.read().decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}

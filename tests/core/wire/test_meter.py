@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import urllib.request
-
 import pytest
 
 from forehand.errors import ConfigurationError
 from forehand.wire import PolicyClient
 from forehand.wire.meter import PrometheusMeter
 
-
-def read(address):
-    with urllib.request.urlopen(address, timeout=20) as page:
-        lines = page.read().decode().splitlines()
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+from .conftest import read_metrics
 
 
 def test_what_a_server_does_can_be_read(serve, contract, sense, raw):
@@ -28,7 +22,7 @@ def test_what_a_server_does_can_be_read(serve, contract, sense, raw):
         stranger.ask("hello", 1, {"contract": None})
         stranger.ask("open", 2, {"instruction": "lift", "contract": contract.to_dict()})
         stranger.ask("nonsense" * 9, 3)
-        told = read(meter.address)
+        told = read_metrics(meter.address)
     assert told['forehand_requests_total{code="ok",kind="step"}'] == 2
     assert told['forehand_requests_total{code="busy",kind="open"}'] == 1
     assert told['forehand_requests_total{code="protocol_error",kind="unknown"}'] == 1

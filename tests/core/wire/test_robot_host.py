@@ -12,6 +12,9 @@ from forehand import Robot
 from forehand.errors import ConfigurationError, ContractMismatch
 from forehand.wire import RobotHost
 from forehand.wire.convert import observation_to_payload
+from forehand.wire.meter import PrometheusMeter
+
+from .conftest import read_metrics
 
 
 class Recorder(Robot):
@@ -126,6 +129,18 @@ def test_silence_that_lasts_stops_the_robot_until_it_is_reset(robot, raw):
     assert [a for a in robot.asked if a.startswith("act")] == ["act 0", "act 1"]
 
 
+def test_a_robot_that_was_only_reset_holds_and_is_not_stopped(robot, raw):
+    robot.stop = lambda: robot.note("stop")
+    with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.05, stop=0.1).running() as host:
+        client = raw(host.address)
+        session = open_session(client)
+        client.ask("reset", 3, {"episode": None}, session)
+        assert robot.held.wait(20)
+        time.sleep(0.3)
+        assert client.ask("act", 4, command(1), session).kind == "result"
+    assert robot.asked[:4] == ["connect", "reset None", "hold", "act 1"]
+
+
 def test_who_says_hold_is_not_stopped(robot, raw):
     robot.stop = lambda: robot.note("stop")
     with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.05, stop=0.1).running() as host:
@@ -141,6 +156,25 @@ def test_who_says_hold_is_not_stopped(robot, raw):
 def test_a_robot_without_brakes_stops_by_holding(robot):
     robot.stop()
     assert robot.asked == ["hold"]
+
+
+def test_what_a_host_does_can_be_read(robot, raw):
+    meter = PrometheusMeter("127.0.0.1:0")
+    with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.1, stop=0.1, meter=meter).running() as host:
+        client = raw(host.address)
+        session = open_session(client)
+        client.ask("reset", 3, {"episode": None}, session)
+        client.ask("act", 4, command(9), session)
+        while not host._keeper.stopped:
+            time.sleep(0.01)
+        client.ask("act", 5, command(1), session)
+        told = read_metrics(meter.address)
+    assert told['forehand_requests_total{code="ok",kind="act"}'] == 1
+    assert told['forehand_requests_total{code="failed",kind="act"}'] == 1
+    assert told['forehand_stage_seconds_count{stage="computed"}'] == 3
+    assert told["forehand_cuts"] == 7  # six by the range, one by the robot itself
+    assert told["forehand_watchdog_holds"] >= 1
+    assert [told[f"forehand_{what}"] for what in ("held", "stopped", "queue")] == [1, 1, 0]
 
 
 def test_commands_are_brought_inside_the_contract_s_limits(robot, raw):
