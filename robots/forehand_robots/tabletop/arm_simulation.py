@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import mujoco
 import numpy as np
@@ -21,11 +21,13 @@ class ArmSimulation:
     """Physics and cameras of one scene with the arm, driven by joint targets.
 
     ``image_size``: height and width of both cameras' images, in pixels; ``bodies``: those of the scene's bodies whose
-    contacts with each other and with the fingers :meth:`touching` tells. Raises
+    contacts with each other and with the fingers :meth:`touching` tells; ``cameras``: the scene's, by our names. Raises
     :class:`~forehand_robots.tabletop.rendering.RenderingError` where nothing can draw.
     """
 
-    def __init__(self, scene: mjcf.RootElement, image_size: int, bodies: Iterable[str]) -> None:
+    def __init__(
+        self, scene: mjcf.RootElement, image_size: int, bodies: Iterable[str], cameras: Mapping[str, str] = CAMERAS
+    ) -> None:
         self._model = mujoco.MjModel.from_xml_string(scene.to_xml_string(), scene.get_assets())
         self._data = mujoco.MjData(self._model)
         substeps = round(1 / RATE / self._model.opt.timestep)
@@ -41,7 +43,7 @@ class ArmSimulation:
         self._touchers = {geom: owners[body] for geom, body in enumerate(self._model.geom_bodyid) if body in owners}
         self._tool = self._id("site", "panda/tool")
         self.inverse_kinematics = InverseKinematics(self._model, self._tool, joints, np.array(panda.READY))
-        self._cameras = Cameras(self._model, CAMERAS, image_size)
+        self._cameras = Cameras(self._model, cameras, image_size)
 
     def reset_arm(self, joints: Vector, fingers: float) -> None:
         """Forget all that moved, and put the arm at ``joints`` (7,) rad and each finger at ``fingers`` m."""

@@ -34,3 +34,5 @@ HINGE = 0.012  # m, height of the switch's hinge
 BUTTON_TRAVEL = 0.010  # m
 BUTTON_TOP = 0.034  # m, when it is not pressed
 HANDLE_TOP = 0.062  # m
+
+MIDDLE = (0.4, 0.0, 0.2)  # m, of table and arm, where lamps are aimed at

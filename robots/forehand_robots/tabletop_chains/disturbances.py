@@ -15,7 +15,7 @@ import numpy as np
 
 from forehand.errors import ConfigurationError
 from forehand.registry import nearest
-from forehand_robots.tabletop_chains.dimensions import BLOCKS, HALF, Vector
+from forehand_robots.tabletop_chains.dimensions import BLOCKS, HALF, MIDDLE, Vector
 from forehand_robots.tabletop_chains.layout import LANE_LENGTH, LANE_WIDTH
 from forehand_robots.tabletop_chains.world import FINGERS
 
@@ -96,7 +96,7 @@ class Lighting(Disturbance):
 
     def lay_out(self, simulation: ChainSimulation, numbers: Numbers) -> None:
         """Change the light of the variant; the lamps on the cabinets stay as they are."""
-        model, headlight = simulation.model, simulation.model.vis.headlight
+        model, data, headlight = simulation.model, simulation.data, simulation.model.vis.headlight
         if self._plain is None:
             self._plain = model.light_dir.copy(), model.light_diffuse.copy(), headlight.ambient.copy()
         directions, strengths, ambient = self._plain
@@ -104,8 +104,13 @@ class Lighting(Disturbance):
         tint = np.array([1 + warmth, 1, 1 - warmth])
         angle, height = numbers.uniform(0, 2 * np.pi), numbers.uniform(0.7, 1.6)
         elsewhere = np.array([np.cos(angle), np.sin(angle), -height]) / np.hypot(1, height)
-        model.light_dir[:] = directions - directions.mean(0) + elsewhere
-        simulation.data.light_xdir[:] = model.light_dir  # where nothing moves, MuJoCo does not look again by itself
+        lamps = [light for light in range(model.nlight) if model.light(light).name != "window"]
+        turned = directions[lamps] - directions[lamps].mean(0) + elsewhere
+        model.light_dir[lamps] = turned / np.linalg.norm(turned, axis=1, keepdims=True)
+        away = np.linalg.norm(model.light_pos[lamps] - MIDDLE, axis=1, keepdims=True)
+        model.light_pos[lamps] = MIDDLE - away * model.light_dir[lamps]
+        # Where nothing moves, MuJoCo does not look again by itself.
+        data.light_xdir[lamps], data.light_xpos[lamps] = model.light_dir[lamps], model.light_pos[lamps]
         model.light_diffuse[:] = strengths * numbers.uniform(0.5, 1.35) * tint
         headlight.ambient[:] = ambient * numbers.uniform(0.45, 1.15) * tint
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from forehand import Episode, Observation
+from forehand import Camera, Episode, Observation
 from forehand.errors import ConfigurationError
 from forehand_robots.tabletop.arm_robot import ArmRobot, NotConnected
 from forehand_robots.tabletop.scene import RATE
 from forehand_robots.tabletop_chains.chains import BEFORE
 from forehand_robots.tabletop_chains.disturbances import OPTION, disturbances_from
 from forehand_robots.tabletop_chains.layout import HOME, lay_out
+from forehand_robots.tabletop_chains.scene import PORTRAIT
 from forehand_robots.tabletop_chains.simulation import ChainSimulation
 from forehand_robots.tabletop_chains.tasks import TASKS
 from forehand_robots.tabletop_chains.variants import load_variant
@@ -26,16 +28,19 @@ class TabletopChainsRobot(ArmRobot):
     """The arm in one of the variants, which each episode names, with the disturbances that it names.
 
     ``variant``: the one it is connected in, until an episode names another; ``look``: ``fast``, or ``pretty`` with
-    shadows and smooth edges, for people.
+    shadows and smooth edges, for people; ``portrait``: whether there is one more camera, which sees all of the arm.
     """
 
     home = HOME
     workspace = ((0.26, -0.42, 0.012), (0.80, 0.34, 0.45))  # m
     largest_turn = 1.3  # rad: blocks are turned
 
-    def __init__(self, image_size: int = 128, variant: str = "A", look: str = "fast") -> None:
+    def __init__(self, image_size: int = 128, variant: str = "A", look: str = "fast", portrait: bool = False) -> None:
         super().__init__(image_size)
-        self._image_size, self._variant, self._look = image_size, variant, look
+        if portrait:
+            cameras = Camera(PORTRAIT, image_size, image_size, "static"), *self.contract.cameras
+            self.contract = replace(self.contract, cameras=cameras)
+        self._image_size, self._variant, self._look, self._portrait = image_size, variant, look, portrait
         # Those that were needed so far, by variant and disturbances: they take half a second each.
         self._simulations: dict[tuple[str, tuple[str, ...]], ChainSimulation] = {}
         self._disturbances: tuple[str, ...] = ()
@@ -119,7 +124,8 @@ class TabletopChainsRobot(ArmRobot):
         place = variant, disturbances
         if place not in self._simulations:
             found = load_variant(variant)
-            self._simulations[place] = ChainSimulation(found, self._image_size, self._look, disturbances)
+            simulation = ChainSimulation(found, self._image_size, self._look, disturbances, self._portrait)
+            self._simulations[place] = simulation
         self._variant, self._disturbances = place
 
 

@@ -20,17 +20,20 @@ from forehand_robots.tabletop_chains.fixtures import (
     LIGHT_OFF,
     add_fixtures,
 )
-from forehand_robots.tabletop_chains.textures import texture
+from forehand_robots.tabletop_chains.pretty import TEXTURE, polish
+from forehand_robots.tabletop_chains.textures import SIZE, texture
 from forehand_robots.tabletop_chains.variants import Light, Surface, Variant, View
 
 SUBSTEPS = 8
 LOOKS = ("fast", "pretty")
+PORTRAIT = "portrait"
+PORTRAIT_VIEW = View(eye=(1.36, -1.26, 0.98), target=(0.36, 0.02, 0.21), fovy=37)
 
 COLOURS = {"red": (0.86, 0.13, 0.12, 1), "green": (0.16, 0.62, 0.22, 1), "blue": (0.12, 0.28, 0.85, 1)}
 
 
 def build_scene(variant: Variant, look: str = "fast") -> mjcf.RootElement:
-    """The whole scene. ``look``: ``fast`` without shadows, reflections and multisampling, ``pretty`` with them."""
+    """The whole scene. ``look``: ``fast`` without shadows, reflections and multisampling, or ``pretty`` for people."""
     if look not in LOOKS:
         raise ConfigurationError(f"There is no look {look!r}; there are {' and '.join(LOOKS)}.")
     pretty = look == "pretty"
@@ -39,13 +42,10 @@ def build_scene(variant: Variant, look: str = "fast") -> mjcf.RootElement:
     root.option.set_attributes(
         timestep=1 / RATE / SUBSTEPS, integrator="implicitfast", cone="elliptic", impratio=10, iterations=30
     )
-    if pretty:
-        root.visual.quality.set_attributes(offsamples=8, shadowsize=4096, numslices=40, numstacks=24)
-    else:
-        root.visual.quality.set_attributes(offsamples=0, shadowsize=0, numslices=12, numstacks=4, numquads=1)
+    root.visual.quality.set_attributes(offsamples=0, shadowsize=0, numslices=12, numstacks=4, numquads=1)
     root.visual.map.set_attributes(znear=0.02, zfar=10)
     root.statistic.set_attributes(extent=1, center=(0.5, 0, 0))
-    _add_light(root, variant.light, pretty)
+    _add_light(root, variant.light)
     first, second = variant.sky
     root.asset.add("texture", type="skybox", builtin="gradient", rgb1=first, rgb2=second, width=32, height=32)
     for name, surface, repeat in (
@@ -53,7 +53,7 @@ def build_scene(variant: Variant, look: str = "fast") -> mjcf.RootElement:
         ("cabinet", variant.cabinet, 5),
         ("floor", variant.floor, 1.2),
     ):
-        _add_material(root, name, surface, repeat, reflectance=0.06 if pretty and name == "table" else 0)
+        _add_material(root, name, surface, repeat, TEXTURE if pretty else SIZE)
     for name, colour in (("bulb", BULB_OFF), ("light", LIGHT_OFF)):
         root.asset.add("material", name=name, rgba=colour, specular=0.3)
     _add_table(root)
@@ -61,21 +61,23 @@ def build_scene(variant: Variant, look: str = "fast") -> mjcf.RootElement:
     for block in BLOCKS:
         _add_block(root, block)
     root.attach(build_panda())
-    _add_camera(root, variant.camera)
+    add_camera(root, "static", variant.camera)
+    if pretty:
+        polish(root, variant.light)
     return root
 
 
-def _add_light(root: mjcf.RootElement, light: Light, pretty: bool) -> None:
+def _add_light(root: mjcf.RootElement, light: Light) -> None:
     ambient, strength = (light.ambient,) * 3, (light.strength,) * 3
     root.visual.headlight.set_attributes(ambient=ambient, diffuse=(0.22,) * 3, specular=(0, 0, 0))
     towards = np.subtract((0.5, 0, 0), light.source)
     root.worldbody.add(
-        "light", name="sun", pos=light.source, dir=towards, type="directional", castshadow=pretty, diffuse=strength
+        "light", name="sun", pos=light.source, dir=towards, type="directional", castshadow=False, diffuse=strength
     )
 
 
-def _add_material(root: mjcf.RootElement, name: str, surface: Surface, repeat: float, reflectance: float) -> None:
-    picture = mjcf.Asset(texture(surface), ".png")
+def _add_material(root: mjcf.RootElement, name: str, surface: Surface, repeat: float, size: int) -> None:
+    picture = mjcf.Asset(texture(surface, size), ".png")
     root.asset.add("texture", name=name, type="2d", file=picture)
     root.asset.add(
         "material",
@@ -84,7 +86,7 @@ def _add_material(root: mjcf.RootElement, name: str, surface: Surface, repeat: f
         texrepeat=(repeat, repeat),
         texuniform=True,
         specular=0.1,
-        reflectance=reflectance,
+        reflectance=0,
     )
 
 
@@ -131,10 +133,11 @@ def _add_block(root: mjcf.RootElement, name: str) -> None:
     )  # which way it is turned
 
 
-def _add_camera(root: mjcf.RootElement, view: View) -> None:
+def add_camera(root: mjcf.RootElement, name: str, view: View) -> None:
+    """A camera that stays where it is."""
     forward = np.subtract(view.target, view.eye)
     forward = forward / np.linalg.norm(forward)
     right = np.cross(forward, (0, 0, 1))
     right /= np.linalg.norm(right)
     axes = (*right, *np.cross(right, forward))
-    root.worldbody.add("camera", name="static", pos=view.eye, xyaxes=axes, fovy=view.fovy)
+    root.worldbody.add("camera", name=name, pos=view.eye, xyaxes=axes, fovy=view.fovy)

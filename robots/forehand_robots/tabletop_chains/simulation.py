@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from forehand_robots.tabletop import panda
-from forehand_robots.tabletop.arm_simulation import ArmSimulation
+from forehand_robots.tabletop.arm_simulation import CAMERAS, ArmSimulation
 from forehand_robots.tabletop.kinematics import InverseKinematics, Vector
 from forehand_robots.tabletop.panda import build_panda
 from forehand_robots.tabletop_chains.dimensions import (
@@ -24,9 +24,7 @@ from forehand_robots.tabletop_chains.fixtures import (
     LIGHT_ON,
 )
 from forehand_robots.tabletop_chains.layout import Layout
-from forehand_robots.tabletop_chains.scene import (
-    build_scene,
-)
+from forehand_robots.tabletop_chains.scene import PORTRAIT, PORTRAIT_VIEW, add_camera, build_scene
 from forehand_robots.tabletop_chains.variants import Variant
 from forehand_robots.tabletop_chains.world import FINGERS, Block, World
 
@@ -37,14 +35,18 @@ GRIP = 0.4  # s, for the fingers to close on a block that is held from the start
 
 
 class ChainSimulation(ArmSimulation):
-    """One variant, with disturbances or without."""
+    """One variant, with disturbances or without; ``portrait`` is one more camera, which sees all of the arm."""
 
-    def __init__(self, variant: Variant, image_size: int, look: str, disturbances: Sequence[str] = ()) -> None:
+    def __init__(
+        self, variant: Variant, image_size: int, look: str, disturbances: Sequence[str] = (), portrait: bool = False
+    ) -> None:
         scene = build_scene(variant, look)
         self._disturbances = {name: DISTURBANCES[name]() for name in disturbances}
         for disturbance in self._disturbances.values():
             disturbance.build(scene)
-        super().__init__(scene, image_size, BLOCKS)
+        if portrait:
+            add_camera(scene, PORTRAIT, PORTRAIT_VIEW)
+        super().__init__(scene, image_size, BLOCKS, ({PORTRAIT: PORTRAIT} if portrait else {}) | CAMERAS)
         self.variant = variant
         # Blocks and fixtures that lie still cost nothing until something touches them.
         self._model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP

@@ -137,3 +137,28 @@ def test_the_pretty_look_is_another_one() -> None:
         pictures.append(robot.reset().images["static"].astype(int))
         robot.close()
     assert np.abs(pictures[0] - pictures[1]).mean() > 1
+
+
+def test_looks_differ_in_the_picture_alone() -> None:
+    (episode,) = TabletopChainsBenchmark("B").episodes(1, 4, ["place_in_drawer"])
+    states = []
+    for look in ("fast", "pretty"):
+        robot = TabletopChainsRobot(image_size=16, look=look)
+        robot.connect()
+        robot.begin(episode)
+        expert = ChainExpert(robot, episode.task)
+        for _ in range(12):
+            robot.act(expert.act())
+            states.append(robot.simulation.data.qpos.copy())
+        robot.close()
+    np.testing.assert_array_equal(states[:12], states[12:])
+
+
+def test_a_portrait_is_one_camera_more() -> None:
+    robot = TabletopChainsRobot(image_size=16, portrait=True)
+    plain = TabletopChainsRobot(image_size=16)
+    assert [camera.name for camera in robot.contract.cameras] == ["portrait", "static", "wrist"]
+    assert robot.contract.cameras[1:] == plain.contract.cameras
+    robot.connect()
+    assert set(robot.reset().images) == {"portrait", "static", "wrist"}
+    robot.close()
