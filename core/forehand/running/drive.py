@@ -20,6 +20,7 @@ from forehand.rollout import Moment
 from forehand.running.inference import Answer, Inference
 from forehand.running.pace import Pace
 from forehand.running.report import Report
+from forehand.running.watched_robot import WatchedRobot
 from forehand.running.watching import Watcher
 from forehand.wire.errors import Busy, ConnectionLost, DeadlineExceeded, ServerStopping, UnknownSession
 
@@ -66,8 +67,9 @@ class Drive:
         watchers: Sequence[Watcher] = (),
         stop: threading.Event | None = None,
     ) -> None:
-        self.robot = LimitedRobot(robot)
-        self.report = Report(robot.contract.rate, cut=self.robot.counts)
+        self._limited = robot.limited if isinstance(robot, WatchedRobot) else LimitedRobot(robot)
+        self.robot = robot if isinstance(robot, WatchedRobot) else self._limited
+        self.report = Report(robot.contract.rate, cut=self._limited.counts)
         self.stop = stop or threading.Event()
         self._execution, self._watchers = execution, watchers
         self._watchdog, self._patience = watchdog, patience
@@ -149,7 +151,7 @@ class Drive:
             answer.prediction if answer else None,
             action,
             asked_at=answer.step if answer else None,
-            cut=tuple(self.robot.latest) if action is not None else (),
+            cut=tuple(self._limited.latest) if action is not None else (),
             seconds=seconds | ({"policy": answer.seconds} if answer else {}),
         )
         self._show(moment)

@@ -34,24 +34,25 @@ class WatchedRobot(Robot):
     """
 
     def __init__(self, robot: Robot, watchdog: float = 1.0, stop: float = 30.0) -> None:
-        self._robot = robot
+        self.limited = LimitedRobot(robot)
+        """What counts the limits that were hit; for looking at alone."""
         self._watchdog, self._stop = watchdog, stop
         self._keeper: Keeper | None = None
 
     @property
     def contract(self) -> Contract:  # type: ignore[override]
         """The robot's."""
-        return self._robot.contract
+        return self.limited.contract
 
     @property
     def episode(self) -> Episode | None:  # type: ignore[override]
         """The robot's."""
-        return self._robot.episode
+        return self.limited.robot.episode
 
     def connect(self) -> None:
         """Connect the robot, in the thread that touches it from then on."""
         if self._keeper is None:
-            keeper = Keeper(LimitedRobot(self._robot), self._watchdog, self._stop)
+            keeper = Keeper(self.limited, self._watchdog, self._stop)
             keeper.start()
             self._keeper = keeper
 
@@ -88,7 +89,7 @@ class WatchedRobot(Robot):
                 log.error("the robot did not return within %.0f s, so it was not closed", GRACE)
             self._keeper = None
         else:
-            self._robot.close()
+            self.limited.close()
 
     def _ask(self, name: str, call: Callable[[Keeper], Any], *, moves: bool = False, driven: bool = False) -> Any:
         """What ``call`` returns or raises in the robot's thread."""
