@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,10 @@ from forehand.compose.parts import StreamingBackbone
 from forehand.errors import ConfigurationError
 
 ALL = slice(None)
+
+Bands = Sequence[Tensor]
+"""What attention adds to its scores, for some readers after others: (1 or B, 1, A, L) each; who stands behind the first L
+is read by none of these A."""
 
 
 class InputMajorLinear(nn.Module):
@@ -39,8 +43,8 @@ class Attention(nn.Module):
         self.c_attn = InputMajorLinear(dim, 3 * dim, std)
         self.c_proj = InputMajorLinear(dim, dim, residual_std)
 
-    def forward(self, x: Tensor, mask: Tensor, readers: Tensor | None, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, N, D) and a mask that broadcasts to (B, heads, A, P + N) → what A readers read, (B, A, D).
+    def forward(self, x: Tensor, mask: Bands, readers: Tensor | None, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, N, D) and a mask of A readers and P + N columns → what they read, (B, A, D).
 
         readers: (A,), who reads among the N; None for all. past: (B, P, 2D), keys and values of earlier tokens. Also
         returns those of the N, (B, N, 2D).
@@ -53,8 +57,12 @@ class Attention(nn.Module):
         both = left if past is None else torch.cat([past, left], dim=1)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, *both.chunk(2, dim=-1)))
         dropout = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        return self.c_proj(read.transpose(1, 2).flatten(2)), left
+        read = []
+        for some, band in zip(q.split([band.shape[-2] for band in mask], dim=2), mask, strict=True):
+            seen = slice(band.shape[-1])
+            out = F.scaled_dot_product_attention(some, k[:, :, seen], v[:, :, seen], attn_mask=band, dropout_p=dropout)
+            read.append(out.transpose(1, 2))
+        return self.c_proj(torch.cat(read, dim=1).flatten(2)), left
 
 
 class FeedForward(nn.Module):
@@ -82,7 +90,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, mask: Tensor, readers: Tensor | None = None, past: Tensor | None = None
+        self, x: Tensor, mask: Bands, readers: Tensor | None = None, past: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """(B, N, D) → (B, A, D), and keys and values (B, N, 2D); see :class:`Attention`."""
         read, left = self.attn(self.ln_1(x), mask, readers, past)
@@ -132,12 +140,15 @@ class TimestepTransformer(StreamingBackbone):
 
     def forward(self, tokens: Tensor, timesteps: Tensor, mask: Tensor) -> Tensor:
         """(B, L, D) tokens, (L,) timestep of each, (L, L) or (B, L, L) bool mask → (B, L, D)."""
-        x, bias = self._embed(tokens, timesteps), _bias(mask, tokens)
+        x, bands, back = self._embed(tokens, timesteps), [_bias(mask, tokens)], None
+        if self._unfused(tokens) and mask.ndim == 2:
+            order, cut = bands_of(mask)
+            x, back, bands = x[:, order], order.argsort(), [_bias(band, tokens) for band in cut]
         for block in self.h:
             again = self.checkpointing and self.training
-            x, _ = checkpoint(block, x, bias, use_reentrant=False) if again else block(x, bias)
+            x, _ = checkpoint(block, x, bands, use_reentrant=False) if again else block(x, bands)
         out: Tensor = self.ln_f(x)
-        return out
+        return out if back is None else out[:, back]
 
     def extend(
         self, tokens: Tensor, timesteps: Tensor, mask: Tensor, answering: Tensor, past: Tensor | None
@@ -146,19 +157,41 @@ class TimestepTransformer(StreamingBackbone):
         x, bias = self._embed(tokens, timesteps), _bias(mask, tokens)
         if past is None:
             for block in self.h[:-1]:
-                x, _ = block(x, bias)
-            return self.ln_f(self.h[-1](x, bias[..., answering, :], answering)[0]), None
+                x, _ = block(x, [bias])
+            return self.ln_f(self.h[-1](x, [bias[..., answering, :]], answering)[0]), None
         *earlier, before_last = past.chunk(len(self.h), dim=-1)
         left = []
         for block, before in zip(self.h[:-1], earlier, strict=True):
-            x, leaves = block(x, bias, past=before)
+            x, leaves = block(x, [bias], past=before)
             left.append(leaves)
-        x, leaves = self.h[-1](x, bias[..., answering, :], answering, before_last)
+        x, leaves = self.h[-1](x, [bias[..., answering, :]], answering, before_last)
         return self.ln_f(x), torch.cat([*left, leaves], dim=-1)
 
     def _embed(self, tokens: Tensor, timesteps: Tensor) -> Tensor:
         embedded: Tensor = self.dropout(self.norm(tokens + self.timestep_embedding[0, timesteps, 0]))
         return embedded
+
+    def _unfused(self, tokens: Tensor) -> bool:
+        """Whether scores pass through memory again and again: no kernel fuses attention and dropout on a CPU."""
+        dropped = self.training and self.dropout.p > 0
+        return dropped and tokens.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def bands_of(mask: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """An order of tokens in which much of an (L, L) bool ``mask`` is empty, and what is left of it: a band or two.
+
+    The most read come first, so that those who read what few read stand below the others: (A, K) and (L - A, K'), cut
+    where they are smallest together. Of Seer's, observations and foresight read observations alone; actions read more.
+    """
+    order = mask.sum(dim=0).argsort(descending=True, stable=True)
+    mask = mask[order][:, order]
+    rows = torch.arange(1, len(mask) + 1, device=mask.device)
+    reach = (mask * rows).amax(dim=1)  # how many columns a row needs
+    above, below = reach.cummax(dim=0).values, reach.flip(0).cummax(dim=0).values.flip(0)
+    below = F.pad(below[1:], (0, 1))
+    cut = int((rows * above + (len(mask) - rows) * below).argmin())
+    bands = mask[: cut + 1, : above[cut]], mask[cut + 1 :, : below[cut]]
+    return order, [band for band in bands if len(band)]
 
 
 def _bias(mask: Tensor, tokens: Tensor) -> Tensor:

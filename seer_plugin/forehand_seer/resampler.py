@@ -28,11 +28,14 @@ class LatentAttention(nn.Module):
         self.to_out = nn.Linear(heads * head_dim, width, bias=False)
 
     def forward(self, latents: Tensor, patches: Tensor) -> Tensor:
-        """(N, Q, W) latents, (N, P, W) patches → (N, Q, W)."""
+        """(N, Q, W) latents, (N, P, W) patches of mean 0 and variance 1 → (N, Q, W)."""
         latents = self.norm_latents(latents)
-        read = torch.cat([self.norm_media(patches), latents], dim=1)
+        # What is left of norm_media is linear too, and frozen patches need no gradient: one product in place of two.
+        scale, shift = self.norm_media.weight, self.norm_media.bias
+        media = F.linear(patches, self.to_kv.weight * scale, self.to_kv.weight @ shift)
         q = self.to_q(latents).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.to_kv(read).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        read = torch.cat([media, self.to_kv(latents)], dim=1)
+        k, v = read.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -57,6 +60,7 @@ class PerceiverResampler(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """(N, P, W) → (N, Q, W)."""
         latents = self.latents.expand(len(patches), -1, -1)
+        patches = F.layer_norm(patches, patches.shape[-1:])  # in every layer's norm_media, so only once
         for attention, feed_forward in zip(self.attention, self.feed_forward, strict=True):
             latents = latents + attention(latents, patches)
             latents = latents + feed_forward(latents)

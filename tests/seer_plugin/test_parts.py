@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from forehand import Camera, Contract, Field, registry
+from forehand.compose import Layout, TokenGroup, read_mask
 from forehand.conformance.example import CONTRACT
 from forehand.errors import ConfigurationError
+from forehand_seer.backbone import bands_of
 from forehand_seer.targets import CLIP_MEAN, CLIP_STD, PatchNormalized, Pixels
 from forehand_seer.vision_transformer import patchify, sincos_table, unpatchify
 
@@ -324,6 +326,31 @@ def test_attention_under_the_mask_is_fused(mask):
         with sdpa_kernel(kernel):  # an error, if this kernel could not be taken
             found += gradients(backbone, tokens, mask)
     torch.testing.assert_close(fused, unfused, rtol=1e-4, atol=1e-4)
+
+
+TABLE = {"observation": {"observation": "past"}, "foresight": {"observation": "past"}}
+TABLE |= {"action": {"observation": "past", "foresight": "same"}}
+GROUPS = [TokenGroup("observation", 2), TokenGroup("foresight", 1), TokenGroup("action", 1)]
+SEERS = torch.from_numpy(read_mask(Layout(GROUPS[:1], GROUPS[1:], 6, range(6)), TABLE))
+
+
+@pytest.mark.parametrize("mask", [SEERS, CAUSAL, torch.eye(5, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool)])
+def test_bands_are_the_whole_mask_and_leave_out_what_is_empty(mask):
+    order, bands = bands_of(mask)
+    assert sorted(order.tolist()) == list(range(len(mask)))
+    whole = torch.cat([F.pad(band, (0, len(mask) - band.shape[1])) for band in bands])
+    assert torch.equal(whole, mask[order][:, order])
+    assert sum(band.numel() for band in bands) <= mask.numel()
+    if mask is SEERS:
+        assert [tuple(band.shape) for band in bands] == [(18, 12), (6, 18)]
+
+
+def test_bands_change_nothing_but_the_order_of_tokens():
+    backbone = make("backbone", "seer/backbone", history=6, layers=2, heads=4, dropout=1e-9)  # it never strikes
+    tokens, timesteps = torch.randn(2, 24, 48), torch.arange(24) // 4
+    with torch.no_grad():
+        in_bands, at_once = (backbone.train(on)(tokens, timesteps, SEERS) for on in (True, False))
+    torch.testing.assert_close(in_bands, at_once, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

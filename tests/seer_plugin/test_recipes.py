@@ -48,10 +48,11 @@ def test_the_numbers_are_the_published_ones(name, configured):
     assert policy.get("hide", {}) == ({"action": {"foresight": hidden}} if hidden else {})
     assert policy.shift == {"primary": 10, "wrist": 4}
     recipe = read_recipe(config.recipe, windows)
-    assert recipe.batch_size == batch
+    assert (recipe.windows, recipe.batch_size) == (batch, 64)
     assert recipe.steps == round(epochs * windows / batch)
     assert recipe.warmup_steps == round(warmup * windows / batch)
     assert (recipe.learning_rate, recipe.weight_decay, recipe.gradient_norm, recipe.seed) == (rate, 1e-4, 0.1, 42)
+    assert (recipe.precision, policy.encoders.cameras.tower.precision) == ("float32", "bfloat16")
     assert (recipe.gripper_events, recipe.shares) == (around, None)
     assert config.fresh == (QUERIES if name.endswith("finetuning") else [])  # without init, these are refused
 
