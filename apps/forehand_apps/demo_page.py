@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,9 @@ from numpy.typing import NDArray
 
 from forehand.results import RESULTS
 from forehand.training import LOG
+from forehand_apps.pages import data_url, fill, jpeg
 
 PAGE = "index.html"
-TEMPLATE = Path(__file__).with_name("demo_page.html")
 STRIP = 5  # moments of a rollout that are shown as pictures
 
 
@@ -46,16 +44,16 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> None:
     results = {e.folder: json.loads((folder / e.folder / RESULTS).read_text()) for e in EVALUATIONS}
     main, told_otherwise = EVALUATIONS[0].folder, EVALUATIONS[2].folder
     filmed = [e for e in results[main]["episodes"] if e["video"]]
-    page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        headline=_headline(summary),
-        table=_table(results),
-        rollouts="".join(_video(folder / main, e) for e in filmed),
-        strips="".join(_strip(folder / main, e) for e in filmed[:3]),
-        told_otherwise="".join(_video(folder / told_otherwise, e) for e in _filmed(results[told_otherwise])[:3]),
-        curves=_curves({e.title: folder / e.policy / LOG for e in EVALUATIONS[:2]}),
-        facts=_facts(summary),
-    )
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    parts = {
+        "headline": _headline(summary),
+        "table": _table(results),
+        "rollouts": "".join(_video(folder / main, e) for e in filmed),
+        "strips": "".join(_strip(folder / main, e) for e in filmed[:3]),
+        "told_otherwise": "".join(_video(folder / told_otherwise, e) for e in _filmed(results[told_otherwise])[:3]),
+        "curves": _curves({e.title: folder / e.policy / LOG for e in EVALUATIONS[:2]}),
+        "facts": _facts(summary),
+    }
+    (folder / PAGE).write_text(fill("demo_page.html", parts), encoding="utf-8")
 
 
 def _filmed(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -94,8 +92,7 @@ def _caption(episode: Mapping[str, Any]) -> str:
 
 
 def _video(folder: Path, episode: Mapping[str, Any]) -> str:
-    data = base64.b64encode((folder / episode["video"]).read_bytes()).decode()
-    source = f"data:video/mp4;base64,{data}"
+    source = data_url("video/mp4", (folder / episode["video"]).read_bytes())
     return f'<figure><video src="{source}" autoplay loop muted playsinline controls></video>{_caption(episode)}</figure>'
 
 
@@ -104,7 +101,7 @@ def _strip(folder: Path, episode: Mapping[str, Any]) -> str:
     frames = _read_video(folder / episode["video"])[: episode["steps"]]
     chosen = np.linspace(min(4, len(frames) - 1), len(frames) - 1, STRIP).round().astype(int)
     images = "".join(
-        f'<img src="data:image/jpeg;base64,{_jpeg(frames[i])}" alt="step {i}: above what came, below what was foreseen">'
+        f'<img src="{data_url("image/jpeg", jpeg(frames[i]))}" alt="step {i}: above what came, below what was foreseen">'
         for i in dict.fromkeys(chosen.tolist())
     )
     return f'<figure class="strip"><div>{images}</div>{_caption(episode)}</figure>'
@@ -117,14 +114,6 @@ def _read_video(path: Path) -> list[NDArray[np.uint8]]:
     with av.open(str(path)) as container:
         frames += [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
     return frames
-
-
-def _jpeg(picture: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _curves(logs: Mapping[str, Path]) -> str:

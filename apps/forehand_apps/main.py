@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "robot": "offer a robot, real or simulated, over ZeroMQ",
     "run": "let a policy drive a robot under one instruction",
     "eval": "judge a policy over seeded episodes of a benchmark",
+    "gallery": "show a benchmark's environments, tasks and disturbances on one page",
     "keys": "say which other computers may connect to this one, and which to trust",
     "plugins": "list plugins and the parts they offer",
     "convert": "bring weights from another project's files, or take them back",

@@ -7,7 +7,7 @@ from forehand.contract import Camera, Contract, Field, Mismatch
 from forehand.hookspecs import hookimpl
 from forehand.policy import Policy, Prediction, Session
 from forehand.registry import Registry, registry
-from forehand.robot import Benchmark, Episode, Expert, Observation, Robot
+from forehand.robot import Benchmark, Episode, Exhibit, Expert, Observation, Robot
 
 __version__ = "0.1.0"
 
@@ -16,6 +16,7 @@ __all__ = [
     "Camera",
     "Contract",
     "Episode",
+    "Exhibit",
     "Expert",
     "Field",
     "Mismatch",

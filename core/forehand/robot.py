@@ -85,6 +85,14 @@ class Robot(ABC):
     def close(self) -> None:  # noqa: B027
         """Let go of the hardware or the simulator; calling it twice is harmless."""
 
+    def for_people(self, size: int, portrait: bool = False) -> Robot:
+        """A robot like this one, not connected, whose pictures are for people to look at: by default this one.
+
+        A simulator draws them as well as it can, ``size`` pixels high; ``portrait`` asks for one more camera, the first
+        of the contract's, that sees the whole scene.
+        """
+        return self
+
 
 class Expert(ABC):
     """Someone who knows how an episode is solved, with whatever privileged knowledge it takes."""
@@ -97,6 +105,23 @@ class Expert(ABC):
     def phase(self) -> str | None:
         """What the latest action is about, in a word ("approach", "grasp"), where the expert can tell."""
         return None
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """Something of a benchmark that is worth showing to people.
+
+    section: the heading that it stands under; title and about: what it is, in a word and in a sentence; trial: what
+    shows it, as one of :meth:`Benchmark.trials`; sentences: all that the task may be told with; film: whether it takes
+    more than the trial's first moment to see it.
+    """
+
+    section: str
+    title: str
+    trial: Sequence[Episode]
+    about: str = ""
+    sentences: Sequence[str] = ()
+    film: bool = True
 
 
 class Benchmark(ABC):
@@ -128,3 +153,12 @@ class Benchmark(ABC):
     def other_instruction(self, episode: Episode) -> str:
         """Another sentence for the scene of ``episode``: who follows it, does not accomplish the episode."""
         raise NotImplementedError(f"{type(self).__name__} has no other instruction for a scene")
+
+    def exhibits(self, seed: int) -> list[Exhibit]:
+        """What is worth showing to people, section by section: by default each task, solved by the expert."""
+        found = []
+        for task in self.tasks:
+            episodes = self.episodes(50, seed, [task])
+            sentences = tuple(dict.fromkeys(episode.instruction for episode in episodes))
+            found.append(Exhibit("Tasks", task.replace("_", " "), episodes[:1], sentences=sentences))
+        return found

@@ -54,6 +54,10 @@ class TabletopRobot(ArmRobot):
         self.episode, self._start = episode, self.simulation.blocks()
         return self.observe()
 
+    def for_people(self, size: int, portrait: bool = False) -> TabletopRobot:
+        """One with larger pictures."""
+        return TabletopRobot(size)
+
     @property
     def success(self) -> bool | None:
         """Whether the running episode's task is accomplished now; None without an episode."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from forehand import Benchmark, Episode, Expert, Robot
+from forehand import Benchmark, Episode, Exhibit, Expert, Robot
 from forehand.errors import ConfigurationError, UnknownName
 from forehand.registry import nearest
 from forehand_robots.tabletop_chains.chains import BEFORE, frozen_chains, lead_up, random_start, start_for
 from forehand_robots.tabletop_chains.disturbances import disturbed
+from forehand_robots.tabletop_chains.exhibits import exhibits
 from forehand_robots.tabletop_chains.sentences import sentences
 from forehand_robots.tabletop_chains.tasks import MAX_STEPS, TASKS
 from forehand_robots.tabletop_chains.variants import load_variant
@@ -80,6 +81,10 @@ class TabletopChainsBenchmark(Benchmark):
                 f"own process; it was given a {type(robot).__name__}."
             )
         return PlayExpert(robot, seed) if episode.task == PLAY else ChainExpert(robot, episode.task)
+
+    def exhibits(self, seed: int) -> list[Exhibit]:
+        """Every environment, task and disturbance, and a chain; A to D are among them, whichever are chosen."""
+        return exhibits(type(self), self.variants, seed)
 
     def other_instruction(self, episode: Episode) -> str:
         """A sentence of another task that is possible in the same scene; the same one each time."""

@@ -95,6 +95,10 @@ class TabletopChainsRobot(ArmRobot):
             return self.simulation.time > (self.episode.max_steps - 0.5) / RATE
         return TASKS[self.episode.task].accomplished(self.start, self.simulation.world())
 
+    def for_people(self, size: int, portrait: bool = False) -> TabletopChainsRobot:
+        """One in the pretty look."""
+        return TabletopChainsRobot(size, self._variant, "pretty", portrait)
+
     def close(self) -> None:
         """Free the simulations and their renderers."""
         for simulation in self._simulations.values():
