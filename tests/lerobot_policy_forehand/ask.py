@@ -51,3 +51,14 @@ try:
     policy.predict_action_chunk(before({**first, "observation.state": torch.zeros(2, 3)}))
 except Exception as error:
     print(f"{type(error).__name__}: {error}")
+
+chains = EnvConfig.get_choice_class("forehand_tabletop_chains")(task="turn_on_light", image_size=16)
+((light,),) = (suite.values() for suite in chains.create_envs(1).values())
+light.reset(seed=[0])
+ours = light.envs[0].unwrapped
+expert, over = ours._benchmark.expert(ours._robot, ours.episode, 0), False
+while not over:
+    _, _, terminated, truncated, info = light.step(expert.act()[None])
+    over = terminated[0] or truncated[0]
+print("success is told:", bool(info["final_info"]["is_success"][0]))
+light.close()

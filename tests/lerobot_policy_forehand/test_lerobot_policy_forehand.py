@@ -73,23 +73,35 @@ def test_the_policy_type_is_found_and_asks_our_server(python):
         "the next question is a new one: True",
         "after a reset: True",
         "ContractMismatch: The state that came is 3 numbers ({'observation.state': 3}), but the policy's is 7: state 7.",
+        "success is told: True",
     ]
 
 
-def test_lerobot_eval_judges_it_on_the_tabletop(python, tmp_path):
+@pytest.mark.parametrize(
+    ("environment", "tasks", "options"),
+    [
+        ("forehand_tabletop", "lift,push", ["--eval.use_async_envs=false"]),
+        (
+            "forehand_tabletop_chains",
+            "open_drawer,chain",
+            ["--env.variant=AB", "--env.sentences=train", "--eval.use_async_envs=true"],
+        ),
+    ],
+)
+def test_lerobot_eval_judges_it_on_the_tabletops(python, tmp_path, environment, tasks, options):
     with served("policy.name=random", "robot.options.image_size=64") as address:
         python(
             str(BIN / "lerobot-eval"),
             "--policy.type=forehand_remote",
             f"--policy.address={address}",
             "--policy.device=cpu",
-            "--env.type=forehand_tabletop",
-            "--env.task=lift,push",
+            f"--env.type={environment}",
+            f"--env.task={tasks}",
             "--env.image_size=64",
             "--env.episode_length=6",
             "--eval.n_episodes=2",
             "--eval.batch_size=2",
-            "--eval.use_async_envs=false",
+            *options,
             f"--output_dir={tmp_path}",
         )
     judged = json.loads((tmp_path / "eval_info.json").read_text())

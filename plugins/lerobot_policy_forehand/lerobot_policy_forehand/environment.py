@@ -1,4 +1,5 @@
-"""Forehand's tabletop as a LeRobot environment: ``lerobot-eval --env.type=forehand_tabletop``."""
+"""Forehand's tabletops as LeRobot environments: ``lerobot-eval --env.type=forehand_tabletop_chains``, or
+``forehand_tabletop`` for the one with three blocks."""
 
 from __future__ import annotations
 
@@ -12,70 +13,51 @@ import numpy as np
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
 
-from forehand import Benchmark, Contract, Episode, Observation, Robot, registry
+from forehand_robots.gym import BenchmarkEnvironment, BlocksEnvironment, TabletopEnvironment
+from forehand_robots.tabletop.tasks import TASKS as BLOCK_TASKS
+from forehand_robots.tabletop_chains.tasks import TASKS
 
-TASKS = ("push", "lift", "stack")
+CHAIN, CHAIN_LENGTH = "chain", 5
 
 
-class TabletopEnvironment(gymnasium.Env[dict[str, Any], np.ndarray]):
-    """One task of the tabletop benchmark; the seed of a reset decides the scene and the sentence."""
+class LeRobotView(gymnasium.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]):
+    """One of Forehand's environments, by LeRobot's names; ``longest``: steps that an episode may take."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}
-    render_mode = "rgb_array"
+    def __init__(self, environment: BenchmarkEnvironment, longest: int) -> None:
+        super().__init__(environment)
+        self._max_episode_steps = longest
+        seen = {name: space for name, space in environment.observation_space.items() if name != "instruction"}
+        state = seen.pop("state")
+        self.observation_space = gymnasium.spaces.Dict({"pixels": gymnasium.spaces.Dict(seen), "agent_pos": state})
 
-    def __init__(self, task: str, image_size: int, episode_length: int) -> None:
-        self._robot: Robot = registry().create("robot", "tabletop", image_size=image_size)
-        self._benchmark: Benchmark = registry().create("benchmark", "tabletop")
-        self._robot.connect()
-        self.task, self._max_episode_steps = task, episode_length
-        contract = self._robot.contract
-        self.metadata = {**self.metadata, "render_fps": round(contract.rate)}
-        pictures = {c.name: gymnasium.spaces.Box(0, 255, (c.height, c.width, 3), np.uint8) for c in contract.cameras}
-        self.observation_space = gymnasium.spaces.Dict(
-            {
-                "pixels": gymnasium.spaces.Dict(pictures),
-                "agent_pos": gymnasium.spaces.Box(-np.inf, np.inf, (contract.state_size,), np.float32),
-            }
-        )
-        self.action_space = gymnasium.spaces.Box(*_bounds(contract), dtype=np.float32)
-        self._begin(0)
+    @property
+    def task(self) -> str:
+        """What is to be done now, by name."""
+        return self.unwrapped.episode.task
 
     @property
     def task_description(self) -> str:
-        """What the policy is told."""
-        return self._episode.instruction
+        """What the policy is told now."""
+        return self.unwrapped.episode.instruction
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict]:
-        super().reset(seed=seed)
-        self._begin(int(self.np_random.integers(2**31)) if seed is None else seed)
-        return self._seen(), {"is_success": False}
+        """Options are LeRobot's own, and not the environment's."""
+        seen, info = self.env.reset(seed=seed)
+        return _renamed(seen), info | {"is_success": info["success"]}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        self._steps += 1
-        self._last = self._robot.step(np.asarray(action, np.float32))
-        success = bool(self._last.success)
-        over = self._steps >= self._max_episode_steps
-        return self._seen(), float(success), success, over and not success, {"is_success": success}
-
-    def render(self) -> np.ndarray:
-        return next(iter(self._last.images.values()))
-
-    def close(self) -> None:
-        self._robot.close()
-
-    def _begin(self, seed: int) -> None:
-        # A list of episodes goes round the blocks that a task can name: the seed decides which is taken.
-        self._episode: Episode = self._benchmark.episodes(12, seed, [self.task])[seed % 12]
-        self._steps = 0
-        self._last: Observation = self._robot.reset(self._episode)
-
-    def _seen(self) -> dict[str, Any]:
-        return {"pixels": dict(self._last.images), "agent_pos": self._last.state}
+        """One control step."""
+        seen, reward, terminated, truncated, info = self.env.step(action)
+        return _renamed(seen), reward, terminated, truncated, info | {"is_success": info["success"]}
 
 
-@EnvConfig.register_subclass("forehand_tabletop")
+def _renamed(seen: dict[str, Any]) -> dict[str, Any]:
+    pixels = {name: value for name, value in seen.items() if name not in ("state", "instruction")}
+    return {"pixels": pixels, "agent_pos": seen["state"]}
+
+
 @dataclass
-class ForehandTabletopEnv(EnvConfig):
+class TabletopEnv(EnvConfig):
     """task: one of the benchmark's, or several with commas between them, or ``all``; episode_length: steps at most."""
 
     task: str | None = "all"
@@ -84,6 +66,8 @@ class ForehandTabletopEnv(EnvConfig):
     image_size: int = 128
     features: dict[str, PolicyFeature] = field(default_factory=dict)
     features_map: dict[str, str] = field(default_factory=dict)
+    kind: ClassVar[type[BenchmarkEnvironment]]
+    tasks: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
         picture = PolicyFeature(type=FeatureType.VISUAL, shape=(self.image_size, self.image_size, 3))
@@ -102,22 +86,54 @@ class ForehandTabletopEnv(EnvConfig):
 
     @property
     def gym_kwargs(self) -> dict[str, Any]:
-        return {"image_size": self.image_size, "episode_length": self.episode_length}
+        return {"image_size": self.image_size}
 
     def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, gymnasium.vector.VectorEnv]]:
         """One vector environment for each task."""
-        tasks = TASKS if self.task in (None, "all") else tuple(self.task.split(","))
+        tasks = self.tasks if self.task in (None, "all") else tuple(self.task.split(","))
         kind = gymnasium.vector.AsyncVectorEnv if use_async_envs and n_envs > 1 else gymnasium.vector.SyncVectorEnv
         more: dict[str, Any] = {"context": "forkserver"} if kind is gymnasium.vector.AsyncVectorEnv else {}
 
         def vector(task: str) -> gymnasium.vector.VectorEnv:
-            make: Callable[[], TabletopEnvironment] = partial(TabletopEnvironment, task, **self.gym_kwargs)
+            make: Callable[[], LeRobotView] = partial(_make, self.kind, task, self.episode_length, self.gym_kwargs)
             return kind([make] * n_envs, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP, **more)
 
         return {self.type: {number: vector(task) for number, task in enumerate(tasks)}}
 
 
-def _bounds(contract: Contract) -> tuple[np.ndarray, np.ndarray]:
-    low = np.concatenate([f.low or (-np.inf,) * f.size for f in contract.action])
-    high = np.concatenate([f.high or (np.inf,) * f.size for f in contract.action])
-    return low.astype(np.float32), high.astype(np.float32)
+@EnvConfig.register_subclass("forehand_tabletop")
+@dataclass
+class ForehandTabletopEnv(TabletopEnv):
+    """Three blocks to push, lift and stack."""
+
+    kind = BlocksEnvironment
+    tasks = tuple(BLOCK_TASKS)
+
+
+@EnvConfig.register_subclass("forehand_tabletop_chains")
+@dataclass
+class ForehandTabletopChainsEnv(TabletopEnv):
+    """32 tasks, and ``task=chain``: five in a row, which succeed together; episode_length: for each of them.
+
+    variant: ``A`` to ``D``, several in turn (``ABC``) or a YAML file; sentences: ``train``, or ``test``, which are kept
+    back; disturbances: what every episode is disturbed by; look: ``fast`` or ``pretty``.
+    """
+
+    episode_length: int = 360
+    variant: str = "D"
+    sentences: str = "test"
+    disturbances: list[str] = field(default_factory=list)
+    look: str = "fast"
+    kind = TabletopEnvironment
+    tasks = tuple(TASKS)
+
+    @property
+    def gym_kwargs(self) -> dict[str, Any]:
+        place = {"variant": self.variant, "sentences": self.sentences, "disturbances": self.disturbances}
+        return {**super().gym_kwargs, **place, "look": self.look}
+
+
+def _make(kind: type[BenchmarkEnvironment], task: str, length: int, options: dict[str, Any]) -> LeRobotView:
+    what = {"chain": True} if task == CHAIN else {"task": task}
+    environment = kind(**what, **options, max_steps=length, render_mode="rgb_array")
+    return LeRobotView(environment, length * (CHAIN_LENGTH if task == CHAIN else 1))
