@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from forehand.contract import Contract, Field
 from forehand.errors import ConfigurationError, ContractMismatch
+from forehand.turn_limits import TurnLimiter
 
 Vector = NDArray[np.float64]
 
@@ -39,8 +40,9 @@ class Limiter:
     """Keeps one robot's commands inside ``contract``'s limits.
 
     :meth:`anchor` it where the robot is; then each command goes through :meth:`allow`, and what the robot made of it is
-    told to :meth:`carried_out`. Raises :class:`ConfigurationError` for limits that cannot be kept element by element:
-    those of absolute rotations, and of relative motion in a frame that is not the state's.
+    told to :meth:`carried_out`. Raises :class:`ConfigurationError` for limits that cannot be kept: workspaces of
+    rotations, and of relative motion in a frame that is not the state's. Absolute rotations are kept by
+    :class:`~forehand.turn_limits.TurnLimiter`, everything else element by element.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -51,20 +53,28 @@ class Limiter:
         self._absolute = np.repeat([f.mode != "delta" for f in fields], [f.size for f in fields])
         self._low, self._high = _stack(fields, "low", -np.inf), _stack(fields, "high", np.inf)
         self._floor, self._ceiling = _stack(fields, "workspace_low", -np.inf), _stack(fields, "workspace_high", np.inf)
+        self._turns = _turns(contract)
         self._fastest = _stack(fields, "max_velocity", np.inf) / contract.rate
         self._sharpest = _stack(fields, "max_acceleration", np.inf) / contract.rate**2
+        for turn in self._turns:
+            self._fastest[turn.where] = self._sharpest[turn.where] = np.inf  # not element by element
         self._measured = np.concatenate([_place_in_state(f, contract) for f in fields])
         self._target: Vector = np.full(contract.action_size, np.nan)  # nan: not known
         self._moved: Vector = np.zeros(contract.action_size)
 
     def anchor(self, state: NDArray[np.float32]) -> None:
         """The robot rests where ``state`` (S,) says it is."""
-        self._target = np.where(self._measured >= 0, np.asarray(state, np.float64)[self._measured], np.nan)
+        numbers = np.asarray(state, np.float64)
+        self._target = np.where(self._measured >= 0, numbers[self._measured], np.nan)
+        for turn in self._turns:
+            turn.anchor(numbers[self._measured[turn.where]])
         self.rest()
 
     def rest(self) -> None:
         """The robot was brought to rest."""
         self._moved = np.zeros_like(self._moved)
+        for turn in self._turns:
+            turn.rest()
 
     def allow(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[Clipping]]:
         """The command (A,) nearest to ``action`` that keeps all limits, and where it had to be cut.
@@ -80,7 +90,13 @@ class Limiter:
         motion = np.clip(motion, lows[2:].max(axis=0), highs[2:].min(axis=0))  # from outside it comes inside slowly
         command = (base + motion).astype(np.float32)
         cut = np.flatnonzero(command != wanted)
-        return command, [self._clipping(i, wanted[i], command[i], lows[:, i], highs[:, i]) for i in cut]
+        cuts = [self._clipping(i, wanted[i], command[i], lows[:, i], highs[:, i]) for i in cut]
+        for turn in self._turns:
+            command[turn.where], limit = turn.allow(command[turn.where].astype(np.float64))
+            if limit:
+                elements = range(turn.where.start, turn.where.stop)
+                cuts += [Clipping(*self._names[i], limit, float(wanted[i]), float(command[i])) for i in elements]
+        return command, cuts
 
     def carried_out(self, command: NDArray[np.float32]) -> None:
         """The robot did ``command`` (A,), which may be less than it was asked to."""
@@ -90,6 +106,8 @@ class Limiter:
         start = np.where(np.isnan(self._target), np.where(self._absolute, done, 0.0), self._target)
         self._moved = np.where(self._absolute, done - start, done)
         self._target = start + self._moved
+        for turn in self._turns:
+            turn.carried_out(done[turn.where])
 
     def _intervals(self, target: Vector) -> tuple[Vector, Vector]:
         """Of how far each target may move in this step: (4, A) lowest and highest by limit, in the order of KINDS."""
@@ -136,6 +154,21 @@ def _stack(fields: tuple[Field, ...], name: str, unstated: float) -> Vector:
     return np.concatenate(parts).astype(np.float32).astype(np.float64)
 
 
+def _turns(contract: Contract) -> list[TurnLimiter]:
+    """A limiter for each absolute rotation whose velocity or acceleration is limited."""
+    turns, start = [], 0
+    for field in contract.action:
+        if _turning(field):
+            turns.append(TurnLimiter(field, slice(start, start + field.size), contract.rate))
+        start += field.size
+    return turns
+
+
+def _turning(field: Field) -> bool:
+    moving = field.max_velocity is not None or field.max_acceleration is not None
+    return field.rotation is not None and field.mode != "delta" and moving
+
+
 def _place_in_state(field: Field, contract: Contract) -> NDArray[np.int64]:
     """Where the state tells what ``field`` commands, or −1 where it does not."""
     start = 0
@@ -158,10 +191,10 @@ def _check(field: Field, contract: Contract) -> None:
     if not (moving or bounded):
         return
     where = f"Action field {field.name!r} states a limit that cannot be kept"
-    if field.rotation is not None and (bounded or not relative):
+    if field.rotation is not None and bounded:
         raise ConfigurationError(
-            f"{where}: turns do not add up element by element. State the velocity and acceleration of a relative "
-            f"rotation, or limit target poses (forehand.poses)."
+            f"{where}: a workspace holds places, not turns. Limit the range of the joints, or target poses "
+            f"(forehand.poses)."
         )
     measured = _place_in_state(field, contract)[0] >= 0
     if not measured and field.gripper is None and (bounded or not relative):

@@ -12,6 +12,7 @@ from forehand import Contract, Field, Observation, Robot
 from forehand.errors import ConfigurationError, ContractMismatch
 from forehand.limited_robot import BY_THE_ROBOT, LimitedRobot
 from forehand.limits import Limiter
+from forehand.rotations import FORMS, form, from_axis_angle, to_axis_angle
 
 RATE = 10.0
 JOINT = Field(
@@ -153,8 +154,8 @@ def test_after_a_hold_it_starts_from_rest():
 @pytest.mark.parametrize(
     ("field", "words"),
     [
-        (Field("turn", 3, rotation="axis_angle", mode="absolute", max_velocity=(1.0,) * 3), "turns do not add up"),
-        (Field("turn", 3, rotation="axis_angle", mode="delta", workspace_high=(1.0,) * 3), "turns do not add up"),
+        (Field("turn", 3, rotation="axis_angle", mode="absolute", max_velocity=(1.0,) * 3), "no field 'turn'"),
+        (Field("turn", 3, rotation="axis_angle", mode="delta", workspace_high=(1.0,) * 3), "holds places, not turns"),
         (Field("place", 1, mode="absolute", max_velocity=(1.0,)), "no field 'place'"),
         (Field("joint", 1, frame="tool", mode="delta", workspace_low=(0.0,)), "no field 'joint'"),
         (Field("push", 1, mode="delta", low=(0.1,), high=(0.2,), max_velocity=(1.0,)), "never rest"),
@@ -164,6 +165,74 @@ def test_a_limit_that_cannot_be_kept_is_refused_before_anything_moves(field, wor
     contract = Contract((), (Field("joint", 1, frame="base"),), (field,), RATE)
     with pytest.raises(ConfigurationError, match=words):
         Limiter(contract)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"max_velocity": (1.0, 1.0, 2.0)}, "the same number for each element"),
+        ({"max_velocity": (1.0,) * 3, "high": (3.2, 1.5, 3.2)}, r"a range within ±3\.142 beside"),
+    ],
+)
+def test_a_turn_is_limited_about_every_axis_alike_and_without_a_range(bounds, words):
+    turn = Field("turn", 3, rotation="euler_xyz_extrinsic")
+    with pytest.raises(ConfigurationError, match=words):
+        Limiter(Contract((), (turn,), (replace(turn, mode="absolute", **bounds),), RATE))
+
+
+SPIN, SWAY = 3.0, 12.0
+
+
+def turning(name, unit="rad"):
+    """A limiter of absolute rotations told as ``name``, and both ways between that and matrices."""
+    to_matrix, to_numbers = form(name)
+    scale = np.pi / 180 if unit == "deg" else 1.0
+    size = len(to_numbers(np.eye(3)))
+    bounds = {"max_velocity": (SPIN / scale,) * size, "max_acceleration": (SWAY / scale,) * size}
+    turn = Field("turn", size, unit=unit, rotation=name)
+    contract = Contract((), (turn,), (replace(turn, mode="absolute", **bounds),), RATE)
+    return Limiter(contract), lambda n: to_matrix(n * scale), lambda m: (to_numbers(m) / scale).astype(np.float32)
+
+
+def angle(matrix):
+    return np.linalg.norm(to_axis_angle(matrix))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([(name, "rad") for name in FORMS] + [("euler_xyz_extrinsic", "deg")]),
+    st.lists(st.tuples(*[st.floats(-3, 3)] * 3), min_size=2, max_size=20),
+)
+def test_an_absolute_rotation_turns_no_faster_than_allowed_about_any_axis(told, vectors):
+    limiter, to_matrix, to_numbers = turning(*told)
+    target, *wanted = (from_axis_angle(v) for v in vectors)
+    limiter.anchor(to_numbers(target))
+    moved = np.zeros(3)
+    for rotation in wanted:
+        command, _ = limiter.allow(to_numbers(rotation))
+        limiter.carried_out(command)
+        step = to_axis_angle(to_matrix(command.astype(float)) @ target.T)
+        assert np.linalg.norm(step) * RATE <= SPIN + 1e-3
+        assert np.linalg.norm(step - moved) * RATE**2 <= SWAY + 1e-2
+        target, moved = to_matrix(command.astype(float)), step
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_turn_comes_to_where_it_shall_the_short_way_and_is_untouched_then(name):
+    limiter, to_matrix, to_numbers = turning(name)
+    start, end = from_axis_angle([0, 0, 3.0]), from_axis_angle([0, 0, -3.0])
+    limiter.anchor(to_numbers(start))
+    way = [command.astype(float) for command in drive(limiter, [to_numbers(end)] * 30)]
+    assert max(angle(to_matrix(command) @ end.T) for command in way) < 0.5  # not all the way round
+    np.testing.assert_array_equal(way[-1].astype(np.float32), to_numbers(end))
+    assert limiter.allow(to_numbers(end))[1] == []
+
+
+def test_what_is_no_rotation_moves_nothing():
+    limiter, _, to_numbers = turning("quaternion_xyzw")
+    limiter.anchor(to_numbers(np.eye(3)))
+    with pytest.raises(ContractMismatch, match="must be a rotation, and nothing was moved"):
+        limiter.allow(np.zeros(4, np.float32))
 
 
 class Arm(Robot):
