@@ -9,6 +9,7 @@ weights (each in a process of its own); and the floor: operations counted in our
 product reaches here.
 
     OMP_NUM_THREADS=2 python benchmarks/seer_training.py
+    OMP_NUM_THREADS=2 python benchmarks/seer_training.py --tower bfloat16    as the published recipes have it
     python benchmarks/seer_training.py --device cuda --batch 32 --precision bfloat16 --compile
 """
 
@@ -95,8 +96,14 @@ class Plain:
         self.optimizer.step()
 
 
+def set_tower(policy: ComposedPolicy, precision: str) -> None:
+    cameras: Any = policy.encoders["cameras"]
+    cameras.tower.precision = precision
+
+
 def measure_peak(options: argparse.Namespace) -> None:
     policy = make_policy(options.preset, options.overrides, options.device).train()
+    set_tower(policy, options.tower)
     batch = window(policy, options.batch, options.device)
     seer = PlainSeer(policy, Stopwatch(options.device))
     run = Ours(options, policy, batch) if options.peak == "ours" else Plain(seer, batch, options.peak == "plain")
@@ -109,6 +116,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--batch", type=int, default=1, help="windows a step (default: 1)")
     parser.add_argument("--precision", default="float32", help="of ours: float32 (default) or bfloat16")
+    parser.add_argument("--tower", default="float32", help="precision of our frozen tower: float32 (default) or bfloat16")
     parser.add_argument("--compile", action="store_true", help="ours with torch.compile")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions of each measurement (default: 3)")
     parser.add_argument("--peak", choices=("ours", "plain", "plain, inputs alone"), help=argparse.SUPPRESS)
@@ -127,8 +135,9 @@ def main() -> None:
         policy.eval()
         torch.testing.assert_close(policy(batch)[0], seer.eval()(batch)[0], rtol=1e-4, atol=1e-4)
     seer.train()
+    set_tower(policy, options.tower)
     machine = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
-    how = f"{options.precision}{', compiled' if options.compile else ''}"
+    how = f"{options.precision}, its tower {options.tower}{', compiled' if options.compile else ''}"
     print(f"{options.preset}, {options.batch} windows a step, ours {how}; {platform.machine()}, {machine}")
 
     runs = {
@@ -162,7 +171,7 @@ def main() -> None:
 
     if device == "cuda" or sys.platform == "linux":
         shown = ["--preset", options.preset, "--device", device, "--batch", str(options.batch)]
-        shown += ["--precision", options.precision, *(["--compile"] if options.compile else [])]
+        shown += ["--precision", options.precision, "--tower", options.tower, *(["--compile"] if options.compile else [])]
         peaks = [
             int(
                 subprocess.check_output([sys.executable, __file__, "--peak", name, *shown, *options.overrides], text=True)

@@ -13,7 +13,7 @@ from forehand.compose.parts import Inputs, Terms, WorldModel, masked_mean, requi
 from forehand.errors import ConfigurationError
 from forehand.registry import nearest
 from forehand_seer.targets import TARGETS, Target
-from forehand_seer.vision_transformer import Block, initialize, patchify, sincos_table, unpatchify
+from forehand_seer.vision_transformer import Block, initialize, patchify, side_by_side, sincos_table, unpatchify
 
 
 class Foresight(WorldModel):
@@ -73,11 +73,10 @@ class Foresight(WorldModel):
         """(..., C·F, D) readout → (..., C, patches, patch·patch·3), in the terms of the target; C cameras."""
         lead = readout.shape[:-2]
         seen = self.project(readout.reshape(-1, len(self.grid), readout.shape[-1])) + self.grid
-        blank = (self.mask_token + self.canvas).expand(len(seen), -1, -1)
-        x = torch.cat([seen, blank], dim=1)
+        parts = [seen, self.mask_token + self.canvas]  # the first layer meets the same canvas every time
         for block in self.decoder:
-            x = block(x)
-        patches = self.predict(self.norm(x[:, len(self.grid) :]))
+            parts = [block(*parts)]
+        patches = self.predict(self.norm(side_by_side(parts)[:, len(self.grid) :]))
         return patches.reshape(*lead, len(self.cameras), *patches.shape[1:])
 
     def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> Terms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,14 @@ def sincos_table(dim: int, side: int) -> Tensor:
     return torch.cat([columns, rows], dim=-1).reshape(side * side, dim).float()
 
 
+def side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """(N or 1, L', D) each → (N, L, D)."""
+    if len(parts) == 1:
+        return parts[0]
+    count = max(len(part) for part in parts)
+    return torch.cat([part.expand(count, -1, -1) for part in parts], dim=1)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention of everyone to everyone."""
 
@@ -46,9 +55,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, L, D) → (N, L, D)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def forward(self, *parts: Tensor) -> Tensor:
+        """What stands side by side, (N or 1, L', D) each, L in all → (N, L, D)."""
+        qkv = side_by_side([self.qkv(part) for part in parts])
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -75,9 +85,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = FeedForward(dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, L, D) → (N, L, D)."""
-        x = x + self.attn(self.norm1(x))
+    def forward(self, *parts: Tensor) -> Tensor:
+        """(N, L, D) → (N, L, D); what is the same for all N may stand apart, (1, L', D), and is projected once."""
+        x = side_by_side(parts) + self.attn(*(self.norm1(part) for part in parts))
         return x + self.mlp(self.norm2(x))
 
 
