@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from forehand.data.assembly import assemble, check_fit, finished, recording
+from forehand.data.card import write_card
 from forehand.data.crew import Assignment, Crew
 from forehand.data.demonstration import Noise
 from forehand.data.video import Encoding
@@ -26,13 +30,15 @@ def record(config: DictConfig) -> None:
     """Record ``config.episodes`` demonstrations into a LeRobotDataset at ``config.output``."""
     assignment = read_assignment(config)
     root, console = assignment.root, Console(stderr=True)
+    card = functools.partial(write_card, root, _command(config), config.license)
     with recording(root):
         there = finished(root)
         missing = [index for index in range(assignment.episodes) if index not in there]
         if missing:
-            count = _record(assignment, missing, config.workers or os.cpu_count() or 1, console)
+            count = _record(assignment, missing, config.workers or os.cpu_count() or 1, console, card)
         else:
             count = assemble(root, assignment.robot)
+            card()
     console.print(
         f"{count} episodes in {root}. Learn from them with: [bold]forehand train dataset={root}[/]", soft_wrap=True
     )
@@ -58,7 +64,18 @@ def read_assignment(config: DictConfig) -> Assignment:
     )
 
 
-def _record(assignment: Assignment, missing: Sequence[int], workers: int, console: Console) -> int:
+def _command(config: DictConfig) -> str:
+    """What makes the same recording again, wherever and with however many workers."""
+    said = {"episodes": f"episodes={config.episodes}", "seed": f"seed={config.seed}"}
+    if HydraConfig.initialized():
+        said |= {override.split("=")[0]: override for override in HydraConfig.get().overrides.task}
+    told = [override for name, override in said.items() if name not in ("output", "workers", "license")]
+    return f"forehand record {shlex.join([*told, f'output={Path(config.output).name}'])}"
+
+
+def _record(
+    assignment: Assignment, missing: Sequence[int], workers: int, console: Console, card: Callable[[], None]
+) -> int:
     """Record the ``missing`` episodes; whatever happens, those that are finished are put together. Returns how many."""
     interrupted = False
     try:
@@ -67,6 +84,8 @@ def _record(assignment: Assignment, missing: Sequence[int], workers: int, consol
             interrupted = _follow(crew, assignment.episodes - len(missing), assignment.episodes, console)
     finally:
         count = assemble(assignment.root, assignment.robot)
+        if count:
+            card()
     if interrupted and count < assignment.episodes:
         raise KeyboardInterrupt(
             f"Interrupted. {count} of {assignment.episodes} episodes are in {assignment.root} and can be used as they "

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
+from huggingface_hub import DatasetCard
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
@@ -50,11 +52,11 @@ def content(root: Path) -> dict[str, bytes]:
 
 def test_what_is_recorded_does_not_depend_on_the_number_of_workers(tmp_path: Path):
     for workers in (1, 3):
-        record(config(tmp_path / str(workers), f"workers={workers}", "noise.std=0.03"))
+        record(config(tmp_path / str(workers) / "data", f"workers={workers}", "noise.std=0.03"))
     assert content(tmp_path / "1") == content(tmp_path / "3")
     other = tmp_path / "other"
     record(config(other, "seed=5", "noise.std=0.03"))
-    assert not np.array_equal(read_episodes(other).states[:5], read_episodes(tmp_path / "1").states[:5])
+    assert not np.array_equal(read_episodes(other).states[:5], read_episodes(tmp_path / "1/data").states[:5])
 
 
 def test_every_frame_says_task_phase_and_the_options_that_the_benchmark_names(tmp_path: Path):
@@ -70,6 +72,26 @@ def test_every_frame_says_task_phase_and_the_options_that_the_benchmark_names(tm
         assert phases[episode == i].tolist() == ["slide"] * (length - 3) + ["stay"] * 3  # hold_steps=3
     rows = pq.read_table(next((root / "meta/episodes").rglob("*.parquet"))).to_pydict()
     assert (rows["forehand/task"], rows["forehand/floor"]) == (["left", "right", "left"], ["0", "1", "2"])
+
+
+def test_the_card_tells_what_is_there_and_how_it_came(tmp_path: Path):
+    root = tmp_path / "data"
+    record(config(root, "episodes=3", "license=cc-by-4.0"))
+    card = (root / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["license"] == "cc-by-4.0"
+    assert header["tags"] == ["LeRobot", "forehand"]
+    assert DatasetCard(card).data.task_categories == ["robotics"]  # as the hub reads it
+    assert "forehand record episodes=3 seed=0 output=data" in card
+    assert "| `static` | 32 × 32 | static |" in card
+    assert "| 0–1 | `position` | m |  |  | delta | -0.1 to 0.1 |" in card
+    frames = pq.read_table(next((root / "data").rglob("*.parquet")))["annotation.task"].to_pylist()
+    assert f"| `left` | 2 | {frames.count('left')} |" in card
+    record(config(root, "episodes=4"))
+    assert "4 episodes" in (root / "README.md").read_text()
+    (root / "README.md").write_text("my own words")
+    record(config(root, "episodes=5"))
+    assert (root / "README.md").read_text() == "my own words"
 
 
 def test_failed_episodes_are_replaced_and_counted(tmp_path: Path):
