@@ -24,7 +24,7 @@ class Oracle(Policy):
 
     def open(self, instruction: str) -> Session:
         """A session that begins with the robot's next episode."""
-        return _Show(instruction)
+        return _Show(instruction, self.contract.action_size)
 
     def step(
         self, sessions: Sequence[Session], observations: Sequence[Observation], *, forecast: bool = False
@@ -54,7 +54,7 @@ class Oracle(Policy):
 
 
 class _Show(Session):
-    def __init__(self, instruction: str) -> None:
+    def __init__(self, instruction: str, action_size: int) -> None:
         super().__init__(instruction)
         self.expert: Expert | None = None
-        self.last: NDArray[np.float32] = np.zeros(0, np.float32)
+        self.last: NDArray[np.float32] = np.zeros(action_size, np.float32)
