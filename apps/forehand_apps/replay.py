@@ -25,15 +25,14 @@ def replayed(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, 
     merged = OmegaConf.merge(record.config, {key: config[key] for key in OWN})
     assert isinstance(merged, DictConfig)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.key_or_group
-        if override.is_delete() or (key in record.config and isinstance(record.config[key], dict)):
-            raise ConfigurationError(
-                f"A replay has the {key} of the evaluation that it repeats; only single options can be changed, such as "
-                f"robot.options.look=pretty."
-            )
+        key, value = override.key_or_group, override.value()
+        if override.is_delete():
+            raise ConfigurationError(f"A replay cannot leave out what it repeats: ~{key}.")
+        if isinstance(value, str) and isinstance(config.get(key), DictConfig):
+            value = config[key]  # another choice of a whole group
         if key.removeprefix("policy.") in SOURCES:
             OmegaConf.update(merged, "policy", dict.fromkeys(SOURCES), merge=True)
-        OmegaConf.update(merged, key, override.value(), force_add=True)
+        OmegaConf.update(merged, key, value, force_add=True)
     return merged, record
 
 

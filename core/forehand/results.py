@@ -254,7 +254,9 @@ def read_record(folder: Path) -> Record:
         episodes = [EpisodeResult(**e) for e in data["episodes"]]
         return Record(data["started"], data["plan"], data["setup"], data.get("config", {}), episodes)
     except OSError as error:
-        raise ConfigurationError(f"There is no evaluation in {folder}: {path} cannot be read ({error}).") from error
+        raise ConfigurationError(
+            f"There is no evaluation in {folder}: {path} cannot be read ({error.strerror})."
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{path} is not an evaluation's results ({error}); choose another output.") from error
 

@@ -13,6 +13,12 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("FOREHAND_DEBUG"
 ENVIRONMENT |= {"FOREHAND_PLUGINS": "stock,seer,robots", "OMP_NUM_THREADS": "1"}
 
 
+@pytest.fixture(scope="session")
+def program():
+    """The command's first words, and the environment to run it in."""
+    return PROGRAM, ENVIRONMENT
+
+
 @pytest.fixture
 def forehand(tmp_path):
     """Runs one command in an empty folder; gives its CompletedProcess."""
@@ -28,17 +34,21 @@ def forehand(tmp_path):
 
 @pytest.fixture
 def begun(tmp_path):
-    """Starts one command and does not wait for it; gives its process, with pipes for what it says."""
+    """Starts one command and does not wait for it; gives its process, with pipes for what it says.
+
+    It is in a group of its own, as where a shell starts it.
+    """
     processes = []
 
-    def begin(*arguments):
+    def begin(*arguments, **variables):
         process = subprocess.Popen(
             [*PROGRAM, *arguments],
             cwd=tmp_path,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         processes.append(process)
         return process

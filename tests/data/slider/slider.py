@@ -26,6 +26,7 @@ class Slider(Robot):
 
     def reset(self, episode: Episode | None = None) -> Observation:
         assert episode is not None
+        self.episode = episode
         self.position = np.random.default_rng(episode.seed).uniform(0.3, 0.7, 2)
         self.target, self.steps = np.array(TARGETS[episode.task]), 0
         return self.observe()

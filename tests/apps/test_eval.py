@@ -1,0 +1,128 @@
+"""``forehand eval`` with simulators in processes of their own, interrupted, and again from its manifest."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+PLUGIN = Path(__file__).parents[1] / "data/slider"
+PLUGINS = {"FOREHAND_PLUGINS": "slider,stock,seer,robots", "PYTHONPATH": str(PLUGIN)}
+SLIDER = ("eval", "robot=slider", "benchmark=slider", "seed=3", "videos=0")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def checkpoint(program, tmp_path_factory):
+    """A learned policy that succeeds now and then."""
+    folder = tmp_path_factory.mktemp("learned")
+    words, environment = program
+    recipe = "recipe.steps=300 recipe.batch_size=32 recipe.learning_rate=0.005 threads=1 device=cpu"
+    for line in (
+        "record robot=slider benchmark=slider episodes=40 seed=5 workers=1 output=data",
+        f"train policy=tiny dataset=data cache=cache output=learned {recipe}",
+    ):
+        command = line.split()
+        subprocess.run([*words, *command], cwd=folder, env=environment | PLUGINS, check=True, capture_output=True)
+    return folder / "learned"
+
+
+@pytest.fixture
+def judge(forehand):
+    """Runs ``forehand eval`` on the slider."""
+
+    def run(*arguments, status=0):
+        done = forehand(*arguments, **PLUGINS)
+        assert done.returncode == status, done.stderr
+        return done
+
+    return run
+
+
+def outcomes(folder):
+    """What came of every episode, but for how long it took."""
+    episodes = json.loads((folder / "results.json").read_text())["episodes"]
+    return [{key: value for key, value in episode.items() if key != "seconds"} for episode in episodes]
+
+
+def test_what_comes_of_every_episode_does_not_depend_on_the_number_of_workers(judge, checkpoint, tmp_path):
+    learned = (*SLIDER, f"policy.checkpoint={checkpoint}", "episodes=12", "policy.device=cpu")
+    for workers in (1, 3):
+        judge(*learned, f"workers={workers}", f"output={workers}")
+    assert outcomes(tmp_path / "1") == outcomes(tmp_path / "3")
+    assert {episode["success"] for episode in outcomes(tmp_path / "1")} == {
+        True,
+        False,
+    }  # there was something to differ in
+    judge(*learned, "workers=3", "policy.batch=3", "output=batched")
+    assert len(outcomes(tmp_path / "batched")) == 12
+
+
+@pytest.mark.parametrize("policy", ["policy.expert=true", "policy.name=random"])
+def test_references_run_in_workers_too(judge, policy, tmp_path):
+    for workers in (1, 2):
+        judge(*SLIDER, policy, "episodes=5", f"workers={workers}", f"output={workers}")
+    assert outcomes(tmp_path / "1") == outcomes(tmp_path / "2")
+    if "expert" in policy:
+        assert [e["success"] for e in outcomes(tmp_path / "1")] == [e["seed"] % 4 != 0 for e in outcomes(tmp_path / "1")]
+
+
+def test_interrupted_with_workers_it_goes_on_without_them(judge, begun, tmp_path):
+    whole = (*SLIDER, "policy.name=random", "episodes=20")
+    judge(*whole, "output=whole")
+    interrupted = (*whole, "output=interrupted", "+robot.options.delay=0.01")
+    process = begun(*interrupted, "workers=2", **PLUGINS)
+    results = tmp_path / "interrupted/results.json"
+    while not results.exists() or len(outcomes(tmp_path / "interrupted")) < 3:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as the terminal does it: to everyone
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert "of 20 finished episodes are kept in" in said
+    assert 3 <= len(outcomes(tmp_path / "interrupted")) < 20
+    judge(*interrupted)
+    assert outcomes(tmp_path / "interrupted") == outcomes(tmp_path / "whole")
+
+
+def test_a_simulator_that_breaks_is_reported_and_the_rest_is_kept(judge, tmp_path):
+    broken = judge(
+        *SLIDER, "policy.name=still", "episodes=4", "workers=2", "+robot.options.broken=true", "output=o", status=2
+    )
+    assert "was broken off: OSError: the cable came loose" in broken.stderr
+    assert "0 of 4 finished episodes are kept" in broken.stderr
+    unknown = judge(*SLIDER, "policy.name=still", "workers=2", "+robot.options.colour=red", status=2)
+    assert "options it cannot take" in unknown.stderr
+
+
+def test_any_trial_can_be_driven_again_and_is_a_video(judge, tmp_path):
+    judge(*SLIDER, "policy.expert=true", "episodes=6", "output=first", "execution.steps=1")
+    again = judge("eval", "replay=first", "trials=[4,1]", "output=again")
+    assert "2 of 2 trials ended as they had" in again.stdout
+    assert [e["index"] for e in outcomes(tmp_path / "again")] == [1, 4]
+    first = {e["index"]: e for e in outcomes(tmp_path / "first")}
+    for episode in outcomes(tmp_path / "again"):
+        assert (tmp_path / "again" / episode["video"]).stat().st_size > 1000
+        assert episode | {"video": None} == first[episode["index"]]
+    other = judge("eval", "replay=first", "trials=[1]", "policy.name=still", "videos=0", "output=other")
+    assert "0 of 1 trials ended as they had" in other.stdout
+    assert outcomes(tmp_path / "other")[0]["video"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("replay=nowhere",), "There is no evaluation in nowhere"),
+        (("robot=slider", "benchmark=slider", "policy.name=still", "trials=[99]"), "numbered from 0; [99] are not among"),
+        (("policy.name=still", "robots=[tcp://127.0.0.1:1]", "workers=2"), "Choose one of them"),
+        (("policy.name=still", "workers=0"), "workers and policy.batch are at least 1"),
+    ],
+)
+def test_what_cannot_be_judged_is_explained(judge, arguments, words):
+    complaint = judge("eval", *arguments, status=2).stderr
+    assert words in " ".join(complaint.split())
+    assert "Traceback" not in complaint
