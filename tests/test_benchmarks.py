@@ -32,3 +32,23 @@ def test_a_benchmark_runs(name, options, told):
     )
     for words in (*told, "floor:"):
         assert words in run.stdout
+
+
+@pytest.mark.slow
+def test_the_simulators_are_measured():
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS / "simulator_speed.py", "--seconds=0.02"], capture_output=True, text=True, check=True
+    )
+    for name in ("tabletop", "tabletop-chains"):
+        (row,) = [line for line in run.stdout.splitlines() if line.startswith(f"| {name} |")]
+        assert len(row.split("|")) == 8
+
+
+@pytest.mark.slow
+def test_the_experts_are_counted(tmp_path):
+    options = ("--seeds=1", "--chains=1", "--variants=A", f"--results={tmp_path / 'found.jsonl'}")
+    command = [sys.executable, BENCHMARKS / "tabletop_experts.py", *options]
+    first, again = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert "| open_drawer | 1/1 |" in first
+    assert again == first  # from what was kept
+    assert len((tmp_path / "found.jsonl").read_text().splitlines()) == 33
