@@ -80,7 +80,9 @@ def test_parts_are_listed_by_kind(forehand, tmp_path):
     assert list(tmp_path.iterdir()) == []  # who only looks leaves nothing behind
 
 
-@pytest.mark.parametrize("command", ["record", "train", "serve", "robot", "run", "eval", "plugins", "convert", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["record", "train", "serve", "robot", "run", "eval", "gallery", "plugins", "convert", "doctor"]
+)
 def test_every_command_has_a_page(forehand, command):
     page = forehand(command, "--help")
     assert page.returncode == 0, page.stderr

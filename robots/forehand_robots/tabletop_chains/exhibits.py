@@ -49,7 +49,7 @@ def _chain(kind: type[TabletopChainsBenchmark], seed: int) -> Exhibit:
 
 def _tasks(kind: type[TabletopChainsBenchmark], names: list[str], seed: int) -> Iterator[Exhibit]:
     for number, task in enumerate(TASKS):
-        trial = kind(names[number % len(names)]).episodes(1, seed, [task])
+        trial = kind(names[number % len(names)]).episodes(1, seed + number, [task])
         told = [sentence for split in SPLITS for sentence in sentences(task, split)]
         yield Exhibit("Tasks", task.replace("_", " "), trial, sentences=told)
 
