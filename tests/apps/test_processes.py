@@ -1,6 +1,7 @@
 """Server, robot hosts and whoever drives them, in processes of their own that meet over ZeroMQ."""
 
 import json
+import re
 import signal
 import time
 
@@ -88,6 +89,32 @@ def test_ctrl_c_stops_a_run_which_is_kept_and_the_robot_holds(begun, started, tm
     info = json.loads((tmp_path / "runs" / "meta" / "info.json").read_text())
     assert (info["total_episodes"], info["total_frames"]) == (1, episode["steps"])
     assert (tmp_path / "run.rrd").stat().st_size > 0
+
+
+def test_a_policy_server_killed_in_mid_episode_is_waited_for_and_gone_on_with(begun, started, tmp_path):
+    with started("robot", ANY_PORT) as (_, address):
+        with started("serve", "policy.name=still", ANY_PORT) as (server, policy):
+            told = (f"robot.options.address={address}", f"policy.address={policy}", "report_every=0.1", "output=report")
+            driving = begun("run", "robot=remote", "instruction=wait", *told)
+            while commanded(driving.stderr.readline()) < 5:
+                pass
+            server.kill()
+            before = 5
+            while "The robot holds, and the policy is asked again" not in (line := driving.stderr.readline()):
+                before = max(before, commanded(line))
+        with started("serve", "policy.name=still", f"address={policy}"):
+            while commanded(driving.stderr.readline()) < before + 5:
+                pass
+            driving.send_signal(signal.SIGINT)
+            said, _ = driving.communicate(timeout=300)
+    assert "stopped by hand; the robot holds." in said
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["holds"]["reasons"] == {"policy lost": 1}
+
+
+def commanded(line):
+    """Steps with a command, by a line of a run's report; -1 for another line."""
+    found = re.search(r"(\d+) steps, .* (\d+) held", line)
+    return int(found[1]) - int(found[2]) if found else -1
 
 
 def test_a_port_in_use_is_named(forehand, started):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ class Drive:
     def _begin(self, instruction: str) -> None:
         self._inference.begin(instruction)
         self._execution.reset()
-        self._holding = True  # a robot that was reset stands still
+        self._holding, self._held_for = True, ""  # a robot that was reset stands still
         self._acted = self._acted_when_asked = 0
         self._trouble: Exception | None = None
         self._hope = time.monotonic() + self._patience
@@ -198,13 +199,17 @@ class Drive:
 
     def _hold(self) -> None:
         """Told once: a body that is told again and again might sag."""
+        reason = "policy lost" if self._trouble else "chunk used up" if self._execution.beside else "policy too slow"
         if not self._holding:
             self.robot.hold()
-            self._holding = True
-            reason = "policy lost" if self._trouble else "chunk used up" if self._execution.beside else "policy too slow"
+            self._holding, self._held_for = True, reason
             self.report.holds[reason] += 1
             if self.report.holds[reason] == 1 and not self._trouble:
                 log.warning("the robot holds: %s; further times are only counted", reason)
+        elif self._held_for and self._trouble and self._held_for != reason:  # what was slow turns out to be gone
+            self.report.holds += Counter({reason: 1})
+            self.report.holds -= Counter({self._held_for: 1})
+            self._held_for = reason
         if time.monotonic() > self._hope:
             why = str(self._trouble) if self._trouble else "It never answered: it is stuck, or far too slow."
             raise PolicyLost(f"The policy gave no answer for {self._patience:g} s, and the robot holds. {why}")
