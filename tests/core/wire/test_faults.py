@@ -2,14 +2,16 @@
 
 What covers which fault:
 
-- server killed mid-episode, restarted, robot holds and resumes: ``tests/core/running``, ``test_lost_connections.py``
+- server killed mid-episode, restarted, robot holds and resumes: ``tests/apps/test_processes.py``, ``tests/core/running``,
+  ``test_lost_connections.py``
 - host killed: ``tests/robots/test_remote.py``, ``tests/apps/test_processes.py``
 - a hung policy: here, and ``test_policy_server.py`` (it keeps nobody from stopping)
 - a frozen server, a frozen robot: here (SIGSTOP, and a driver that does not return)
 - dropped, delayed, reordered, repeated, truncated messages: here
 - wrong version: ``test_policy_server.py``; a contract changed in between: ``test_lost_connections.py``
 - wrong, unknown or missing key: ``test_access.py``
-- disk full while recording: ``tests/core/data/test_recorder.py``
+- a control loop that hangs: ``tests/core/running/test_watched_robot.py``
+- disk full while recording: ``tests/core/data/test_recorder.py``, ``test_tape.py``
 - floods and strangers: ``test_policy_server.py``, ``test_lost_connections.py``
 - damaged messages by the million: here in short, ``benchmarks/wire_fuzz.py``
 """
