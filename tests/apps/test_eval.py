@@ -108,7 +108,7 @@ def test_any_trial_can_be_driven_again_and_is_a_video(judge, tmp_path):
     for episode in outcomes(tmp_path / "again"):
         assert (tmp_path / "again" / episode["video"]).stat().st_size > 1000
         assert episode | {"video": None} == first[episode["index"]]
-    other = judge("eval", "replay=first", "trials=[1]", "policy.name=still", "videos=0", "output=other")
+    other = judge("eval", "replay=first", "trials=[4]", "policy.name=still", "videos=0", "output=other")
     assert "0 of 1 trials ended as they had" in other.stdout
     assert outcomes(tmp_path / "other")[0]["video"] is None
 
