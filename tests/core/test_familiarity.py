@@ -1,9 +1,10 @@
 """A robot whose numbers are unlike those of training is noticed, though its contract fits."""
 
 import numpy as np
+import pytest
 
 from forehand import Contract, Field, Observation
-from forehand.familiarity import trained_on, unfamiliar
+from forehand.familiarity import out_of_range, trained_on, unfamiliar
 
 CONTRACT = Contract((), (Field("position", 2, unit="m"), Field("gripper", 1)), (Field("motion", 1),), 10.0)
 STATISTICS = {"observation.state": {"min": np.array([0.2, -0.1, 1.0]), "max": np.array([0.6, 0.3, 1.0])}}
@@ -28,3 +29,20 @@ def test_what_was_constant_in_training_or_is_not_known_is_not_judged():
     assert found(0.4, 0.0, 55.0) == []
     assert trained_on({}) == {}
     assert found(400, 400, 400, facts={}) == []
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "words"),
+    [
+        (-0.01, 0.02, []),
+        (-0.05, 0.01, []),  # some way out
+        (-20, 15, ["action element 'motion': needed '-20 to 15', offered '-0.02 to 0.02'"]),
+        (0, 0.07, ["action element 'motion': needed '0 to 0.07', offered '-0.02 to 0.02'"]),
+    ],
+)
+def test_actions_far_beyond_a_robots_range_are_named_with_both_values(least, most, words):
+    facts = trained_on({"action": {"min": np.array([least]), "max": np.array([most])}})
+    limited = Contract((), (), (Field("motion", 1, low=(-0.02,), high=(0.02,)),), 10.0)
+    assert [str(m) for m in out_of_range(facts, limited)] == words
+    assert out_of_range(facts, CONTRACT) == []  # no range is stated
+    assert out_of_range({}, limited) == []

@@ -13,7 +13,7 @@ from itertools import count
 
 from forehand.errors import ForehandError
 from forehand.execution import Action, Execution
-from forehand.familiarity import unfamiliar
+from forehand.familiarity import out_of_range, unfamiliar
 from forehand.limited_robot import LimitedRobot
 from forehand.policy import Policy
 from forehand.robot import Episode, Observation, Robot
@@ -76,6 +76,8 @@ class Drive:
         self._watchdog, self._patience = watchdog, patience
         self._inference = Inference(policy, forecast=forecast)
         self._facts = policy.describe()
+        for beyond in out_of_range(self._facts, robot.contract):
+            log.warning("the policy was trained to do what this robot does not allow: %s", beyond)
 
     def __enter__(self) -> Drive:
         return self

@@ -256,3 +256,12 @@ def test_a_robot_that_is_where_the_policy_never_was_is_named_before_it_moves(tic
         drive.episode("go", max_steps=0)
     assert "state element 'position': needed '500 to 600', offered 0.0" in caplog.text
     assert "act" not in ticker.calls
+
+
+def test_a_robot_that_does_not_allow_what_the_policy_learned_is_named_before_it_moves(caplog):
+    policy = Scripted(timetable(1))
+    policy.origin = {"trained_to_do": {"min": [-30.0], "max": [30.0]}}
+    motion = replace(CONTRACT.action[0], low=(-0.1,), high=(0.1,))
+    with Drive(Ticker(replace(CONTRACT, action=(motion,))), policy, RecedingHorizon()):
+        pass
+    assert "action element 'motion': needed '-30 to 30', offered '-0.1 to 0.1'" in caplog.text
