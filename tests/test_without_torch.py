@@ -47,6 +47,7 @@ def test_what_a_robot_needs_imports():
         "forehand_apps.serve",
         "forehand_plugins.reference",
         "forehand_robots.environment",
+        "forehand_robots.gym",
         "forehand_robots.remote",
         "forehand_robots.replay",
         "forehand_robots.tabletop.benchmark",
