@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +52,12 @@ def make_policy(preset: str, overrides: list[str], device: str) -> ComposedPolic
     torch.manual_seed(0)
     policy: ComposedPolicy = build_policy(config, CONTRACT, {}).to(device)
     return policy
+
+
+def require_device(device: str) -> None:
+    """End with a message where there is no such device."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        sys.exit(f"--device {device}: torch finds no GPU here; leave the option out to measure the CPU.")
 
 
 class Stopwatch:
@@ -231,10 +238,10 @@ class PlainSeer(nn.Module):
         return patches.reshape(*readout.shape[:-2], len(model.cameras), *patches.shape[1:])
 
 
-def matrix_rate(device: str, seconds: float = 1.0) -> float:
-    """Operations a second that a large float32 matrix product reaches, at its best."""
+def matrix_rate(device: str, precision: str = "float32", seconds: float = 1.0) -> float:
+    """Operations a second that a large matrix product reaches, at its best."""
     n = 2048 if device == "cpu" else 8192
-    a, b = torch.randn(n, n, device=device), torch.randn(n, n, device=device)
+    a, b = torch.randn(2, n, n, device=device, dtype=getattr(torch, precision))
     watch, best, began = Stopwatch(device), math.inf, time.perf_counter()
     while time.perf_counter() - began < seconds:
         start = watch.now()

@@ -25,7 +25,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from plain_seer import CONTRACT, PlainSeer, Stopwatch, make_policy, matrix_rate, operations, peak_memory, watch_stages
+from plain_seer import (
+    CONTRACT,
+    PlainSeer,
+    Stopwatch,
+    make_policy,
+    matrix_rate,
+    operations,
+    peak_memory,
+    require_device,
+    watch_stages,
+)
 
 from forehand import Observation
 from forehand.compose import ComposedPolicy
@@ -128,6 +138,7 @@ def main() -> None:
     parser.add_argument("--peak", choices=("ours", "plain"), help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", help="of the preset's configuration, as in policy.backbone.layers=2")
     options = parser.parse_args()
+    require_device(options.device)
     if options.peak:
         measure_peak(options.peak, options)
         return
@@ -147,13 +158,6 @@ def main() -> None:
     for name, taken in (("full window", full), ("fifth step of an episode", growing)):
         ratio = statistics.median(b / a for a, b in zip(taken["ours"], taken["plain"], strict=True))
         print(f"{name:28}{milliseconds(taken['ours'])}{milliseconds(taken['plain'])}{ratio:8.1f}")
-
-    peaks = {}
-    for name in ("ours", "plain"):
-        command = [sys.executable, __file__, "--peak", name, "--preset", options.preset, "--device", device]
-        peaks[name] = int(subprocess.check_output([*command, *options.overrides], text=True))
-    print(f"{'peak memory':28}{peaks['ours'] / 2**20:8.0f} MB{peaks['plain'] / 2**20:8.0f} MB", end="")
-    print(f"{peaks['plain'] / max(1, peaks['ours']):8.1f}")
 
     print(f"\n{'by stage, full window':28}{'ours':>11}{'plain':>11}{'ratio':>8}")
     watched = Stopwatch(device)
@@ -189,7 +193,14 @@ def main() -> None:
         f"floor: {needed / 1e9:.0f} GFLOP (plain: {operations(lambda: plain.step(observe(300))) / 1e9:.0f}) at "
         f"{rate / 1e9:.0f} GFLOP/s is {floor * 1e3:.0f} ms; a step takes {step / floor:.2f} times that"
     )
-    print(f"load {os.getloadavg()[0]:.1f}")
+    print(f"load {os.getloadavg()[0]:.1f}", flush=True)
+
+    peaks = {}  # last, so that no other process runs beside what is timed
+    for name in ("ours", "plain"):
+        command = [sys.executable, __file__, "--peak", name, "--preset", options.preset, "--device", device]
+        peaks[name] = int(subprocess.check_output([*command, *options.overrides], text=True))
+    print(f"{'peak memory':28}{peaks['ours'] / 2**20:8.0f} MB{peaks['plain'] / 2**20:8.0f} MB", end="")
+    print(f"{peaks['plain'] / max(1, peaks['ours']):8.1f}")
 
 
 if __name__ == "__main__":

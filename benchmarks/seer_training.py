@@ -26,7 +26,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plain_seer import CONTRACT, PlainSeer, Stopwatch, make_policy, matrix_rate, operations, peak_memory, watch_stages
+from plain_seer import (
+    CONTRACT,
+    PlainSeer,
+    Stopwatch,
+    make_policy,
+    matrix_rate,
+    operations,
+    peak_memory,
+    require_device,
+    watch_stages,
+)
 from torch import Tensor
 
 from forehand.compose import ComposedPolicy
@@ -122,6 +132,7 @@ def main() -> None:
     parser.add_argument("--peak", choices=("ours", "plain", "plain, inputs alone"), help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", help="of the preset's configuration, as in policy.backbone.layers=2")
     options = parser.parse_args()
+    require_device(options.device)
     if options.peak:
         measure_peak(options)
         return
@@ -169,6 +180,23 @@ def main() -> None:
         medians = [statistics.median(found.get(stage, 0.0) for found in stages[name]) for name in runs]
         print(f"{stage:28}" + "".join(f"{median * 1e3:19.0f} ms" for median in medians))
 
+    seen = {key: value.flatten(0, 1) for key, value in batch["observation"].items() if key.startswith("images.")}
+    cameras: Any = policy.encoders["cameras"]
+    needed = {
+        "all else": operations(runs["ours"].step),
+        "tower": operations(lambda: cameras.tower(torch.cat([*seen.values()]))),
+    }
+    needed["all else"] -= needed["tower"]
+    precision = {"all else": options.precision, "tower": "bfloat16" if "bfloat16" in how else "float32"}
+    rates = {part: matrix_rate(device, precision[part]) for part in needed}
+    floor, step = sum(needed[part] / rates[part] for part in needed), statistics.median(taken["ours"])
+    told = " and ".join(f"{needed[part] / 1e9:.0f} GFLOP at {rates[part] / 1e9:.0f} GFLOP/s ({part})" for part in needed)
+    print(
+        f"\nfloor: {told} is {floor * 1e3:.0f} ms; a step takes {step / floor:.2f} times that, "
+        f"{options.batch / step:.2f} windows a second"
+    )
+    print(f"load {os.getloadavg()[0]:.1f}", flush=True)
+
     if device == "cuda" or sys.platform == "linux":
         shown = ["--preset", options.preset, "--device", device, "--batch", str(options.batch)]
         shown += ["--precision", options.precision, "--tower", options.tower, *(["--compile"] if options.compile else [])]
@@ -179,14 +207,6 @@ def main() -> None:
             for name in runs
         ]
         print(f"{'peak memory':28}" + "".join(f"{peak / 2**20:19.0f} MB" for peak in peaks))
-
-    rate, needed = matrix_rate(device), operations(runs["ours"].step)
-    floor, step = needed / rate, statistics.median(taken["ours"])
-    print(
-        f"\nfloor: {needed / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s is {floor * 1e3:.0f} ms; a step takes "
-        f"{step / floor:.2f} times that, {options.batch / step:.2f} windows a second"
-    )
-    print(f"load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
