@@ -25,8 +25,10 @@ ADDED = {
     "robot": ["address=tcp://127.0.0.1:0"],
     "run": ["max_steps=3"],
     "eval": ["episodes=1", "tasks=[lift]", "videos=1"],
+    "eval benchmark=tabletop-chains": ["episodes=1", "videos=1"],
+    "gallery": ["sections=[environments]", "stills=64"],
 }
-"""What is typed after a line of the page that begins with ``forehand <command>``: a small case of the same thing."""
+"""What is typed after a line of the page that begins with ``forehand`` and these words: a small case of it."""
 
 SUBSTITUTED = {"recipe.seed=0,1,2": "recipe.seed=0,1", "PUBLIC_KEY": "ab" * 32}
 """Words of the page for which another one stands in."""
@@ -131,7 +133,9 @@ class Follower:
         said = " ".join(arguments)
         # The page relies on the usual port of robot hosts here; in tests it is another.
         usual = [REMOTE + PAGE_ADDRESS["robot"]] if "robot=remote" in said and REMOTE not in said else []
-        words = [self.actual(word) for word in [*arguments, *usual]] + ADDED.get(command, [])
+        begun = [beginning for beginning in ADDED if f"{command} {said}".startswith(beginning)]
+        added = ADDED[max(begun, key=len)] if begun else []
+        words = [self.actual(word) for word in [*arguments, *usual]] + added
         if command in SERVING:
             self.start(command, *words)
         else:
