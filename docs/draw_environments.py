@@ -18,7 +18,9 @@ def main() -> None:
     scenes = [exhibit.trial[0] for exhibit in exhibits if exhibit.section == "Environments"]
     portraits = [Image.fromarray(robot.reset(scene).images["portrait"]).resize((SIZE, SIZE)) for scene in scenes]
     robot.close()
-    Image.fromarray(np.concatenate(portraits, axis=1)).save(Path(__file__).with_name("environments.jpg"), quality=88)
+    Image.fromarray(np.concatenate([np.asarray(one) for one in portraits], axis=1)).save(
+        Path(__file__).with_name("environments.jpg"), quality=88
+    )
 
 
 if __name__ == "__main__":
