@@ -14,6 +14,9 @@ from forehand import Camera, Contract, Episode, Observation, Robot
 from forehand.errors import ConfigurationError, ForehandError
 from forehand_robots import spaces
 from forehand_robots.statements import Statements, checked, stated
+from forehand_robots.tabletop.rendering import choose_renderer
+
+choose_renderer()  # before MuJoCo is imported: without a screen its environments would end the process
 
 log = logging.getLogger(__name__)
 
