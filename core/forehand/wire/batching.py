@@ -156,7 +156,8 @@ class Batcher:
                 step.done(failure)
             return
         computed = self._computing = time.monotonic() - started
-        self._asked |= {step.session: started for step in steps}
+        if self._latency_budget > 0:
+            self._asked |= {step.session: started for step in steps}
         self._meter.computed([started - step.received for step in steps], computed)
         for step, prediction in zip(steps, predictions, strict=True):
             queued = started - step.received
