@@ -338,6 +338,21 @@ def test_a_hung_policy_does_not_keep_a_server_from_stopping(serve, raw, contract
     assert (answer.id, answer.payload["code"]) == (11, "stopping")
 
 
+@pytest.mark.parametrize("latency_budget", [0.0, 0.01])
+def test_nothing_is_remembered_of_sessions_that_are_over(serve, contract, sense, latency_budget):
+    server = serve(latency_budget=latency_budget)
+    with PolicyClient(server.address) as client:
+        for _ in range(5):
+            session = client.open("push", contract)
+            session.step(sense())
+            session.close()
+        time.sleep(1.1)
+        session = client.open("push", contract)
+        session.step(sense())
+        assert server._batcher._asked.keys() <= {session._token}
+        assert server._sessions.keys() == {session._token}
+
+
 def test_a_step_waits_for_the_others_within_the_latency_budget(serve, raw, contract, sense):
     server = serve(latency_budget=20.0)
     robots = [raw(server.address) for _ in range(3)]
