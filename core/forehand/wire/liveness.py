@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import socket as sockets
 import struct
@@ -52,7 +53,8 @@ def listen(socket: zmq.Socket[bytes], address: str) -> None:
         if sys.platform == "linux" and address.startswith("tcp://"):
             listening = sockets.socket(fileno=recv_monitor_message(monitor)["value"])
             try:
-                _drop_resets(listening)  # connections inherit it
+                with contextlib.suppress(OSError):  # a sandbox may not let filters through; it serves all the same
+                    _drop_resets(listening)  # connections inherit it
             finally:
                 listening.detach()
     finally:
