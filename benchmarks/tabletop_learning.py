@@ -34,10 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/tabletop_learning"), help="where everything goes")
     parser.add_argument("--episodes", type=int, default=2400, help="demonstrations in A, B and C (default: 2400)")
-    parser.add_argument("--steps", type=int, default=5000, help="of each training (default: 5000)")
+    parser.add_argument("--steps", type=int, default=3500, help="of each training (default: 3500)")
     parser.add_argument("--batch-size", type=int, default=64, help="windows in a step (default: 64)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="at its peak (default: 2e-3)")
-    parser.add_argument("--chains", type=int, default=50, help="for each policy, seed and environment (default: 50)")
+    parser.add_argument("--chains", type=int, default=40, help="for each policy, seed and environment (default: 40)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each policy (default: 3)")
     arguments = parser.parse_args()
 
