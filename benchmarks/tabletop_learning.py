@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from forehand.results import RESULTS
+from forehand.results import Evaluation, read_record
 from forehand.statistics import mean_interval, wilson_interval
 from forehand.training import LOG
 
@@ -91,13 +91,12 @@ def _tables(folder: Path, seeds: int) -> str:
     for variant, policy in itertools.product(VARIANTS, POLICIES):
         everything: list[int] = []
         for seed in range(seeds):
-            results = json.loads((folder / policy / f"{seed}_{variant}" / RESULTS).read_text(encoding="utf-8"))
-            chains: dict[int, int] = {}
-            for episode in results["episodes"]:
-                chains[episode["index"]] = chains.get(episode["index"], 0) + episode["success"]
-                per_task.setdefault(episode["task"], {}).setdefault((variant, policy), []).append(episode["success"])
-            lines.append(_row(variant, policy, str(seed), list(chains.values())))
-            everything += chains.values()
+            episodes = read_record(folder / policy / f"{seed}_{variant}").episodes
+            for episode in episodes:
+                per_task.setdefault(episode.task, {}).setdefault((variant, policy), []).append(episode.success)
+            lengths = Evaluation(tuple(episodes)).lengths
+            lines.append(_row(variant, policy, str(seed), lengths))
+            everything += lengths
         lines.append(_row(variant, policy, "all", everything))
     columns = list(itertools.product(VARIANTS, POLICIES))
     lines += ["", "| task | " + " | ".join(f"{variant}: {POLICIES[policy]}" for variant, policy in columns) + " |"]
