@@ -1,15 +1,19 @@
 # make test and make demo set up what they need from nothing: a virtual environment in .venv, and the system's rendering
 # libraries where that is allowed. PYTEST adds arguments to the tests: make test PYTEST="-k contract"
+# Tests run in two processes of one computing thread each; make test PYTEST="-n 0" runs them one after the other.
 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup test lint demo clean
+.PHONY: help setup test test-fast test-grid lint demo docs clean
 
 help:
 	@echo "make setup   the environment, in .venv"
 	@echo "make test    lint, types, import contract, tests"
-	@echo "make demo    record, train, serve, drive, judge: about ten minutes, then open outputs/demo/index.html"
+	@echo "make test-fast   the tests that take less than about five seconds each, without lint"
+	@echo "make test-grid   every combination of the stock parts, beyond those of make test: about ten minutes"
+	@echo "make demo    record, train, serve, drive, judge: less than ten minutes, then open outputs/demo/index.html"
+	@echo "make docs    the documentation as a site, in outputs/site"
 	@echo "make clean   remove .venv and caches; outputs stay"
 
 setup: $(READY)
@@ -19,7 +23,13 @@ $(READY): pyproject.toml constraints.txt tools/setup.sh
 	@touch $@
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not grid" $(PYTEST)
+
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not grid" $(PYTEST)
+
+test-grid: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m grid tests/plugins/test_grid.py $(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check
@@ -29,6 +39,9 @@ lint: setup
 
 demo: setup
 	$(BIN)/forehand demo
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""docs/running.md says what is true."""
+"""docs/guides/running.md says what is true."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import yaml
 
 from forehand import Contract, Field
-from forehand.limits import Limiter
-from forehand.running.drive import Drive
+from forehand.control.limits import Limiter
+from forehand.running.control_loop import ControlLoop
 from forehand.running.report import STAGES, Report
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGE = (DOCS / "running.md").read_text(encoding="utf-8")
+GUIDES = Path(__file__).parents[1] / "docs" / "guides"
+PAGE = (GUIDES / "running.md").read_text(encoding="utf-8")
 
 
 def snippets(language):
@@ -42,7 +42,7 @@ def test_it_explains_every_line_of_the_report():
         assert name in explained or name == "limits"
     assert ", ".join(STAGES) in explained
     for reason in re.findall(
-        r'"(policy lost|chunk used up|policy too slow)"', Path(Drive.__init__.__code__.co_filename).read_text()
+        r'"(policy lost|chunk used up|policy too slow)"', Path(ControlLoop.__init__.__code__.co_filename).read_text()
     ):
         assert f"`{reason}`" in PAGE
 
@@ -50,4 +50,4 @@ def test_it_explains_every_line_of_the_report():
 def test_its_picture_and_links_are_there():
     links = re.findall(r"\]\((?!https?://)([^)#]+)\)", PAGE)
     assert links
-    assert [link for link in links if not (DOCS / link).exists()] == []
+    assert [link for link in links if not (GUIDES / link).exists()] == []

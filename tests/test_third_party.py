@@ -1,5 +1,6 @@
 """Third parties can do it: a plugin in a distribution of its own is installed, found, listed, composed and trained."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -22,19 +23,13 @@ def installed(tmp_path_factory):
     return target
 
 
-def python(installed, *arguments, **variables):
-    environment = {k: v for k, v in os.environ.items() if k != "FOREHAND_PLUGINS"}
-    environment |= {"PYTHONPATH": str(installed), **variables}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+@pytest.fixture
+def forehand(in_process, installed):
+    return functools.partial(in_process, PYTHONPATH=str(installed))
 
 
-def forehand(installed, *arguments, **variables):
-    program = "from forehand_apps.main import main; main()"
-    return python(installed, "-c", program, *arguments, **variables)
-
-
-def test_it_is_found_and_listed_beside_our_own(installed):
-    listing = forehand(installed, "plugins")
+def test_it_is_found_and_listed_beside_our_own(forehand):
+    listing = forehand("plugins")
     assert listing.returncode == 0, listing.stderr
     (line,) = [line for line in listing.stdout.splitlines() if "forehand-example" in line]
     assert line.split() == ["example", "forehand-example", "1.2.3", "ok"]
@@ -43,40 +38,42 @@ def test_it_is_found_and_listed_beside_our_own(installed):
     assert "seer/state" in listing.stdout
 
 
-def test_a_broken_one_is_listed_with_its_reason_and_takes_nothing_down(installed):
-    listing = forehand(installed, "plugins")
+def test_a_broken_one_is_listed_with_its_reason_and_takes_nothing_down(forehand):
+    listing = forehand("plugins")
     assert "broken is broken: ModuleNotFoundError: No module named 'a_library_nobody_has'" in listing.stdout
     assert "receding_horizon" in listing.stdout
-    health = forehand(installed, "doctor")
+    health = forehand("doctor")
     assert health.returncode == 1
     assert "a_library_nobody_has" in health.stdout
     assert "Repair or uninstall forehand-broken" in health.stdout
 
 
-def test_loading_can_be_limited_to_named_plugins(installed):
-    listing = forehand(installed, "plugins", FOREHAND_PLUGINS="example")
+def test_loading_can_be_limited_to_named_plugins(forehand):
+    listing = forehand("plugins", FOREHAND_PLUGINS="example")
     assert "example/nod" in listing.stdout
     assert "forehand-broken" not in listing.stdout
     assert "seer/state" not in listing.stdout
 
 
-def test_its_configuration_is_a_choice_of_our_commands(installed):
-    page = forehand(installed, "train", "--help")
+def test_its_configuration_is_a_choice_of_our_commands(forehand):
+    page = forehand("train", "--help")
     assert page.returncode == 0, page.stderr
     assert "example_small" in page.stdout
-    printed = forehand(installed, "train", "--cfg", "job", "policy=example_small", "dataset=x")
+    printed = forehand("train", "--cfg", "job", "policy=example_small", "dataset=x")
     assert "name: example/state" in printed.stdout
 
 
 def test_it_is_composed_into_a_policy_that_learns_and_acts(installed):
-    step = python(installed, str(THIRD_PARTY / "one_training_step.py"))
+    environment = {k: v for k, v in os.environ.items() if k != "FOREHAND_PLUGINS"} | {"PYTHONPATH": str(installed)}
+    command = [sys.executable, THIRD_PARTY / "one_training_step.py"]
+    step = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert step.returncode == 0, step.stderr
     assert step.stdout.splitlines() == ["the foreign encoder learned: True", "actions: (3, 4)"]
 
 
-def test_its_policy_drives_our_robot(installed, tmp_path):
+def test_its_policy_drives_our_robot(forehand, tmp_path):
     judged = forehand(
-        installed, "eval", "policy.name=example/nod", "episodes=1", "tasks=[lift]", "videos=0", f"output={tmp_path}"
+        "eval", "policy.name=example/nod", "episodes=1", "tasks=[lift]", "num_videos=0", f"output={tmp_path}"
     )
     assert judged.returncode == 0, judged.stderr
     assert judged.stdout.splitlines()[-2].startswith("success 0.00")

@@ -34,11 +34,11 @@ def test_the_block_blocks():
 def test_what_a_robot_needs_imports():
     modules = [
         "forehand",
-        "forehand.contract",
-        "forehand.evaluation",
-        "forehand.data.tape",
-        "forehand.execution",
-        "forehand.poses",
+        "forehand.contracts.contract",
+        "forehand.evaluation.evaluate",
+        "forehand.running.episode_recorder",
+        "forehand.control.chunking",
+        "forehand.control.poses",
         "forehand.running",
         "forehand.wire",
         "forehand_apps.eval",
@@ -46,12 +46,12 @@ def test_what_a_robot_needs_imports():
         "forehand_apps.run",
         "forehand_apps.serve",
         "forehand_plugins.reference",
-        "forehand_robots.environment",
-        "forehand_robots.gym",
+        "forehand_robots.gymnasium_robot",
+        "forehand_robots.gymnasium_env",
         "forehand_robots.remote",
         "forehand_robots.replay",
-        "forehand_robots.tabletop.benchmark",
-        "forehand_robots.tabletop.robot",
+        "forehand_tabletop.blocks.benchmark",
+        "forehand_tabletop.blocks.robot",
     ]
     result = python("import importlib\n" + "\n".join(f"importlib.import_module({m!r})" for m in modules))
     assert result.returncode == 0, result.stderr
@@ -62,7 +62,7 @@ def test_every_part_is_registered_and_one_that_needs_torch_says_so():
 from forehand import registry
 from forehand.errors import BrokenPlugin
 assert all(p.error is None for p in registry().plugins()), registry().plugins()
-assert {p.plugin for p in registry().parts()} >= {"stock", "seer", "robots"}
+assert {p.plugin for p in registry().parts()} >= {"stock", "seer", "robots", "tabletop"}
 try:
     registry().create("backbone", "seer/backbone")
 except BrokenPlugin as error:
@@ -102,6 +102,8 @@ def test_a_command_that_needs_it_says_what_to_install(tmp_path):
 
 
 def test_an_evaluation_runs(tmp_path):
-    result = forehand("eval", "policy.name=still", "episodes=1", "tasks=[lift]", "videos=0", f"output={tmp_path}")
+    result = forehand(
+        "eval", "policy.name=zero_action", "episodes=1", "tasks=[lift]", "num_videos=0", f"output={tmp_path}"
+    )
     assert result.returncode == 0, result.stderr
     assert "success 0.00 [0.00, 0.79] n=1" in result.stdout

@@ -1,4 +1,4 @@
-"""``python -m forehand_apps`` is ``forehand``."""
+"""Entry point of ``python -m forehand_apps``, equal to ``forehand``."""
 
 from forehand_apps.main import main
 

@@ -1,4 +1,4 @@
-"""``forehand demo``: record, train, serve, drive, evaluate, and a page to look at; each by the command anyone types."""
+"""``forehand demo``: record, train, serve, drive, evaluate, and a page with the results, through the other commands."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from forehand.checkpoint import provenance
 from forehand.errors import ForehandError
-from forehand.results import RESULTS
+from forehand.evaluation.results import RESULTS
+from forehand.learning.checkpoint import provenance
+from forehand.plugins import registry
 from forehand_apps.demo_page import EVALUATIONS, PAGE, write_page
 
 STAGES, SUMMARY, LOGS = "stages.json", "summary.json", "logs"
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # several processes share the cores: threads that spin are in the way
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # several processes share the cores: spinning threads would slow them
 CONSOLE = Console(stderr=True, highlight=False)
 
 
@@ -33,10 +34,10 @@ class StepFailed(ForehandError):
 
 
 def demo(config: DictConfig) -> None:
-    """Go through all stages, write the page, and print the success rate in the last line."""
+    """Run all stages, write the page, and print the success rate in the last line."""
     folder = Path(config.output)
     if not config.resume:
-        _set_aside(folder)
+        set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stages = Stages(folder / STAGES)
     stages.run("record", lambda: _record(config, folder))
@@ -45,20 +46,20 @@ def demo(config: DictConfig) -> None:
     stages.run("page", lambda: write_page(folder, _summarize(config, folder, stages)))
     summary = _summarize(config, folder, stages)
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
-    CONSOLE.print(f"\nLook at [bold]{folder / PAGE}[/]; the record is {folder / SUMMARY}.")
+    CONSOLE.print(f"\nSee [bold]{folder / PAGE}[/]; the numbers are in {folder / SUMMARY}.")
     low, high = summary["success_interval"]
     print(f"success {summary['success_rate']:.2f} [{low:.2f}, {high:.2f}] n={summary['episodes']}")
 
 
 class Stages:
-    """What is done already, and how many seconds it took."""
+    """The stages that are done, and the seconds each took."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
 
     def run(self, name: str, work: Callable[[], None]) -> None:
-        """Do ``work``, unless an interrupted demo had finished it."""
+        """Do ``work``, unless the interrupted demo finished it."""
         if name in self.seconds:
             return
         CONSOLE.rule(f"[bold]{name}")
@@ -80,12 +81,19 @@ def _train(config: DictConfig, folder: Path) -> None:
     threads = config.threads or max(1, (os.cpu_count() or 1) // 2)
     recipe = " ".join(f"recipe.{key}={value}" for key, value in config.recipe.items())
     common = f"train dataset={folder}/data device=cpu threads={threads} resume=true recipe.seed={config.seed} {recipe}"
-    # Side by side, since small models do not keep many cores busy. The untrained policy is trained for no steps.
-    beside = f"{common} policy=behaviour_cloning output={folder}/without_foresight"
-    with _Background(beside, folder / LOGS / "train_without_foresight.txt") as without:
+    # In parallel, since small models do not use many cores. The untrained policy is trained for no steps.
+    beside = {"without_foresight": "behaviour_cloning", "act": "act_bc"}
+    with contextlib.ExitStack() as running:
+        others = [
+            running.enter_context(
+                _Background(f"{common} policy={policy} output={folder}/{name}", folder / LOGS / f"train_{name}.txt")
+            )
+            for name, policy in beside.items()
+        ]
         _run(f"{common} policy=seer_small output={folder}/seer")
         _run(f"{common} policy=seer_small output={folder}/untrained recipe.steps=0")
-        without.wait()
+        for other in others:
+            other.wait()
 
 
 def _evaluate(config: DictConfig, folder: Path) -> None:
@@ -93,7 +101,7 @@ def _evaluate(config: DictConfig, folder: Path) -> None:
     with contextlib.ExitStack() as running:
 
         def start(name: str, command: str) -> _Background:
-            """A server or a robot host, on its way."""
+            """A server or a robot host, being started."""
             log = folder / LOGS / f"{name}.txt"
             return running.enter_context(_Background(f"{command} address=tcp://127.0.0.1:0", log))
 
@@ -108,7 +116,7 @@ def _evaluate(config: DictConfig, folder: Path) -> None:
             _run(
                 f"eval policy.address={policies[evaluation.policy]} policy.timeout=60 robots=[{robots}] "
                 f"instruction={evaluation.instruction} episodes={chosen.episodes} seed={chosen.seed} "
-                f"videos={chosen.videos} execution={chosen.execution} binary_gripper=true "
+                f"num_videos={chosen.num_videos} chunking={chosen.chunking} binary_gripper=true "
                 f"output={folder}/{evaluation.folder}"
             )
 
@@ -116,7 +124,7 @@ def _evaluate(config: DictConfig, folder: Path) -> None:
 def _summarize(config: DictConfig, folder: Path, stages: Stages) -> dict[str, Any]:
     results = {e.folder: json.loads((folder / e.folder / RESULTS).read_text()) for e in EVALUATIONS}
     main, untrained = results["evaluation"], results["evaluation_untrained"]
-    about = provenance()
+    about = provenance(plugins=registry().versions())
     return {
         "success_rate": main["success_rate"],
         "success_interval": main["success_interval"],
@@ -135,7 +143,8 @@ def _summarize(config: DictConfig, folder: Path, stages: Stages) -> dict[str, An
     }
 
 
-def _set_aside(folder: Path) -> None:
+def set_aside(folder: Path) -> None:
+    """Rename ``folder``, if it is there, to one that ends in ``.previous``, in place of an earlier one."""
     if folder.exists():
         previous = folder.with_name(f"{folder.name}.previous")
         shutil.rmtree(previous, ignore_errors=True)
@@ -148,11 +157,11 @@ def _arguments(command: str) -> list[str]:
 
 
 def _run(command: str) -> None:
-    _succeeded(subprocess.run(_arguments(command), stdout=sys.stderr, check=False).returncode, command)
+    _require_success(subprocess.run(_arguments(command), stdout=sys.stderr, check=False).returncode, command)
 
 
 class _Background:
-    """A command that runs beside others and writes to a log; ended, if need be, when its block is left."""
+    """A command in the background that writes to a log; it is ended, if it still runs, on leaving the context."""
 
     def __init__(self, command: str, log: Path) -> None:
         self.command, self.log = command, log
@@ -171,7 +180,7 @@ class _Background:
         self._process.kill()
 
     def address(self) -> str:
-        """Where it serves: the end of the line it prints when it is ready."""
+        """Its address: the last word of the line that it prints when it is ready."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -180,13 +189,13 @@ class _Background:
         return line.split()[-1]
 
     def wait(self) -> None:
-        """Until it ends; raises if it failed."""
+        """Wait until it ends; raises :class:`StepFailed` if it failed."""
         self._process.communicate()
-        _succeeded(self._process.returncode, self.command, f"It said:\n{self.log.read_text()[-2000:]}")
+        _require_success(self._process.returncode, self.command, f"Its log ends:\n{self.log.read_text()[-2000:]}")
 
 
-def _succeeded(status: int, command: str, words: str = "") -> None:
+def _require_success(status: int, command: str, details: str = "") -> None:
     if status == 130:
-        raise KeyboardInterrupt("Interrupted. Go on with: forehand demo resume=true")
+        raise KeyboardInterrupt("Interrupted. Continue with: forehand demo resume=true")
     if status:
-        raise StepFailed(f"forehand {command} failed (status {status}). {words}".strip())
+        raise StepFailed(f"forehand {command} failed (status {status}). {details}".strip())

@@ -27,7 +27,7 @@ COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 PACKAGES = ("forehand", "numpy", "pyzmq", "msgpack", "hydra-core", "lerobot", "mujoco", "dm-control", "av")
 RENDERING = "apt-get install libegl1 libgles2 libgl1-mesa-dri libosmesa6"
 
-# A renderer without libraries takes its process down with it, so it is tried in another.
+# A renderer without its libraries aborts its process, so it is tried in another.
 RENDER_A_FRAME = """
 import mujoco
 model = mujoco.MjModel.from_xml_string(
@@ -42,7 +42,7 @@ with mujoco.Renderer(model, 64, 64) as renderer:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: a state, what was looked at, what was found, and what to do about it."""
+    """Result of one check: a state, what was checked, what was found, and what to do about it."""
 
     state: str
     what: str
@@ -51,7 +51,7 @@ class Finding:
 
 
 def doctor(config: DictConfig) -> None:
-    """Print every finding; exit with 1 if anything failed."""
+    """Print every finding; exit with status 1 if a check failed."""
     console = Console()
     failed = False
     for finding in examine(Path(config.folder), config.free_gib):
@@ -66,7 +66,7 @@ def doctor(config: DictConfig) -> None:
 
 
 def examine(folder: Path, free_gib: float) -> Iterator[Finding]:
-    """Every check in turn; a check that fails unforeseen is a finding too."""
+    """The findings of all checks; an unexpected error in a check is a finding too."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         _packages,
@@ -80,7 +80,7 @@ def examine(folder: Path, free_gib: float) -> Iterator[Finding]:
     for check in checks:
         try:
             yield from check()
-        except Exception as error:  # a broken installation fails in unforeseen ways; the other lines still help
+        except Exception as error:  # a broken installation fails in many ways; the other checks still help
             name = getattr(check, "__name__", "disk").strip("_")
             yield Finding(FAIL, name, f"{type(error).__name__}: {error}", "Reinstall: pip install 'forehand[all]'")
 
@@ -98,7 +98,7 @@ def _packages() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             missing.append(name)
     yield Finding(OK, "packages", ", ".join(there))
-    extras = {"lerobot": "learning", "mujoco": "simulation", "dm-control": "simulation", "av": "pages"}
+    extras = {"lerobot": "learning", "mujoco": "simulation", "dm-control": "simulation", "av": "report"}
     for name in missing:
         if name in extras:
             yield Finding(WARN, name, "not installed", f"pip install 'forehand[{extras[name]}]'")
@@ -137,7 +137,7 @@ def _rendering() -> Iterator[Finding]:
             timeout=120,
         )
         if tried.returncode == 0:
-            hint = "" if chosen else f"Set MUJOCO_GL={backend} if a simulator asks for a display."
+            hint = "" if chosen else f"Set MUJOCO_GL={backend} if a simulator needs a display."
             yield Finding(OK, "rendering", f"MuJoCo drew a picture with MUJOCO_GL={backend}", hint)
             return
         lines = tried.stderr.strip().splitlines() or [f"ended with status {tried.returncode}"]
@@ -150,12 +150,12 @@ def _rendering() -> Iterator[Finding]:
 def _video() -> Iterator[Finding]:
     if not _importable("av"):
         yield Finding(
-            WARN, "video", "PyAV is not installed; datasets and videos need it", "pip install 'forehand[pages]'"
+            WARN, "video", "PyAV is not installed; datasets and videos need it", "pip install 'forehand[report]'"
         )
         return
     import av
 
-    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder talks at length otherwise
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints a lot otherwise
     frame = np.full((64, 64, 3), 128, np.uint8)
     for codec, purpose in (("libx264", "videos of rollouts"), ("libsvtav1", "datasets")):
         with tempfile.TemporaryDirectory() as folder:
@@ -185,15 +185,15 @@ def _video() -> Iterator[Finding]:
 def _sockets() -> Iterator[Finding]:
     import zmq
 
-    with zmq.Context() as context, context.socket(zmq.REP) as answering, context.socket(zmq.REQ) as asking:
-        for socket in (answering, asking):
+    with zmq.Context() as context, context.socket(zmq.REP) as server, context.socket(zmq.REQ) as client:
+        for socket in (server, client):
             socket.linger, socket.rcvtimeo = 0, 2000
-        port = answering.bind_to_random_port("tcp://127.0.0.1")
-        asking.connect(f"tcp://127.0.0.1:{port}")
+        port = server.bind_to_random_port("tcp://127.0.0.1")
+        client.connect(f"tcp://127.0.0.1:{port}")
         try:
-            asking.send(b"ping")
-            answering.send(answering.recv())
-            arrived = asking.recv() == b"ping"
+            client.send(b"ping")
+            server.send(server.recv())
+            arrived = client.recv() == b"ping"
         except zmq.Again:
             arrived = False
     if arrived:

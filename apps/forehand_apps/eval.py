@@ -1,4 +1,4 @@
-"""``forehand eval``: how often does a policy succeed?"""
+"""``forehand eval``: success rates of a policy."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from forehand import Benchmark, Episode
 from forehand.errors import ConfigurationError
-from forehand.evaluation import evaluate_with
-from forehand.results import RESULTS, Evaluation, Record
-from forehand_apps.assembly import make
-from forehand_apps.crew import assembled
+from forehand.evaluation.evaluate import evaluate_with
+from forehand.evaluation.results import RESULTS, Evaluation, EvaluationRecord
+from forehand.utils.progress import progress
+from forehand_apps.instantiate import make, plain
+from forehand_apps.make_runner import latency_of, make_runner
 from forehand_apps.replay import compare, replayed
 
 VIDEOS = 4
-NOT_DECISIVE = ("robots", "robot", "workers", "videos", "output", "episodes", "trials", "replay")
+NOT_DECISIVE = ("robots", "robot", "workers", "num_videos", "output", "episodes", "trials", "replay")
 
 
 def eval(config: DictConfig) -> None:
     """Drive the episodes, write the results, print the table."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    earlier: Record | None = None
+    earlier: EvaluationRecord | None = None
     if config.replay is not None:
         config, earlier = replayed(config, list(HydraConfig.get().overrides.task))
     benchmark: Benchmark = make("benchmark", config.benchmark)
@@ -38,29 +38,19 @@ def eval(config: DictConfig) -> None:
         trials = earlier.trials
     chosen = list(range(len(trials)) if config.trials is None else config.trials)
     every = earlier is not None or config.trials is not None
-    heard = _heard(config.instruction, benchmark)
+    instruction_given = _instruction_given(config.instruction, benchmark)
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with (
-        assembled(config, benchmark) as (crew, facts),
-        Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar,
-    ):
-        running = bar.add_task("episodes", total=len(chosen), rate="")
-
-        def progress(evaluation: Evaluation) -> None:
-            bar.update(running, completed=len(evaluation.lengths), rate=headline(evaluation))
-
+    with make_runner(config, benchmark) as (runner, facts), progress("evaluating", len(chosen)) as show:
         evaluation = evaluate_with(
-            crew,
+            runner,
             trials,
-            heard=heard,
+            instruction_given=instruction_given,
             folder=folder,
             setup=_setup(config, facts),
-            config=_plain(config),
-            videos=config.videos if config.videos is not None else len(chosen) if every else VIDEOS,
+            config=plain(config, partial=True),
+            videos=config.num_videos if config.num_videos is not None else len(chosen) if every else VIDEOS,
             only=chosen,
-            progress=progress,
+            progress=lambda evaluation: show(len(evaluation.lengths), headline(evaluation)),
         )
     if earlier is not None:
         compare(earlier, evaluation, chosen)
@@ -72,14 +62,14 @@ def eval(config: DictConfig) -> None:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """The one number: the success rate, or for chains how many instructions in a row succeeded on average."""
+    """The main metric: the success rate, or for chains the average number of instructions accomplished in a row."""
     if evaluation.length == 1:
         return f"success {evaluation.total.rate:.2f} {evaluation.total.interval}"
     return f"average length {evaluation.average_length:.2f} {evaluation.average_interval} of {evaluation.length}"
 
 
 def print_table(evaluation: Evaluation) -> None:
-    """For chains success of 1, 2, … in a row; and the table per task; on standard output."""
+    """Print the success rates per task, and for chains those of 1, 2, … instructions in a row."""
     if evaluation.length > 1:
         chains = Table("in a row", "n", "successes", "rate", "95 % interval", box=None)
         for link in evaluation.chains:
@@ -93,22 +83,17 @@ def print_table(evaluation: Evaluation) -> None:
     Console().print(table)
 
 
-def _heard(which: str, benchmark: Benchmark) -> Callable[[Episode], str]:
-    if which == "own":
+def _instruction_given(which: str, benchmark: Benchmark) -> Callable[[Episode], str]:
+    if which == "task":
         return lambda episode: episode.instruction
-    if which == "other":
-        return benchmark.other_instruction
-    raise ConfigurationError(f"instruction must be own or other, not {which!r}.")
+    if which == "counterfactual":
+        return benchmark.counterfactual_instruction
+    raise ConfigurationError(f"instruction must be task or counterfactual, not {which!r}.")
 
 
 def _setup(config: DictConfig, policy: dict[str, Any]) -> dict[str, Any]:
-    """What decides the outcome beside the episodes; where robots and policy are does not."""
-    setup = {key: value for key, value in _plain(config).items() if key not in NOT_DECISIVE}
-    asked = {key: value for key, value in setup["policy"].items() if key not in ("address", "timeout")}
-    return setup | {"policy": asked, "policy_facts": policy}
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    """The options that determine the outcome beside the episodes; addresses of robots and policy do not."""
+    setup = {key: value for key, value in plain(config, partial=True).items() if key not in NOT_DECISIVE}
+    irrelevant = ("address", "timeout", *(() if latency_of(config) else ("latency",)))
+    decisive = {key: value for key, value in setup["policy"].items() if key not in irrelevant}
+    return setup | {"policy": decisive, "policy_facts": policy}

@@ -1,4 +1,4 @@
-"""``forehand keys``: which computers know each other."""
+"""``forehand keys``: keys of this computer, of allowed clients and of trusted hosts."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from forehand.wire import Keyring
 
 
 def keys(config: DictConfig) -> None:
-    """Do what is asked, one thing at a time; then say how things stand."""
-    asked = [what for what in ("make", "allow", "know", "remove") if config[what]]
-    if len(asked) > 1 or (config.key is not None) != (asked in (["allow"], ["know"])):
+    """Generate, allow, trust or revoke a key, at most one of these; then print the keys."""
+    asked = [what for what in ("generate", "allow", "trust", "revoke") if config[what]]
+    if len(asked) > 1 or (config.key is not None) != (asked in (["allow"], ["trust"])):
         raise ConfigurationError(
-            "One thing at a time: make=true, allow=NAME key=…, know=HOST key=…, remove=NAME, or nothing, to look."
+            "One thing at a time: generate=true, allow=NAME key=…, trust=HOST key=…, revoke=NAME, or nothing, to look."
         )
     keyring = Keyring()
     match asked:
-        case ["make"]:
+        case ["generate"]:
             keyring.make()
         case ["allow"]:
             keyring.allow(str(config.allow), str(config.key))
-        case ["know"]:
-            keyring.know(str(config.know), str(config.key))
-        case ["remove"]:
-            keyring.remove(str(config.remove))
-    print(f"this computer  {keyring.public or 'has no keys yet: forehand keys make=true'}")
+        case ["trust"]:
+            keyring.know(str(config.trust), str(config.key))
+        case ["revoke"]:
+            keyring.remove(str(config.revoke))
+    print(f"this computer  {keyring.public or 'has no keys yet: forehand keys generate=true'}")
     _list("may connect here", keyring.allowed, "nobody")
     _list("are known by their key", keyring.known, "no hosts")
+    for problem in (problem for which in ("allowed", "known") for problem in keyring.unreadable(which)):
+        print(f"\ncounts for nobody: {problem} Correct or remove it.")
 
 
-def _list(sentence: str, entries: Mapping[str, str], nobody: str) -> None:
-    print(f"\n{sentence}: {nobody if not entries else len(entries)}")
+def _list(sentence: str, entries: Mapping[str, str], none: str) -> None:
+    print(f"\n{sentence}: {len(entries) if entries else none}")
     width = max(map(len, entries), default=0)
     for name, key in entries.items():
         print(f"  {name:<{width}}  {key}")

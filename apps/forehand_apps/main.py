@@ -1,4 +1,4 @@
-"""The ``forehand`` command: what may follow it, and where each word leads.
+"""The ``forehand`` command: dispatch of its subcommands.
 
 A command is a module ``forehand_apps.<command>`` with one function of that name, which takes its configuration, and a
 file ``conf/<command>.yaml``. The module is imported when its command runs and not before, so that help and the commands
@@ -11,18 +11,18 @@ import sys
 from collections.abc import Mapping, Sequence
 
 COMMANDS: Mapping[str, str] = {
-    "record": "have an expert show how it is done, and write a LeRobotDataset",
+    "record": "record demonstrations of a scripted expert as a LeRobotDataset",
     "train": "learn a policy from a dataset",
     "serve": "offer a policy to robots over ZeroMQ",
     "robot": "offer a robot, real or simulated, over ZeroMQ",
     "run": "let a policy drive a robot under one instruction",
-    "eval": "judge a policy over seeded episodes of a benchmark",
+    "eval": "evaluate a policy over seeded episodes of a benchmark",
     "gallery": "show a benchmark's environments, tasks and disturbances on one page",
-    "keys": "say which other computers may connect to this one, and which to trust",
+    "keys": "manage the keys of computers that may connect to this one, and of those to trust",
     "plugins": "list plugins and the parts they offer",
     "convert": "bring weights from another project's files, or take them back",
     "doctor": "check this computer",
-    "demo": "all of it in a few minutes: record, train, serve, drive, judge, and a page to look at",
+    "demo": "all of it in a few minutes: record, train, serve, drive, evaluate, and a page with the results",
 }
 
 CHOOSES: Mapping[str, str] = {"convert": "converter"}
@@ -33,11 +33,11 @@ Forehand: robot policies that look before they act.
 
 From demonstrations to a driven robot, one line a step:
 
-  forehand record robot=tabletop output=data/blocks        an expert shows how it is done
+  forehand record robot=tabletop output=data/blocks        demonstrations by a scripted expert
   forehand train dataset=data/blocks output=outputs/first  a policy learns to foresee and to act
-  forehand serve policy.checkpoint=outputs/first           one terminal: the policy waits for robots
-  forehand robot robot=tabletop                            another: the robot waits for commands
-  forehand run robot=remote policy.address=tcp://localhost:5555 instruction='lift the red block'
+  forehand serve policy.checkpoint=outputs/first           one terminal: the policy server
+  forehand robot robot=tabletop                            another: the robot host
+  forehand run robot=remote policy.address=tcp://localhost:5555 instruction='lift the red block' max_steps=150
   forehand eval policy.checkpoint=outputs/first            how often does it succeed?
 
 Commands:
@@ -72,10 +72,10 @@ def run(arguments: Sequence[str]) -> int:
     if command in CHOOSES and rest and rest[0].isidentifier():
         rest[0] = f"{CHOOSES[command]}={rest[0]}"
     if command not in COMMANDS:
-        from forehand.registry import nearest
+        from forehand.errors import nearest
 
         print(f"There is no command {command!r}. {nearest(command, COMMANDS)} See forehand --help.", file=sys.stderr)
         return 2
-    from forehand_apps.launch import launch
+    from forehand_apps.cli import launch
 
     return launch(command, rest)

@@ -1,27 +1,50 @@
-"""Pages that need nothing beside themselves: pictures and videos inside the HTML, one style for all."""
+"""Self-contained HTML pages with embedded images and videos."""
 
 from __future__ import annotations
 
 import base64
+import functools
 import io
-from collections.abc import Mapping
+import mimetypes
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-HERE = Path(__file__).parent
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
-def fill(template: str, parts: Mapping[str, str]) -> str:
-    """The page that ``template`` (a file of this package) and its ``parts`` make, in the style of all pages."""
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    return Template((HERE / template).read_text(encoding="utf-8")).substitute({"style": style, **parts})
+def render(template: str, **values: Any) -> str:
+    """A page from ``template`` (a file in ``templates/``); every value is escaped."""
+    return _environment().get_template(template).render(values)
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("forehand_apps"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["embed"] = embed
+    return environment
+
+
+def embed(path: Path) -> str:
+    """The file at ``path`` as a data URL, of the type that its suffix names."""
+    kind, _ = mimetypes.guess_type(path)
+    return data_url(kind or "application/octet-stream", path.read_bytes())
 
 
 def data_url(kind: str, data: bytes) -> str:
-    """``data`` as an address that holds it; ``kind``: ``image/jpeg`` or the like."""
+    """``data`` as a data URL; ``kind``: its MIME type, such as ``image/jpeg``."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 

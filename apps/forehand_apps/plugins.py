@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from forehand import registry
-from forehand.errors import UnknownName
-from forehand.registry import KINDS, nearest
+from forehand.errors import UnknownName, nearest
+from forehand.registry import KINDS
 
 
 def plugins(config: DictConfig) -> None:
@@ -18,7 +18,7 @@ def plugins(config: DictConfig) -> None:
         raise UnknownName(f"There is no kind of part called {config.kind!r}. {nearest(config.kind, KINDS)}")
     console = Console()
     if not console.is_terminal:
-        # In a pipe there is no width to fit, and a folded name cannot be searched for.
+        # A pipe has no width to fit, and wrapped names could not be searched for.
         console = Console(width=200)
     if config.kind is None:
         _heading(console, "Plugins")

@@ -1,4 +1,4 @@
-"""Driving trials of an earlier evaluation again, from its manifest."""
+"""Replay of an earlier evaluation's trials, from its manifest."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from rich.console import Console
 from rich.table import Table
 
 from forehand.errors import ConfigurationError
-from forehand.results import EpisodeResult, Evaluation, Record, read_record
-from forehand_apps.assembly import SOURCES
+from forehand.evaluation.results import EpisodeResult, Evaluation, EvaluationRecord, read_record
+from forehand.utils.renames import renamed_keys
+from forehand_apps.instantiate import SOURCES
 
-OWN = ("replay", "trials", "videos", "workers", "output")  # what the command at hand says, even by saying nothing
+OWN = ("replay", "trials", "num_videos", "workers", "output")  # keys taken from this command, defaults included
 
 
-def replayed(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, Record]:
-    """The configuration of the evaluation in ``config.replay``, with the ``overrides`` of this command; its record."""
+def replayed(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, EvaluationRecord]:
+    """The record of the evaluation in ``config.replay``, and its configuration with this command's ``overrides``."""
     record = read_record(Path(config.replay).expanduser())
     if not record.config:
-        raise ConfigurationError(f"The manifest in {config.replay} has no configuration, so it cannot be repeated.")
-    merged = OmegaConf.merge(record.config, {key: config[key] for key in OWN})
+        raise ConfigurationError(f"The manifest in {config.replay} has no configuration, so it cannot be replayed.")
+    merged = OmegaConf.merge(renamed_keys(record.config, command="eval"), {key: config[key] for key in OWN})
     assert isinstance(merged, DictConfig)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = override.key_or_group, override.value()
         if override.is_delete():
-            raise ConfigurationError(f"A replay cannot leave out what it repeats: ~{key}.")
+            raise ConfigurationError(f"A replay cannot leave out an option of the earlier evaluation: ~{key}.")
         if isinstance(value, str) and isinstance(config.get(key), DictConfig):
             value = config[key]  # another choice of a whole group
         if key.removeprefix("policy.") in SOURCES:
@@ -36,8 +37,8 @@ def replayed(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, 
     return merged, record
 
 
-def compare(record: Record, evaluation: Evaluation, trials: Sequence[int]) -> None:
-    """Print what came of each trial then and now, and how many ended as they had."""
+def compare(record: EvaluationRecord, evaluation: Evaluation, trials: Sequence[int]) -> None:
+    """Print each trial's earlier and present outcome, and how many are the same."""
     table = Table("trial", "tasks", "then", "now", "", box=None)
     same = known = 0
     for trial in trials:
@@ -47,7 +48,7 @@ def compare(record: Record, evaluation: Evaluation, trials: Sequence[int]) -> No
         same += then == now
         table.add_row(str(trial), tasks, then, now, "same" if then == now else "" if then == "not driven" else "differs")
     Console().print(table)
-    print(f"{same} of {known} trials ended as they had")
+    print(f"{same} of {known} trials had the same outcome")
 
 
 def _outcome(episodes: Sequence[EpisodeResult], trial: int) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from forehand import Benchmark, Contract, Episode, Robot
-from forehand.contract import require_fit, restrictions
-from forehand.errors import ConfigurationError
-from forehand.rollout import Moment
-from forehand.running import Drive, Report, WatchedRobot, Watcher, live_view
-from forehand_apps.assembly import execution_factory, make, make_robot, open_policies
+from forehand.contracts.compatibility import restrictions
+from forehand.errors import ConfigurationError, afterwards
+from forehand.running import ControlLoop, Report, StepObserver, WatchdogRobot, open_rerun
+from forehand.running.control_step import Step
+from forehand.utils.signals import stop_event
+from forehand_apps.instantiate import chunker_factory, make, make_robot, open_policies
 
 log = logging.getLogger(__name__)
 
@@ -28,44 +27,44 @@ REPORT = "report.json"
 
 
 def run(config: DictConfig) -> None:
-    """Drive every episode, print what became of the run, and write it down."""
-    trials = read_trials(config)
-    robot: Robot = WatchedRobot(make_robot(config.robot), config.robot_watchdog, config.robot_stop)
-    try:
+    """Drive every episode, print the report, and write it to the output folder."""
+    benchmark: Benchmark | None = make("benchmark", config.benchmark) if config.get("benchmark") else None
+    trials = read_trials(config, benchmark)
+    robot: Robot = WatchdogRobot(make_robot(config.robot), config.command_timeout, config.stop_after)
+    with afterwards(robot.close):
         robot.connect()
-        (policy,) = open_policies(config.policy, [robot])
-        require_fit(policy.contract, robot.contract, "the policy", "the robot")
+        if benchmark is not None:
+            benchmark.require(robot)
+        (opened,) = open_policies(config.policy, [robot])
+        policy = opened.for_robot(robot.contract)
         for restriction in restrictions(policy.contract, robot.contract):
-            log.warning("the robot is allowed less than the policy was shown: %s", restriction)
-        execution = execution_factory(config, policy.contract)()
+            log.warning("the robot's limits are narrower than the training data's: %s", restriction)
+        chunker = chunker_factory(config, policy.contract)()
         line = StatusLine(config.report_every)
         with (
-            stopped_by_hand() as stop,
-            recorder(config, robot.contract) as tape,
+            stop_event() as stop,
+            recorder(config, robot.contract) as recorders,
             viewer(config, robot.contract) as view,
-            Drive(
+            ControlLoop(
                 robot,
                 policy,
-                execution,
+                chunker,
                 forecast=bool(view) and config.forecast,
-                watchdog=config.watchdog,
-                patience=config.patience,
-                watchers=[line, *tape, *view],
+                policy_timeout=config.policy_timeout,
+                reconnect_timeout=config.reconnect_timeout,
+                observers=[line, *recorders, *view],
                 stop=stop,
             ) as drive,
         ):
             line.report = drive.report
-            try:
+            folder = Path(HydraConfig.get().runtime.output_dir)
+            with afterwards(lambda: conclude(drive.report, folder)):
                 for instruction, episode in trials:
-                    print(f"driving: {instruction}   (Ctrl-C stops)", flush=True)
+                    print(f"driving: {instruction}   ({until(config, episode)})", flush=True)
                     ending = drive.episode(instruction, episode, config.max_steps)
                     print(f"{WORDS[ending.reason]}; the robot holds. {ending.steps} steps", flush=True)
                     if stop.is_set():
                         break
-            finally:
-                conclude(drive.report, Path(HydraConfig.get().runtime.output_dir))
-    finally:
-        robot.close()
 
 
 WORDS = {
@@ -75,66 +74,71 @@ WORDS = {
 }
 
 
-def read_trials(config: DictConfig) -> list[tuple[str, Episode | None]]:
-    """What is to be driven: each episode's instruction, and its scene where a benchmark gives one."""
-    if config.episodes < 1:
-        raise ConfigurationError(f"run drives at least one episode, not episodes={config.episodes}.")
-    if config.get("benchmark"):
-        benchmark: Benchmark = make("benchmark", config.benchmark)
+def until(config: DictConfig, episode: Episode | None) -> str:
+    """What ends an episode, in words."""
+    if episode is None and config.max_steps is None:
+        return "until Ctrl-C: without a benchmark or max_steps=… nothing else ends it"
+    return "Ctrl-C stops"
+
+
+def read_trials(config: DictConfig, benchmark: Benchmark | None) -> list[tuple[str, Episode | None]]:
+    """The episodes to drive: each one's instruction, and its scene where a benchmark defines it."""
+    if benchmark is not None:
         episodes = benchmark.episodes(config.episodes, config.seed, None if config.tasks is None else list(config.tasks))
         return [(config.instruction or episode.instruction, episode) for episode in episodes]
     if config.instruction is None:
         raise ConfigurationError(
-            "instruction must be given: forehand run instruction=… is what the policy is told. "
-            "Only a benchmark (benchmark=…) brings its own."
+            "instruction must be given: forehand run instruction=… is the policy's instruction. "
+            "Only a benchmark (benchmark=…) has instructions of its own."
         )
     if config.episodes > 1 and config.max_steps is None:
-        raise ConfigurationError(f"episodes={config.episodes} needs max_steps=…: nothing else says when one is over.")
+        raise ConfigurationError(f"episodes={config.episodes} needs max_steps=…: nothing else ends an episode.")
     return [(config.instruction, None)] * config.episodes
 
 
 @contextlib.contextmanager
-def recorder(config: DictConfig, contract: Contract) -> Iterator[list[Watcher]]:
-    """Who records the run, if it is to be recorded."""
-    if config.record is None:
+def recorder(config: DictConfig, contract: Contract) -> Iterator[list[StepObserver]]:
+    """The observer that records the run, if there is one."""
+    if config.record_to is None:
         yield []
         return
-    from forehand.data.tape import taping
-    from forehand.data.video import Encoding
+    from forehand.data.recording.card import training_command
+    from forehand.running.episode_recorder import record_episodes
+    from forehand.utils.video import Encoding
 
-    root = Path(config.record).expanduser()
-    with taping(root, contract, config.robot.name, Encoding(**config.video)) as tape:
-        yield [tape]
-    log.info("recorded to %s; learn from it with: forehand train dataset=%s", root, root)
+    root = Path(config.record_to).expanduser()
+    with record_episodes(root, contract, config.robot.name, Encoding(**config.video)) as episode_recorder:
+        yield [episode_recorder]
+    log.info("recorded to %s; learn from it with: %s", root, training_command(str(root), contract))
 
 
 @contextlib.contextmanager
-def viewer(config: DictConfig, contract: Contract) -> Iterator[list[Watcher]]:
-    """Who shows the run, if it is to be shown."""
-    if not config.live:
+def viewer(config: DictConfig, contract: Contract) -> Iterator[list[StepObserver]]:
+    """The observer that shows the run, if there is one."""
+    if not config.rerun:
         yield []
         return
-    view = live_view(config.live, contract)
+    view = open_rerun(config.rerun, contract)
     try:
         yield [view]
     finally:
         view.close()
 
 
-class StatusLine(Watcher):
-    """Logs how the run goes, every so many seconds."""
+class StatusLine(StepObserver):
+    """Logs the report's line every ``every`` seconds."""
 
     report: Report
 
     def __init__(self, every: float) -> None:
         self._every, self._last = every, 0.0
 
-    def begin(self, episode: int, instruction: str) -> None:
-        """Nothing to tell yet."""
+    def on_episode_start(self, episode: int, instruction: str) -> None:
+        """Restart the interval."""
         self._last = time.monotonic()
 
-    def watch(self, moment: Moment) -> None:
-        """Say it, if it is time."""
+    def on_step(self, step: Step) -> None:
+        """Log the line, if the interval is over."""
         if time.monotonic() - self._last >= self._every:
             self._last = time.monotonic()
             log.info("%s", self.report.line())
@@ -148,24 +152,3 @@ def conclude(report: Report, folder: Path) -> None:
     Console().print(table, soft_wrap=True)
     report.write(folder / REPORT)
     print(f"written to {folder / REPORT}", flush=True)
-
-
-@contextlib.contextmanager
-def stopped_by_hand() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a control step is never torn apart; a second Ctrl-C does not wait."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def interrupt(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

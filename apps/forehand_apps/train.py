@@ -12,27 +12,33 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from forehand.beginnings import begin_from
-from forehand.checkpoint import build_policy, latest_checkpoint, read_provenance
+from forehand.compose.composition import Composition
+from forehand.compose.embodiments import CrossEmbodimentPolicy
+from forehand.data.dataset import Dataset
+from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
-from forehand.data.windows import WindowDataset, describe
-from forehand.devices import pick_device
+from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
-from forehand.recipe import Recipe
-from forehand.training import LOG, Learner, Trainer, run_folder
+from forehand.learning.checkpoint import build_cross_embodiment, build_policy, latest_checkpoint, read_provenance
+from forehand.learning.devices import pick_device
+from forehand.learning.parameter_groups import parameter_groups
+from forehand.learning.recipe import Recipe, require_groups
+from forehand.learning.run_folder import run_folder
+from forehand.learning.trainer import LOG, TrainablePolicy, Trainer
+from forehand.learning.warm_start import load_pretrained_weights
+from forehand.utils.progress import progress
 
 
 def train(config: DictConfig) -> Path:
     """Train ``config.policy`` on ``config.dataset``; return the last checkpoint."""
-    read_recipe(config.recipe, windows=1)  # mistakes are told before anything is decoded
+    read_recipe(config.recipe, windows=1)  # report mistakes before anything is decoded
     device = pick_device(config.device)
     with run_folder(_output(config)) as output:
         checkpoint = latest_checkpoint(output)
         if checkpoint and not config.resume:
             raise ConfigurationError(
-                f"{output} already holds {checkpoint.name}. Add resume=true to go on from it, or choose another output."
+                f"{output} already holds {checkpoint.name}. Add resume=true to continue it, or choose another output."
             )
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -42,7 +48,7 @@ def train(config: DictConfig) -> Path:
 
 
 def read_recipe(config: DictConfig, windows: int) -> Recipe:
-    """The recipe that ``config`` describes, its types checked, and epochs told in steps for so many ``windows``."""
+    """The recipe that ``config`` describes, its types checked, with epochs converted to steps for so many ``windows``."""
     numbers: Any = OmegaConf.to_container(config, resolve=True)
     for steps, epochs in (("steps", "epochs"), ("warmup_steps", "warmup_epochs")):
         passes = numbers.pop(epochs)
@@ -52,13 +58,14 @@ def read_recipe(config: DictConfig, windows: int) -> Recipe:
             if not isinstance(passes, int | float) or passes < 0:
                 raise ConfigurationError(f"recipe.{epochs} must be 0 or a positive number, not {passes!r}.")
             numbers[steps] = 0
+    require_groups(numbers.get("parameter_groups"))
     try:
         recipe: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Recipe), numbers))
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"recipe.{error.full_key or ''}: {str(error).splitlines()[0]}.") from error
     assert isinstance(recipe, Recipe)
     in_steps = {
-        steps: round(config[epochs] * windows / recipe.windows)
+        steps: round(config[epochs] * windows / recipe.effective_batch_size)
         for steps, epochs in (("steps", "epochs"), ("warmup_steps", "warmup_epochs"))
         if config[epochs] is not None
     }
@@ -75,35 +82,44 @@ def _output(config: DictConfig) -> Path:
 def _prepare(
     config: DictConfig, device: torch.device, output: Path, checkpoint: Path | None, console: Console
 ) -> Trainer:
-    """A trainer that stands where ``checkpoint`` does, or at the start."""
-    sources = config.dataset if isinstance(config.dataset, str) else list(config.dataset)
-    contract, statistics = describe(sources)
+    """A trainer at the state of ``checkpoint``, or at the start."""
+    named: Any = config.dataset
+    sources: Any = OmegaConf.to_container(named, resolve=True) if OmegaConf.is_config(named) else named
+    data = EmbodimentDatasets.open(sources) if isinstance(sources, dict) else Dataset.open(sources)
     torch.manual_seed(config.recipe.seed)
-    policy = build_policy(config.policy, contract, statistics).to(device)
-    if not (isinstance(policy, torch.nn.Module) and isinstance(policy, Learner)):
+    if isinstance(data, EmbodimentDatasets):
+        policy = build_cross_embodiment(config.policy, data.embodiments).to(device)
+    else:
+        policy = build_policy(config.policy, data.contract, data.statistics).to(device)
+    if not (isinstance(policy, torch.nn.Module) and isinstance(policy, TrainablePolicy)):
         raise ConfigurationError(
-            f"policy {config.policy.name!r} cannot be trained: it lacks something of forehand.training.Learner."
+            f"policy {config.policy.name!r} cannot be trained: it is no TrainablePolicy (forehand.learning.trainer)."
         )
     facts: dict[str, Any] = {"dataset": sources, "seed": config.recipe.seed}
-    if config.fresh and config.init is None:
+    if config.reinitialize and config.init_from is None:
         raise ConfigurationError(
-            "fresh names weights that are not to come from init, but no init is given. Add init=<the checkpoint or run "
-            "to begin with>, or fresh=[] to begin everything anew."
+            "reinitialize names weights that are not to come from init_from, which is not given. Add init_from=<the "
+            "checkpoint or run to begin with>, or reinitialize=[] to begin everything anew."
         )
     if checkpoint is not None:
         facts["init"] = read_provenance(checkpoint).get("init")
-    elif config.init is not None:
-        facts["init"] = begin_from(policy, config.init, config.fresh)
+    elif config.init_from is not None:
+        facts["init"] = load_pretrained_weights(policy, config.init_from, config.reinitialize)
     else:
         policy.load_pretrained()
-    windows = WindowDataset(sources, cache=config.cache, **policy.window)
+    parameter_groups(policy, read_recipe(config.recipe, windows=1))  # report mistakes before anything is decoded
+    windows = (
+        data.windows(policy.window, cache=config.cache)
+        if isinstance(data, EmbodimentDatasets)
+        else WindowDataset(data, policy.window, cache=config.cache)
+    )
     recipe = read_recipe(config.recipe, len(windows))
     order = _order(windows, recipe)
     plain: Any = OmegaConf.to_container(config.policy, resolve=True)
     parameters = sum(p.numel() for p in policy.parameters())
     console.print(
         f"{parameters / 1e6:.2f} M parameters; {len(windows)} windows of {windows.episode_count} episodes; "
-        f"{recipe.steps} steps of {recipe.windows} windows on {device}",
+        f"{recipe.steps} steps of {recipe.effective_batch_size} windows on {device}",
         soft_wrap=True,
     )
     trainer = Trainer(
@@ -112,37 +128,45 @@ def _prepare(
         recipe,
         output,
         config=plain,
-        statistics=statistics,
-        facts={**facts, "fingerprint": windows.fingerprint},
+        statistics=data.statistics,
+        facts={**facts, "fingerprint": data.fingerprint},
+        embodiments=data.embodiments if isinstance(data, EmbodimentDatasets) else None,
     )
     if checkpoint is not None:
         trainer.resume(checkpoint)
+    if config.cache_features:
+        if not isinstance(policy, Composition | CrossEmbodimentPolicy):
+            raise ConfigurationError(f"cache_features: policy {config.policy.name!r} has no features to keep.")
+        kept = policy.frozen_features()
+        names = ", ".join(kept) or "nothing: no tower of policy.towers is frozen and sees a camera that is not shifted"
+        console.print(f"features computed beforehand: {names}", soft_wrap=True)
+        windows.add_features(kept, config.cache)
     return trainer
 
 
-def _order(windows: WindowDataset, recipe: Recipe) -> ShuffledBatches | WeightedBatches:
-    """What batches the windows come in: all once an epoch, or drawn by their weights."""
-    weights = windows.weights(recipe.shares, recipe.gripper_events)
+def _order(windows: WindowDataset | EmbodimentWindows, recipe: Recipe) -> ShuffledBatches | WeightedBatches:
+    """The sampler of batches: every window once an epoch, or drawn by weight."""
+    weights = windows.sample_weights(recipe.dataset_weights, recipe.gripper_oversampling)
     if weights is None:
         return ShuffledBatches(len(windows), recipe.batch_size, recipe.seed)
     return WeightedBatches(weights, recipe.batch_size, recipe.seed)
 
 
 def _train(trainer: Trainer, console: Console, named: str) -> Path:
-    """Train and say how it goes; ``named`` is the output as the command had it."""
+    """Train, and show the progress; ``named``: the output folder as on the command line."""
     recipe = trainer.recipe
-    start = f"Going on from step {trainer.step}" if trainer.step else "Beginning"
+    start = f"Continuing from step {trainer.step}" if trainer.step else "Starting"
     console.print(f"{start}; losses go to {trainer.folder / LOG}", soft_wrap=True)
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[losses]}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task("training", total=recipe.steps, completed=trainer.step, losses="")
-        trainer.run(lambda entry: progress.update(bar, completed=entry["step"], losses=_losses(entry)))
+    for group in trainer.groups:
+        console.print(f"parameter group {group}", soft_wrap=True, markup=False, highlight=False)
+    with progress("training", recipe.steps, done=trainer.step, console=console) as show:
+        trainer.run(lambda entry: show(entry["step"], _losses(entry)))
     saved = latest_checkpoint(trainer.folder)
     assert saved is not None
     if trainer.interrupted:
         raise KeyboardInterrupt(
             f"Stopped at step {trainer.step} of {recipe.steps}; everything is in {saved}. "
-            f"The same command with output={named} resume=true goes on from there."
+            f"The same command with output={named} resume=true continues from there."
         )
     console.print(f"Trained. Serve it with: [bold]forehand serve policy.checkpoint={trainer.folder}[/]", soft_wrap=True)
     return saved

@@ -3,11 +3,16 @@
 Importing this package needs numpy, pluggy, pyzmq and msgpack, and never torch: a robot's computer runs it as it is.
 """
 
-from forehand.contract import Camera, Contract, Field, Mismatch
+from forehand.benchmark import Benchmark, Expert
+from forehand.contracts.compatibility import Mismatch
+from forehand.contracts.contract import Camera, Contract, Field
+from forehand.contracts.sensor import Sensor
 from forehand.hookspecs import hookimpl
-from forehand.policy import Policy, Prediction, Session
-from forehand.registry import Registry, registry
-from forehand.robot import Benchmark, Episode, Exhibit, Expert, Observation, Robot
+from forehand.plugins import registry
+from forehand.policy import Forecast, Policy, Prediction, Session
+from forehand.registry import Registry
+from forehand.robot import Episode, Observation, Robot
+from forehand.showcase import Showcase
 
 __version__ = "0.1.0"
 
@@ -16,16 +21,18 @@ __all__ = [
     "Camera",
     "Contract",
     "Episode",
-    "Exhibit",
     "Expert",
     "Field",
+    "Forecast",
     "Mismatch",
     "Observation",
     "Policy",
     "Prediction",
     "Registry",
     "Robot",
+    "Sensor",
     "Session",
+    "Showcase",
     "hookimpl",
     "registry",
 ]

@@ -1,4 +1,4 @@
-"""What the world asks of a policy, without torch: weights are shared, sessions belong to one robot each."""
+"""Policy interface, without torch: shared weights, and one session per robot."""
 
 from __future__ import annotations
 
@@ -11,35 +11,76 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.contract import Contract
+from forehand.contracts.compatibility import require_fit
+from forehand.contracts.contract import Contract
+from forehand.errors import ContractMismatch
 from forehand.robot import Observation
+
+TRAINING_STATE_RANGE = "trained_on"
+"""Name of the fact about a policy (:meth:`Policy.describe`) that holds the range of the states it was trained on."""
+
+TRAINING_ACTION_RANGE = "trained_to_do"
+"""The same of its actions."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a policy expects to be observed ``horizon`` control steps from now.
+
+    images: camera → (h, w, 3) uint8. features: ``<vision tower>.<camera>`` → (h, w, W) float32, the tower's features of
+    the patches of that image, where the policy forecasts no pixels.
+    """
+
+    horizon: int
+    images: Mapping[str, NDArray[np.uint8]] = MappingProxyType({})
+    features: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What a policy answers to one observation.
 
-    actions: (H, A) float32 in the contract's units, the first one for now; forecast: camera name → (h, w, 3) uint8, what
-    the policy expects that camera to see ``forecast_horizon`` control steps from now, or None.
+    actions: (H, A) float32 in the contract's units, the first one for now; forecasts: the nearest horizon first, none
+    unless they were asked for and the policy has a world model.
     """
 
     actions: NDArray[np.float32]
-    forecast: Mapping[str, NDArray[np.uint8]] | None = None
-    forecast_horizon: int = 0
+    forecasts: tuple[Forecast, ...] = ()
+
+    @property
+    def forecast(self) -> Mapping[str, NDArray[np.uint8]] | None:
+        """The images of the nearest forecast that has any, camera → (h, w, 3) uint8, or None."""
+        return next((forecast.images for forecast in self.forecasts if forecast.images), None)
+
+    @property
+    def forecast_horizon(self) -> int:
+        """The horizon of :attr:`forecast` in control steps; 0 without one."""
+        return next((forecast.horizon for forecast in self.forecasts if forecast.images), 0)
+
+
+def require_actions(prediction: Prediction, contract: Contract) -> NDArray[np.float32]:
+    """The actions (H, A) of ``prediction``; raises :class:`ContractMismatch` unless they are that, and at least one."""
+    actions = np.asarray(prediction.actions)
+    if actions.ndim != 2 or not len(actions) or actions.shape[1] != contract.action_size:
+        raise ContractMismatch(
+            f"The policy answered with actions of shape {actions.shape}; needed is a chunk (H, {contract.action_size}) "
+            f"of at least one. Nothing of it was carried out."
+        )
+    return prediction.actions
 
 
 class Session:
-    """One robot's history and caches in one policy; what is inside belongs to the policy."""
+    """One robot's history and caches in one policy; its contents are the policy's own."""
 
-    def __init__(self, instruction: str) -> None:
-        self.instruction = instruction
+    def __init__(self, instruction: str, seed: int = 0) -> None:
+        self.instruction, self.seed = instruction, seed
 
     def reset(self, instruction: str | None = None) -> None:
-        """Forget the history, as at the start of an episode; optionally take a new instruction."""
+        """Clear the history, as at the start of an episode; optionally with a new instruction."""
         self.instruction = self.instruction if instruction is None else instruction
 
     def close(self) -> None:
-        """Give back what the session holds, at a server for instance; nothing is asked of it afterwards."""
+        """Free the session's resources, at a server for instance; it is not used afterwards."""
 
 
 class Policy(ABC):
@@ -47,27 +88,42 @@ class Policy(ABC):
 
     contract: Contract
     history: int = 1
-    """How many frames a session looks at, one each control step, the newest included."""
+    """Number of frames in a session's window, one for each control step, the newest included."""
     origin: Mapping[str, Any] = MappingProxyType({})
-    """Which checkpoint the weights came from, if they did; part of what :meth:`describe` tells."""
+    """The checkpoint that the weights came from, if any; part of :meth:`describe`."""
+    samples: bool = False
+    """Whether actions are drawn at random, and so depend on a session's seed."""
 
-    def open(self, instruction: str) -> Session:
-        """A new session: an empty history under one instruction."""
-        return Session(instruction)
+    def for_robot(self, contract: Contract, needer: str = "the policy", offerer: str = "the robot") -> Policy:
+        """This policy for a robot of that contract: the same, or of several embodiments the one that fits.
+
+        Raises :class:`ContractMismatch` with every difference; ``needer`` and ``offerer`` name the two in it.
+        """
+        require_fit(self.contract, contract, needer, offerer)
+        return self
+
+    def open(self, instruction: str, seed: int = 0) -> Session:
+        """A new session: an empty history under one instruction.
+
+        ``seed``, not negative: of whatever the policy draws at random. Two sessions of one seed, instruction and
+        sequence of observations act the same, whatever else shares their batches; so does a session that was reset.
+        """
+        return Session(instruction, seed)
 
     @abstractmethod
     def step(
         self, sessions: Sequence[Session], observations: Sequence[Observation], *, forecast: bool = False
     ) -> list[Prediction]:
-        """One answer for each session, in one batch. ``forecast`` asks for the pictures too, which costs time."""
+        """One prediction for each session, in one batch; with ``forecast`` it includes images, which takes longer."""
 
     def remember(self, session: Session, observations: Sequence[Observation]) -> None:  # noqa: B027
-        """Take frames that nothing is asked about, oldest first, into the session's history.
+        """Append frames without a prediction, oldest first, to the session's history.
 
-        Whoever asks less often than once a control step shows the frames in between, so that a policy sees at run time
-        what it saw in training. Policies with a history of one frame need nothing.
+        A caller that requests predictions less often than once a control step passes the frames in between, so that the
+        window at run time is that of training. Policies with a history of one frame do not need them.
         """
 
     def describe(self) -> dict[str, Any]:
-        """Facts for people, and to tell policies apart: name, :attr:`history`, parameters, and :attr:`origin`."""
-        return {"policy": type(self).__name__, "history": self.history, **self.origin}
+        """Facts that identify the policy: name, :attr:`history`, parameters, :attr:`origin`; ``samples``, if it does."""
+        samples = {"samples": True} if self.samples else {}
+        return {"policy": type(self).__name__, "history": self.history, **samples, **self.origin}

@@ -1,4 +1,4 @@
-"""Parts by kind and name, and the plugins they came from.
+"""Registry of parts by kind and name, with the plugins that registered them.
 
 A plugin that cannot be loaded is listed as broken with its reason and takes nothing else down. The environment variable
 ``FOREHAND_PLUGINS`` limits loading to the entry points it names (comma-separated; empty means none).
@@ -6,21 +6,17 @@ A plugin that cannot be loaded is listed as broken with its reason and takes not
 
 from __future__ import annotations
 
-import difflib
-import functools
+import inspect
 import os
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any
 
-import pluggy
+from forehand.errors import BrokenPlugin, ConfigurationError, UnknownName, nearest
+from forehand.utils.renames import log_once, renamed_kind
 
-from forehand import hookspecs
-from forehand.errors import BrokenPlugin, ConfigurationError, UnknownName
-
-ENTRY_POINT_GROUP = "forehand"
 LIMIT_VARIABLE = "FOREHAND_PLUGINS"
 
 KINDS: Mapping[str, str] = {
@@ -30,11 +26,12 @@ KINDS: Mapping[str, str] = {
     "world_model": "owns query tokens and turns what they read into a forecast, with its target and its loss",
     "action_head": "owns query tokens and turns what they read into a chunk of actions, with its loss",
     "policy": "maps observations to action chunks, one session for each robot",
-    "execution": "turns chunks of actions into one action for every control step",
-    "door": "lets clients of another project's policy server in to ours",
+    "chunking": "turns chunks of actions into one action for every control step",
+    "adapter": "serves clients of another project's policy server",
     "converter": "brings weights from another project's files into a checkpoint folder, and back",
-    "robot": "a body: something that observes and acts, real or simulated",
-    "benchmark": "offers seeded episodes, says when one succeeded, and may show how it is done",
+    "checkpoint_reader": "loads policies from another project's checkpoint folders as they are",
+    "robot": "driver of a robot, real or simulated",
+    "benchmark": "seeded episodes with success conditions, and scripted experts",
 }
 
 
@@ -64,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Plugin:
-    """One plugin found through its entry point; ``error`` says why it is broken, and is None when it works."""
+    """One plugin found through its entry point; ``error`` is the reason why it could not be loaded, else None."""
 
     name: str
     distribution: str
@@ -73,13 +70,18 @@ class Plugin:
     configuration: str | None = None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that points from an unknown name to what there is."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    if close:
-        return f"Did you mean {' or '.join(map(repr, close))}?"
-    return f"Known: {', '.join(names) or 'none'}."
+def limit_note() -> str:
+    """The plugins that ``FOREHAND_PLUGINS`` names, in parentheses, for errors about unknown names; empty without it."""
+    limit = os.environ.get(LIMIT_VARIABLE)
+    if limit is None:
+        return ""
+    names = ", ".join(name.strip() for name in limit.split(",") if name.strip())
+    return f" ({LIMIT_VARIABLE} limits plugins to {names or 'none'})"
+
+
+def indefinite(noun: str) -> str:
+    """The noun with its indefinite article: "a robot", "an encoder"."""
+    return f"{'an' if noun[:1].lower() in set('aeiou') else 'a'} {noun}"
 
 
 @dataclass
@@ -87,96 +89,136 @@ class Registry:
     """Every part that plugins registered, and every plugin that was found."""
 
     _parts: dict[tuple[str, str], Part] = field(default_factory=dict)
+    _aliases: dict[tuple[str, str], str] = field(default_factory=dict)
     _plugins: dict[str, Plugin] = field(default_factory=dict)
     _registering: str = "direct"
 
-    def add(self, kind: str, name: str, factory: Callable[..., Any] | str, summary: str) -> None:
+    def add(
+        self,
+        kind: str,
+        name: str,
+        factory: Callable[..., Any] | str,
+        summary: str,
+        aliases: Iterable[str] = (),
+    ) -> None:
         """Register one part.
 
         ``factory`` makes the part from keyword options. Give it as ``"module:attribute"`` to keep heavy imports (torch)
-        out of the way until someone asks for the part. ``summary`` is one sentence for ``forehand plugins``.
+        out of the way until the part is created. ``summary`` is one sentence for ``forehand plugins``. ``aliases`` are
+        former names, which still work in configurations and checkpoints.
         """
-        if kind not in KINDS:
-            raise UnknownName(f"There is no kind of part called {kind!r}. {nearest(kind, KINDS)}")
-        if taken := self._parts.get((kind, name)):
-            raise ConfigurationError(
-                f"{kind} {name!r} is registered twice: by plugin {taken.plugin!r} and by {self._registering!r}. "
-                f"Rename one, or limit loading with {LIMIT_VARIABLE}."
-            )
+        kind = _check_kind(kind)
+        for wanted in (name, *aliases):
+            if taken := self._parts.get((kind, self.present_name(kind, wanted))):
+                raise ConfigurationError(
+                    f"{kind} {wanted!r} is registered twice: by plugin {taken.plugin!r} and by {self._registering!r}. "
+                    f"Rename one, or limit loading with {LIMIT_VARIABLE}."
+                )
         self._parts[kind, name] = Part(kind, name, factory, summary, self._registering)
+        self._aliases |= {(kind, alias): name for alias in aliases}
+
+    def present_name(self, kind: str, name: str) -> str:
+        """The name that a part of ``kind`` has now, by any name that it ever had; an unknown name as it is."""
+        return self._aliases.get((renamed_kind(kind), name), name)
+
+    def is_alias(self, former: Any, name: Any) -> bool:
+        """Whether ``former`` is what the part ``name``, of whatever kind, was called."""
+        return any(alias == former and present == name for (_, alias), present in self._aliases.items())
 
     def parts(self, kind: str | None = None) -> list[Part]:
         """All parts, or those of one kind, by kind and name."""
+        kind = renamed_kind(kind) if kind else None
         return sorted((p for p in self._parts.values() if kind in (None, p.kind)), key=lambda p: (p.kind, p.name))
 
     def part(self, kind: str, name: str) -> Part:
         """One part; an unknown name is answered with the nearest ones and with the plugins that are broken."""
-        if kind not in KINDS:
-            raise UnknownName(f"There is no kind of part called {kind!r}. {nearest(kind, KINDS)}")
-        if found := self._parts.get((kind, name)):
+        kind = _check_kind(kind)
+        present = self.present_name(kind, name)
+        if found := self._parts.get((kind, present)):
+            if present != name:
+                log_once(f"{kind} {name!r} is now called {present!r}; write that.")
             return found
         broken = [f"{p.name} ({p.error})" for p in self.plugins() if p.error]
         hint = f" Broken plugins that may have held it: {'; '.join(broken)}." if broken else ""
         elsewhere = sorted(k for k, n in self._parts if n == name)
-        kinds = f" There is a {' and a '.join(elsewhere)} of that name." if elsewhere else ""
-        raise UnknownName(
-            f"No plugin offers a {kind} called {name!r}. {nearest(name, (p.name for p in self.parts(kind)))}{kinds}{hint}"
-        )
+        kinds = f" There is {' and '.join(map(indefinite, elsewhere))} of that name." if elsewhere else ""
+        known = nearest(name, (p.name for p in self.parts(kind)))
+        raise UnknownName(f"No plugin offers {indefinite(kind)} called {name!r}. {known}{kinds}{hint}{limit_note()}")
 
     def create(self, kind: str, name: str, /, **options: Any) -> Any:
-        """Make the part ``name`` of ``kind`` with these options."""
+        """Make the part ``name`` of ``kind`` with these options.
+
+        Raises :class:`ConfigurationError` where the factory's signature does not take them; whatever the factory itself
+        raises passes as it is.
+        """
         factory = self.part(kind, name).load()
         try:
+            signature = inspect.signature(factory)
+        except (TypeError, ValueError):  # some built-in callables have none
             return factory(**options)
+        try:
+            signature.bind(**options)
         except TypeError as error:
-            if "argument" not in str(error):
-                raise
-            raise ConfigurationError(f"{kind} {name!r} was given options it cannot take: {error}.") from error
+            raise ConfigurationError(
+                f"{kind} {name!r} was given options it cannot take: {_misfit(signature, options) or error}"
+            ) from None
+        return factory(**options)
+
+    def takes(self, kind: str, name: str, option: str) -> bool:
+        """Whether the factory of a part has a parameter called ``option``."""
+        return takes(self.part(kind, name).load(), option)
 
     def plugins(self) -> list[Plugin]:
         """Every plugin found, working or broken, by name."""
         return sorted(self._plugins.values(), key=lambda p: p.name)
 
-    def load_plugin(self, entry_point: metadata.EntryPoint) -> None:
-        """Load one plugin and let it register its parts; a failure is recorded, not raised."""
-        distribution = entry_point.dist.name if entry_point.dist else "unknown"
-        version = entry_point.dist.version if entry_point.dist else "unknown"
-        before = dict(self._parts)
-        self._registering = entry_point.name
+    @contextmanager
+    def registering(self, plugin: str) -> Iterator[None]:
+        """Everything added within the ``with`` block belongs to ``plugin``; nothing stays if the block raises."""
+        before = dict(self._parts), dict(self._aliases)
+        self._registering = plugin
         try:
-            manager = pluggy.PluginManager(hookspecs.PROJECT)
-            manager.add_hookspecs(hookspecs)
-            manager.register(entry_point.load(), entry_point.name)
-            manager.check_pending()
-            manager.hook.forehand_register(registry=self)
-            folders: list[str] = manager.hook.forehand_configuration()
-            plugin = Plugin(entry_point.name, distribution, version, configuration=folders[0] if folders else None)
-        except Exception as error:  # a foreign plugin may fail in any way, and must not take the others down
-            self._parts = before
-            reason = f"{type(error).__name__}: {error}"
-            plugin = Plugin(entry_point.name, distribution, version, error=reason)
+            yield
+        except BaseException:
+            self._parts, self._aliases = before
+            raise
         finally:
             self._registering = "direct"
+
+    def add_plugin(self, plugin: Plugin) -> None:
+        """Record a plugin that was found, working or broken."""
         self._plugins[plugin.name] = plugin
 
-    @classmethod
-    def discover(cls) -> Registry:
-        """A registry with every installed plugin, or those that ``FOREHAND_PLUGINS`` names."""
-        found = cls()
-        limit = os.environ.get(LIMIT_VARIABLE)
-        wanted = None if limit is None else {name.strip() for name in limit.split(",") if name.strip()}
-        entry_points = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)
-        for entry_point in entry_points:
-            if wanted is None or entry_point.name in wanted:
-                found.load_plugin(entry_point)
-        missing = (wanted or set()) - {e.name for e in entry_points}
-        for name in sorted(missing):
-            error = f"named in {LIMIT_VARIABLE}, but not installed. {nearest(name, (e.name for e in entry_points))}"
-            found._plugins[name] = Plugin(name, "unknown", "unknown", error=error)
-        return found
+    def versions(self) -> dict[str, str]:
+        """Working plugin → its distribution and version, for provenance."""
+        return {p.name: f"{p.distribution} {p.version}" for p in self.plugins() if not p.error}
 
 
-@functools.cache
-def registry() -> Registry:
-    """The registry of this process, discovered on first use."""
-    return Registry.discover()
+def takes(factory: Callable[..., Any], option: str) -> bool:
+    """Whether ``factory`` has a parameter called ``option``."""
+    try:
+        return option in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # some built-in callables have no signature
+        return False
+
+
+def _check_kind(kind: str) -> str:
+    """The present name of a kind."""
+    kind = renamed_kind(kind)
+    if kind not in KINDS:
+        raise UnknownName(f"There is no kind of part called {kind!r}. {nearest(kind, KINDS)}")
+    return kind
+
+
+def _misfit(signature: inspect.Signature, options: Mapping[str, Any]) -> str:
+    """Sentences about options that a factory does not have, and about those that it lacks."""
+    parameters = signature.parameters.values()
+    known = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    names = [p.name for p in known]
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    unknown = [] if takes_any else [option for option in options if option not in names]
+    missing = [p.name for p in known if p.default is p.empty and p.name not in options]
+    words = [f"it has no option {option!r}. {nearest(option, names)}" for option in unknown]
+    words += ["An option that another part has left behind is dropped by a ~ before its key."] if unknown else []
+    words += [f"it needs {', '.join(missing)}."] if missing else []
+    return " ".join(words)

@@ -1,0 +1,1 @@
+"""Stock plugins: encoders, world models, reference policies and protocol adapters."""

@@ -1,4 +1,4 @@
-"""What this package registers."""
+"""Registration of the stock plugins' parts."""
 
 from forehand import Registry, hookimpl
 
@@ -10,13 +10,38 @@ def forehand_register(registry: Registry) -> None:
         "policy",
         "composed",
         "forehand.compose.policy:ComposedPolicy",
-        "encoders, a backbone, a world model and an action head, tied together by who reads whom",
+        "encoders, a backbone, a world model and an action head, connected by a table of which tokens read which",
+    )
+    registry.add(
+        "policy",
+        "cross_embodiment",
+        "forehand.compose.embodiments:CrossEmbodimentPolicy",
+        "a composed policy for robots with different states and actions, made where the dataset is a mapping",
     )
     registry.add(
         "encoder",
-        "words",
-        "forehand_plugins.encoders.words:Words",
+        "ngram_text",
+        "forehand_plugins.encoders.ngram_text:NgramText",
         "one text token from words learned from scratch",
+        aliases=["words"],
+    )
+    registry.add(
+        "encoder",
+        "sentence_transformer",
+        "forehand_plugins.encoders.transformer_text:SentenceTransformer",
+        "one text token from a pre-trained sentence embedding, such as MiniLM's",
+    )
+    registry.add(
+        "encoder",
+        "t5",
+        "forehand_plugins.encoders.transformer_text:T5Text",
+        "text tokens from T5's encoder",
+    )
+    registry.add(
+        "encoder",
+        "clip_text",
+        "forehand_plugins.encoders.transformer_text:CLIPTextTokens",
+        "text tokens from CLIP's text tower, of any size",
     )
     registry.add(
         "encoder",
@@ -26,9 +51,112 @@ def forehand_register(registry: Registry) -> None:
     )
     registry.add(
         "encoder",
-        "asked_keypoints",
-        "forehand_plugins.encoders.keypoints:AskedKeypoints",
-        "camera tokens from keypoints, some of which the instruction asks for, trained from scratch",
+        "language_keypoints",
+        "forehand_plugins.encoders.keypoints:LanguageKeypoints",
+        "camera tokens from keypoints, some of them selected by the instruction, trained from scratch",
+        aliases=["asked_keypoints"],
+    )
+    registry.add(
+        "encoder",
+        "state_mlp",
+        "forehand_plugins.encoders.state_mlp:StateMLP",
+        "one token from the robot's state, by an MLP",
+    )
+    registry.add(
+        "encoder",
+        "vision",
+        "forehand_plugins.encoders.vision:Vision",
+        "camera tokens from a vision tower: pooled, grid, spatial softmax or attention pooling, with FiLM",
+    )
+    registry.add(
+        "vision_tower",
+        "timm",
+        "forehand_plugins.vision_towers.timm_tower:TimmTower",
+        "any model of timm, frozen or trained: DINOv2, DINOv3, SigLIP, CLIP, ResNet, EfficientNet, …",
+    )
+    registry.add(
+        "encoder",
+        "depth_cnn",
+        "forehand_plugins.encoders.depth_cnn:DepthCNN",
+        "depth images in metres as keypoints, by a convolutional network trained from scratch",
+    )
+    registry.add(
+        "encoder",
+        "pointnet",
+        "forehand_plugins.encoders.pointnet:PointNet",
+        "point clouds by PointNet, whatever the order and number of their points",
+    )
+    registry.add(
+        "encoder",
+        "vector_mlp",
+        "forehand_plugins.encoders.vector_mlp:VectorMLP",
+        "one token from a vector sensor, such as forces, by an MLP",
+    )
+    registry.add(
+        "backbone",
+        "transformer",
+        "forehand_plugins.backbones.transformer:Transformer",
+        "a pre-norm transformer with learned timestep embeddings",
+    )
+    registry.add(
+        "backbone",
+        "causal_transformer",
+        "forehand_plugins.backbones.causal_transformer:CausalTransformer",
+        "a transformer as in Llama: RMSNorm, SwiGLU, rotary embedding of the timestep, grouped-query attention",
+    )
+    registry.add(
+        "backbone",
+        "encoder_decoder",
+        "forehand_plugins.backbones.encoder_decoder:EncoderDecoder",
+        "a transformer encoder for observations and a decoder for queries, as in ACT",
+    )
+    registry.add(
+        "backbone",
+        "huggingface",
+        "forehand_plugins.backbones.huggingface:HuggingFace",
+        "a causal language model of the transformers library, trained, frozen or adapted by LoRA",
+    )
+    registry.add(
+        "action_head",
+        "chunk_regression",
+        "forehand_plugins.action_heads.chunk_regression:ChunkRegression",
+        "a chunk of actions by L1 or squared-error regression",
+    )
+    registry.add(
+        "action_head",
+        "flow_matching",
+        "forehand_plugins.action_heads.flow_matching:FlowMatching",
+        "a chunk of actions from noise, by a learned velocity field (rectified flow)",
+    )
+    registry.add(
+        "action_head",
+        "flow_matching_expert",
+        "forehand_plugins.action_heads.flow_matching_expert:FlowMatchingExpert",
+        "flow matching whose noisy actions are tokens of the backbone in every step, as in π0",
+    )
+    registry.add(
+        "action_head",
+        "diffusion",
+        "forehand_plugins.action_heads.diffusion:Diffusion",
+        "a chunk of actions from noise, by denoising diffusion, as in Diffusion Policy",
+    )
+    registry.add(
+        "action_head",
+        "gaussian_mixture",
+        "forehand_plugins.action_heads.gaussian_mixture:GaussianMixture",
+        "a mixture of Gaussians for each action or chunk, as in BC-RNN-GMM",
+    )
+    registry.add(
+        "action_head",
+        "discrete_bins",
+        "forehand_plugins.action_heads.discrete_bins:DiscreteBins",
+        "a class for each element of each action, as in RT-1 and OpenVLA",
+    )
+    registry.add(
+        "action_head",
+        "cvae",
+        "forehand_plugins.action_heads.cvae:CVAE",
+        "a chunk of actions given a latent style, as in ACT",
     )
     registry.add(
         "world_model",
@@ -37,45 +165,82 @@ def forehand_register(registry: Registry) -> None:
         "the cameras' images some steps ahead, as the present ones moved: learned in minutes",
     )
     registry.add(
+        "world_model",
+        "latent",
+        "forehand_plugins.world_models.latent:Latent",
+        "features of a shared vision tower some steps ahead, at one or several horizons",
+    )
+    registry.add(
+        "world_model",
+        "state",
+        "forehand_plugins.world_models.state:State",
+        "the robot's state, or a vector sensor such as poses of objects, some steps ahead",
+    )
+    registry.add(
+        "world_model",
+        "pixels",
+        "forehand_plugins.world_models.pixels:Pixels",
+        "the cameras' images some steps ahead, by transposed convolutions",
+    )
+    registry.add(
+        "world_model",
+        "discrete_tokens",
+        "forehand_plugins.world_models.discrete_tokens:DiscreteTokens",
+        "the cameras' images some steps ahead, as discrete codes of their patches (finite scalar quantization)",
+    )
+    registry.add(
         "policy",
-        "still",
-        "forehand_plugins.reference:StillPolicy",
-        "asks for nothing: a body to compare with, and a safe first command",
+        "lerobot",
+        "forehand_plugins.lerobot.factory:make_policy",
+        "a policy of LeRobot (ACT, diffusion policy, SmolVLA, …), or of one of its plugins",
+    )
+    registry.add(
+        "checkpoint_reader",
+        "lerobot",
+        "forehand_plugins.lerobot.pretrained:LeRobotReader",
+        "LeRobot's pretrained_model folders",
+    )
+    registry.add(
+        "policy",
+        "zero_action",
+        "forehand_plugins.reference:ZeroActionPolicy",
+        "zero actions: a baseline, and a safe first command",
+        aliases=["still"],
     )
     registry.add(
         "policy",
         "random",
         "forehand_plugins.reference:RandomPolicy",
-        "uniformly random actions: what any policy must beat",
+        "uniformly random actions: a baseline",
     )
     registry.add(
-        "execution",
+        "chunking",
         "receding_horizon",
-        "forehand.execution:RecedingHorizon",
-        "the first actions of each chunk, then another look",
+        "forehand.control.chunking:RecedingHorizon",
+        "the first actions of each chunk, then a new prediction",
     )
     registry.add(
-        "execution",
+        "chunking",
         "temporal_ensemble",
-        "forehand.execution:TemporalEnsemble",
-        "the weighted mean of what all recent chunks say about this step",
+        "forehand.control.chunking:TemporalEnsemble",
+        "the weighted mean of all recent chunks' actions for this step",
     )
     registry.add(
-        "execution",
+        "chunking",
         "asynchronous",
-        "forehand.execution:Asynchronous",
+        "forehand.control.chunking:Asynchronous",
         "one chunk while the next is predicted, for policies slower than the robot",
     )
     registry.add(
-        "door",
+        "adapter",
         "openpi",
-        "forehand.wire.doors.openpi:OpenPiDoor",
+        "forehand_plugins.adapters.openpi:OpenPiAdapter",
         "openpi's websocket clients",
     )
     registry.add(
-        "door",
+        "adapter",
         "gr00t",
-        "forehand.wire.doors.gr00t:Gr00tDoor",
+        "forehand_plugins.adapters.gr00t:Gr00tAdapter",
         "GR00T's ZeroMQ clients, of N1.5 and of N1.6 and later",
     )
 

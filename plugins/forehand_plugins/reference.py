@@ -1,4 +1,4 @@
-"""Policies that know nothing: what a real one must beat, and the quickest way to try a robot or a server."""
+"""Reference policies without learning: baselines, and quick tests of a robot or server."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forehand import Contract, Observation, Policy, Prediction, Session
+from forehand import Contract, Forecast, Observation, Policy, Prediction, Session
 
 
-class StillPolicy(Policy):
-    """Asks for nothing: zero in every relative field, the middle of the range in every absolute one."""
+class ZeroActionPolicy(Policy):
+    """Zero in every relative field, the middle of the range in every absolute one."""
 
     def __init__(self, contract: Contract, horizon: int = 1) -> None:
         self.contract = contract
@@ -23,12 +23,9 @@ class StillPolicy(Policy):
     def step(
         self, sessions: Sequence[Session], observations: Sequence[Observation], *, forecast: bool = False
     ) -> list[Prediction]:
-        """The same chunk for everyone; it foresees that nothing will change."""
+        """The same chunk for every session; the forecast is the present observation."""
         chunk = np.tile(self._action, (self.horizon, 1))
-        return [
-            Prediction(chunk.copy(), forecast=dict(o.images) if forecast else None, forecast_horizon=int(forecast))
-            for o in observations
-        ]
+        return [Prediction(chunk.copy(), (Forecast(1, dict(o.images)),) if forecast else ()) for o in observations]
 
 
 class _RandomSession(Session):
@@ -42,9 +39,11 @@ class _RandomSession(Session):
 class RandomPolicy(Policy):
     """Uniformly random actions within the contract's ranges.
 
-    The numbers of a session depend on ``seed``, its instruction and its first state alone, so that an evaluation gives
-    the same result however many robots share the policy.
+    The numbers of a session depend on ``seed``, its own seed, its instruction and its first state alone, so that an
+    evaluation gives the same result however many robots share the policy.
     """
+
+    samples = True
 
     def __init__(self, contract: Contract, horizon: int = 1, seed: int = 0) -> None:
         self.contract = contract
@@ -52,27 +51,28 @@ class RandomPolicy(Policy):
         self.seed = seed
         self._low, self._high = _ranges(contract)
 
-    def open(self, instruction: str) -> Session:
+    def open(self, instruction: str, seed: int = 0) -> Session:
         """A session with its own random numbers."""
-        return _RandomSession(instruction)
+        return _RandomSession(instruction, seed)
 
     def step(
         self, sessions: Sequence[Session], observations: Sequence[Observation], *, forecast: bool = False
     ) -> list[Prediction]:
-        """A fresh random chunk for each session; no forecast."""
+        """A new random chunk for each session; no forecast."""
         return [self._draw(session, observation) for session, observation in zip(sessions, observations, strict=True)]
 
     def _draw(self, session: Session, observation: Observation) -> Prediction:
         assert isinstance(session, _RandomSession)
         if session.generator is None:
             start = zlib.crc32(np.ascontiguousarray(observation.state).tobytes())
-            session.generator = np.random.default_rng([self.seed, zlib.crc32(session.instruction.encode()), start])
+            spoken = zlib.crc32(session.instruction.encode())
+            session.generator = np.random.default_rng([self.seed, session.seed, spoken, start])
         shape = (self.horizon, self.contract.action_size)
         return Prediction(session.generator.uniform(self._low, self._high, shape).astype(np.float32))
 
 
 def _ranges(contract: Contract) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of each action's range; a range that is not stated is taken as -1 to 1."""
+    """Lower and upper bounds (A,) of actions; a range that is not stated is taken as -1 to 1."""
     low = [f.low or (-1.0,) * f.size for f in contract.action]
     high = [f.high or (1.0,) * f.size for f in contract.action]
     return np.concatenate(low), np.concatenate(high)

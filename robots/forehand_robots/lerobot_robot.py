@@ -1,12 +1,13 @@
-"""Any LeRobot robot, built as LeRobot's own commands build it. Needs LeRobot, and with it torch."""
+"""LeRobot robot as a Forehand robot. Needs LeRobot, and with it torch."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import pkgutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import draccus
@@ -17,20 +18,21 @@ from lerobot.robots import RobotConfig, make_robot_from_config
 from lerobot.utils.import_utils import register_third_party_plugins
 from numpy.typing import NDArray
 
-from forehand import Camera, Contract, Episode, Field, Observation, Robot
-from forehand.errors import ConfigurationError, ForehandError
-from forehand.registry import nearest
-from forehand_robots.statements import Statements, checked, stated
+from forehand import Camera, Contract, Episode, Field, Observation, Robot, Sensor
+from forehand.control.finite import require_sensors
+from forehand.errors import ConfigurationError, ForehandError, nearest
+from forehand_robots.field_specs import FieldSpecs, override_fields, stated_rate, validate_action
 
 VELOCITY = ".vel"
-"""How LeRobot's names of speeds end: these are what keeps a robot moving when no further command comes."""
+"""The suffix of LeRobot's velocity features, which keep a robot moving when no further command comes."""
 
 
 class LeRobotRobot(Robot):
     """The LeRobot robot of ``type``, with ``config`` as ``lerobot-teleoperate --robot.…`` would take it.
 
-    State and action are one field each, in the order of the robot's features, as LeRobot's recordings have them; what the
-    numbers mean can be stated with state_fields and action_fields. rate: Hz at which it is driven.
+    State and action are one field each, in the order of the robot's features, as LeRobot's recordings have them; the
+    numbers' meaning can be stated with state_fields and action_fields. Features of one channel, as LeRobot has of cameras
+    with ``use_depth``, are depth sensors in mm. rate: control rate in Hz.
 
     A reset moves nothing: bring the robot and the scene to a start by hand. It must have been calibrated before.
     """
@@ -40,8 +42,8 @@ class LeRobotRobot(Robot):
         type: str,
         config: Mapping[str, Any] | None = None,
         rate: float = 30.0,
-        state_fields: Statements | None = None,
-        action_fields: Statements | None = None,
+        state_fields: FieldSpecs | None = None,
+        action_fields: FieldSpecs | None = None,
     ) -> None:
         self._type = type
         self._robot = _build(type, dict(config or {}))
@@ -49,21 +51,23 @@ class LeRobotRobot(Robot):
         self._state = [name for name, kind in features.items() if kind is float]
         self._action = list(self._robot.action_features)
         cameras = {n: s for n, s in features.items() if isinstance(s, tuple) and len(s) == 3 and s[2] == 3}
+        depths = {n: s for n, s in features.items() if isinstance(s, tuple) and len(s) == 3 and s[2] == 1}
         self.contract = Contract(
             cameras=tuple(Camera(name, height, width) for name, (height, width, _) in cameras.items()),
-            state=stated((Field("state", len(self._state)),), state_fields, "robot.options.state_fields"),
-            action=stated((Field("action", len(self._action)),), action_fields, "robot.options.action_fields"),
-            rate=float(rate),
+            state=override_fields((Field("state", len(self._state)),), state_fields, "robot.options.state_fields"),
+            action=override_fields((Field("action", len(self._action)),), action_fields, "robot.options.action_fields"),
+            rate=stated_rate(rate),
+            sensors=tuple(Sensor(name, "depth", size[:2], "uint16", unit="mm") for name, size in depths.items()),
         )
         self._last: dict[str, float] = {}
         self._started = time.monotonic()
 
     def connect(self) -> None:
-        """Open its ports and cameras; raises :class:`ForehandError` with LeRobot's own words if that fails."""
+        """Open its ports and cameras; raises :class:`ForehandError` with LeRobot's own message if that fails."""
         if self._robot.is_connected:
             return
         try:
-            self._robot.connect(calibrate=False)
+            self._robot.connect(**_without_calibration(self._robot.connect))
             calibrated = self._robot.is_calibrated
         except Exception as error:  # drivers of hardware fail in any way
             raise ForehandError(
@@ -82,19 +86,22 @@ class LeRobotRobot(Robot):
         return self.observe()
 
     def observe(self) -> Observation:
-        """Sense now, in LeRobot's order: joints first, then the cameras."""
+        """Sense now, in LeRobot's order: joints first, then the cameras. Depth of another type than uint16 is refused."""
         seen = self._robot.get_observation()
         state = np.array([seen[name] for name in self._state], np.float32)
         images = {c.name: np.array(seen[c.name], np.uint8) for c in self.contract.cameras}
-        return Observation(images, state, time.monotonic() - self._started)
+        sensors = {s.name: np.array(seen[s.name]).reshape(s.full_shape) for s in self.contract.sensors}
+        observation = Observation(images, state, time.monotonic() - self._started, sensors=sensors)
+        require_sensors(observation, self.contract)
+        return observation
 
     def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Send ``action``; returns what the robot says it really sent, after its own limits."""
-        numbers = checked(action, self.contract)
+        """Send ``action`` (A,); returns the action that the robot reports as sent, after its own limits."""
+        numbers = validate_action(action, self.contract)
         return self._send(dict(zip(self._action, map(float, numbers), strict=True)))
 
     def hold(self) -> None:
-        """Position commands stay as they are, which is where such a robot stays; speeds become zero."""
+        """Send the last command again with velocities at zero; a robot under position control stays where it is."""
         if any(name.endswith(VELOCITY) for name in self._last):
             self._send({name: 0.0 if name.endswith(VELOCITY) else value for name, value in self._last.items()})
 
@@ -110,8 +117,15 @@ class LeRobotRobot(Robot):
         return np.array([sent.get(name, command[name]) for name in self._action], np.float32)
 
 
+def _without_calibration(connect: Callable[..., Any]) -> dict[str, bool]:
+    """The arguments of ``connect`` that switch its interactive calibration off; none, where it takes no such argument."""
+    parameters = inspect.signature(connect).parameters.values()
+    calibrates = any(p.name == "calibrate" or p.kind is p.VAR_KEYWORD for p in parameters)
+    return {"calibrate": False} if calibrates else {}
+
+
 def _build(type: str, config: dict[str, Any]) -> Any:
-    _register_everything()
+    _register_robots_and_cameras()
     known = RobotConfig.get_known_choices()
     if type not in known:
         raise ConfigurationError(
@@ -127,8 +141,8 @@ def _build(type: str, config: dict[str, Any]) -> Any:
         ) from error
 
 
-def _register_everything() -> None:
-    """LeRobot learns of a robot or camera when its module is imported; modules that lack a package are passed over."""
+def _register_robots_and_cameras() -> None:
+    """Import LeRobot's modules, which registers their robots and cameras; those with missing dependencies are skipped."""
     for package in (lerobot.robots, lerobot.cameras):
         for module in pkgutil.iter_modules(package.__path__):
             if module.ispkg:

@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as cameras and fields, and its observations and actions as ours."""
+"""Conversion between Gymnasium spaces and contract fields and cameras."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from forehand.errors import ConfigurationError
 
 Leaves = dict[str, Any]
 
-ALONE = "observation"
+SINGLE = "observation"
 """The key of an observation that is not a dictionary."""
 
 
 def leaves(space: gymnasium.Space[Any]) -> Leaves:
-    """The spaces inside nested dictionaries by their path, ``"pixels/top"``; one that is no dictionary stands alone."""
-    return _flat(space.spaces, "") if isinstance(space, gymnasium.spaces.Dict) else {ALONE: space}
+    """The spaces inside nested dictionaries by their path, ``"pixels/top"``; any other space under :data:`SINGLE`."""
+    return _flat(space.spaces, "") if isinstance(space, gymnasium.spaces.Dict) else {SINGLE: space}
 
 
 def values(observation: Any) -> Leaves:
-    """What an environment observed, by the same paths."""
-    return _flat(observation, "") if isinstance(observation, Mapping) else {ALONE: observation}
+    """The values of an observation, by the same paths."""
+    return _flat(observation, "") if isinstance(observation, Mapping) else {SINGLE: observation}
 
 
 def is_image(space: Any) -> bool:
-    """Whether ``space`` holds pictures, (H, W, 3) uint8."""
+    """Whether ``space`` holds images, (H, W, 3) uint8."""
     return (
         isinstance(space, gymnasium.spaces.Box)
         and space.dtype == np.uint8
@@ -44,8 +44,8 @@ def state_field(key: str, space: Any) -> Field:
         return Field(key, int(np.prod(space.shape)))
     if not isinstance(space, gymnasium.spaces.Box) or is_image(space):
         raise ConfigurationError(
-            f"{key!r} of the observation is {space}, which is no part of a state: that takes a Box of numbers. Name the "
-            f"keys to use with robot.options.state=[…]."
+            f"{key!r} of the observation is {space}, which cannot be part of a state: that needs a Box of numbers. Name "
+            f"the keys to use with robot.options.state=[…]."
         )
     return _field(key, space)
 
@@ -55,14 +55,14 @@ def action_fields(space: gymnasium.Space[Any]) -> tuple[Field, ...]:
     boxes = {k: s for k, s in leaves(space).items() if isinstance(s, gymnasium.spaces.Box)}
     if len(boxes) < len(leaves(space)) or not all(np.issubdtype(s.dtype, np.floating) for s in boxes.values()):
         raise ConfigurationError(
-            f"The environment's actions are {space}, but a robot's are real numbers: a Box of floats, or a Dict of such. "
+            f"The environment's actions are {space}, but a robot's are real numbers: a Box of floats, or a Dict of them. "
             f"Choose its continuous variant if it has one, or wrap it."
         )
-    return tuple(_field("action" if key == ALONE else key, box) for key, box in boxes.items())
+    return tuple(_field("action" if key == SINGLE else key, box) for key, box in boxes.items())
 
 
 def to_action(action: NDArray[np.float32], space: gymnasium.Space[Any]) -> Any:
-    """``action`` (A,) as an element of ``space``, the inverse of the layout that :func:`action_fields` tells."""
+    """``action`` (A,), laid out as by :func:`action_fields`, as an element of ``space``."""
     if isinstance(space, gymnasium.spaces.Dict):
         taken, parts = 0, {}
         for key, inner in space.spaces.items():
@@ -76,7 +76,7 @@ def to_action(action: NDArray[np.float32], space: gymnasium.Space[Any]) -> Any:
 
 def _field(name: str, box: gymnasium.spaces.Box) -> Field:
     low, high = (tuple(float(v) for v in np.ravel(bound)) for bound in (box.low, box.high))
-    # A bound that is not everywhere a number is as good as none, and JSON has no infinity.
+    # Bounds have to be finite in every element, since JSON has no infinity.
     bounded = np.isfinite(low).all() and np.isfinite(high).all()
     return Field(name, int(np.prod(box.shape)), low=low if bounded else None, high=high if bounded else None)
 

@@ -1,0 +1,1 @@
+"""Seer plugin: the parts of predictive inverse-dynamics policies (Tian et al. 2024)."""

@@ -1,4 +1,4 @@
-"""A GPT-2 style transformer whose only notion of order is the timestep, and of causality the mask it is given."""
+"""GPT-2 style transformer backbone with timestep embeddings and an explicit attention mask."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class FeedForward(nn.Module):
         return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention and feed-forward, each behind a LayerNorm and beside a residual."""
 
     def __init__(self, dim: int, heads: int, dropout: float, std: float, residual_std: float) -> None:
@@ -101,7 +101,7 @@ class Block(nn.Module):
 class TimestepTransformer(StreamingBackbone):
     """Seer's backbone: every token gets its timestep's embedding, a LayerNorm, and then GPT-2 blocks under the mask.
 
-    history: T, how many timesteps there are embeddings for. dropout: of embeddings, attention and residuals. std:
+    history: T, how many timesteps there are embeddings for. dropout: of embeddings, attention and residuals. init_std:
     of the weights at the start, and less by √(2·layers) where a residual is fed (Radford et al. 2019). GPT-2's 0.02 suits
     widths near 768; a narrow backbone learns much faster with about 1/√D. checkpointing: keep only what goes into each
     layer for the backward pass and compute the rest again, for memory in exchange for a third more work.
@@ -117,7 +117,7 @@ class TimestepTransformer(StreamingBackbone):
         layers: int = 24,
         heads: int = 12,
         dropout: float = 0.1,
-        std: float = 0.02,
+        init_std: float = 0.02,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -125,15 +125,15 @@ class TimestepTransformer(StreamingBackbone):
             raise ConfigurationError(
                 f"seer/backbone: dim {dim} cannot be shared by {heads} heads; choose a divisor of it."
             )
-        residual_std = std / math.sqrt(2 * layers)
-        self.memory, self.checkpointing = layers * 2 * dim, checkpointing
+        residual_std = init_std / math.sqrt(2 * layers)
+        self.cache_width, self.checkpointing = layers * 2 * dim, checkpointing
         self.timestep_embedding = nn.Parameter(torch.randn(1, history, 1, dim) * 0.02)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.h = nn.ModuleList(Block(dim, heads, dropout, std, residual_std) for _ in range(layers))
+        self.h = nn.ModuleList(TransformerBlock(dim, heads, dropout, init_std, residual_std) for _ in range(layers))
         self.ln_f = nn.LayerNorm(dim)
 
-    def cut_history(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def truncate_history(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The embeddings of the first timesteps are kept, as Seer's fine-tuning does."""
         name, history = "timestep_embedding", self.timestep_embedding.shape[1]
         return {**weights, name: weights[name][:, :history]} if name in weights else dict(weights)
@@ -150,21 +150,21 @@ class TimestepTransformer(StreamingBackbone):
         out: Tensor = self.ln_f(x)
         return out if back is None else out[:, back]
 
-    def extend(
-        self, tokens: Tensor, timesteps: Tensor, mask: Tensor, answering: Tensor, past: Tensor | None
+    def forward_cached(
+        self, tokens: Tensor, timesteps: Tensor, mask: Tensor, query_index: Tensor, past: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """See :class:`StreamingBackbone`; in the last layer nobody but those who answer reads."""
+        """See :class:`StreamingBackbone`; in the last layer only the tokens of ``query_index`` read."""
         x, bias = self._embed(tokens, timesteps), _bias(mask, tokens)
         if past is None:
             for block in self.h[:-1]:
                 x, _ = block(x, [bias])
-            return self.ln_f(self.h[-1](x, [bias[..., answering, :]], answering)[0]), None
+            return self.ln_f(self.h[-1](x, [bias[..., query_index, :]], query_index)[0]), None
         *earlier, before_last = past.chunk(len(self.h), dim=-1)
         left = []
         for block, before in zip(self.h[:-1], earlier, strict=True):
             x, leaves = block(x, [bias], past=before)
             left.append(leaves)
-        x, leaves = self.h[-1](x, [bias[..., answering, :]], answering, before_last)
+        x, leaves = self.h[-1](x, [bias[..., query_index, :]], query_index, before_last)
         return self.ln_f(x), torch.cat([*left, leaves], dim=-1)
 
     def _embed(self, tokens: Tensor, timesteps: Tensor) -> Tensor:
@@ -172,16 +172,17 @@ class TimestepTransformer(StreamingBackbone):
         return embedded
 
     def _unfused(self, tokens: Tensor) -> bool:
-        """Whether scores pass through memory again and again: no kernel fuses attention and dropout on a CPU."""
+        """Whether attention runs unfused: on a CPU no kernel fuses attention and dropout."""
         dropped = self.training and self.dropout.p > 0
         return dropped and tokens.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def bands_of(mask: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """An order of tokens in which much of an (L, L) bool ``mask`` is empty, and what is left of it: a band or two.
+    """An order of tokens in which much of an (L, L) bool ``mask`` is empty, and its one or two non-empty bands.
 
-    The most read come first, so that those who read what few read stand below the others: (A, K) and (L - A, K'), cut
-    where they are smallest together. Of Seer's, observations and foresight read observations alone; actions read more.
+    Tokens that many others read come first, and readers of rarely read tokens come last, which leaves bands (A, K) and
+    (L - A, K'), cut where their sum is smallest. In Seer, observations and foresight read observations alone; actions
+    read more.
     """
     order = mask.sum(dim=0).argsort(descending=True, stable=True)
     mask = mask[order][:, order]
@@ -195,7 +196,7 @@ def bands_of(mask: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 
 def _bias(mask: Tensor, tokens: Tensor) -> Tensor:
-    """What attention adds to its scores, made once for all layers: (1 or B, 1, N, L), 0 where the bool mask allows."""
+    """Additive attention bias, computed once for all layers: (1 or B, 1, N, L), 0 where the bool mask allows."""
     kind = tokens.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tokens.dtype
     columns = mask.shape[-1]

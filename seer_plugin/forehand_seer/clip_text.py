@@ -1,4 +1,4 @@
-"""An instruction as CLIP understands it."""
+"""CLIP text encoder of instructions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from forehand_seer.clip_tower import FEATURES, CLIPTextTower
 
 
 class CLIPText(Encoder):
-    """One token ``text`` from CLIP ViT-B/32's text feature (projected, not normalised; Radford et al. 2021).
+    """One token ``text`` from CLIP ViT-B/32's text feature (projected, not normalized; Radford et al. 2021).
 
     tower: options of :class:`~forehand_seer.clip_tower.CLIPTextTower`, which reads sentences; without one, instructions
     are features that were computed elsewhere.

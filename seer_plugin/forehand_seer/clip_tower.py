@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from forehand.compose.parts import Pretrained
 from forehand.errors import CheckpointError
-from forehand.weights import misfits
-from forehand_seer.files import read_weights
+from forehand.learning.weights import state_dict_mismatch
+from forehand_seer.torch_files import read_weights
 
 FEATURES = 512  # of CLIP ViT-B/32's joint space
 VOCABULARY, LENGTH = 49408, 77  # tokens there are, and tokens of a sentence
@@ -69,7 +69,7 @@ class CausalAttention(nn.Module):
         return self.out_proj(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A pre-norm transformer block."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -97,7 +97,7 @@ class TextTransformer(nn.Module):
         super().__init__()
         self.token_embedding = nn.Embedding(VOCABULARY, width)
         self.positional_embedding = nn.Parameter(torch.randn(LENGTH, width) * 0.01)
-        blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
+        blocks = nn.Sequential(*(TransformerBlock(width, heads) for _ in range(layers)))
         self.transformer = nn.Sequential(OrderedDict(resblocks=blocks))
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.randn(width, FEATURES) * width**-0.5)
@@ -110,7 +110,7 @@ class TextTransformer(nn.Module):
 
 
 class CLIPTextTower(nn.Module, Pretrained):
-    """Sentences → features (projected, not normalised; Radford et al. 2021); it takes no gradients.
+    """Sentences → features (projected, not normalized; Radford et al. 2021); it takes no gradients.
 
     Each distinct sentence is read once, and its feature kept. weights:
     OpenAI's ``ViT-B-32.pt``, or ``openai/clip-vit-base-patch32`` of the hub: its folder, or its file of weights. width,
@@ -125,7 +125,7 @@ class CLIPTextTower(nn.Module, Pretrained):
         self._features: dict[str, Tensor] = {}
         self.register_load_state_dict_post_hook(_forget)
 
-    @torch.inference_mode(False)  # a feature that a session asked for first may serve training later
+    @torch.inference_mode(False)  # a feature computed for a session may be used in training later
     @torch.no_grad()
     def forward(self, sentences: Sequence[str]) -> Tensor:
         """N sentences → (N, 512). What goes beyond 77 tokens is not read."""
@@ -150,7 +150,7 @@ class CLIPTextTower(nn.Module, Pretrained):
 
     def fill(self, found: Mapping[str, Tensor], source: object) -> None:
         """Take weights that :func:`read_clip_text` found at ``source``."""
-        if listing := misfits(found, self.text.state_dict()):
+        if listing := state_dict_mismatch(found, self.text.state_dict()):
             raise CheckpointError(f"{source} does not fit CLIP ViT-B/32's text tower:\n{listing}")
         self.text.load_state_dict(found)
         self._features.clear()

@@ -1,4 +1,4 @@
-"""What the released models measure and command, on each platform they were trained for.
+"""Contracts of the released models, for each training platform.
 
 State: position (m) and extrinsic xyz Euler angles (rad) of the end effector, and the gripper. Action: the end effector's
 relative motion, scaled to [-1, 1], and the gripper, -1 or 1.

@@ -1,11 +1,9 @@
-"""Released checkpoints to checkpoint folders, and back."""
+"""Conversion between released checkpoints and checkpoint folders."""
 
 from __future__ import annotations
 
 import math
-import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,17 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forehand.checkpoint import build_policy, load_policy, save_policy
 from forehand.compose import ComposedPolicy
-from forehand.disk import to_disk
-from forehand.errors import CheckpointError, ConfigurationError
-from forehand.registry import nearest
+from forehand.errors import CheckpointError, ConfigurationError, nearest
+from forehand.learning.checkpoint import build_policy, load_policy, save_policy
+from forehand.utils.files import replacing
 from forehand_seer.clip_tower import read_clip_text
 from forehand_seer.contracts import PLATFORMS
-from forehand_seer.files import read_weights
 from forehand_seer.mae_vit import read_mae
 from forehand_seer.released import configuration, load, released_weights
 from forehand_seer.released_names import PREFIX, VISION, released_shape, unused_shapes
+from forehand_seer.torch_files import read_weights
 
 WEIGHTS = "model_state_dict"
 HEADS = {384: 12, 1024: 16}  # by D, of Seer and Seer-Large; they leave no trace in the weights
@@ -47,8 +44,8 @@ def convert(
 ) -> Path:
     """Write ``output``: a checkpoint folder from a ``released`` file, or a released file from a ``checkpoint`` folder.
 
-    mae, clip: files of the frozen towers, which a released file leaves out. platform, phase: what the weights were
-    trained for and in, since they do not tell. flags: released flags that are not to be read off the weights. Raises
+    mae, clip: files of the frozen towers, which a released file leaves out. platform, phase: the platform and phase of
+    training, which the file does not hold. flags: released flags that override those read off the weights. Raises
     :class:`CheckpointError` that names every weight that is missing, unexpected or of another shape; nothing is written
     then.
     """
@@ -97,7 +94,7 @@ def _write_checkpoint(
 
 
 def _all(*steps: Callable[[], None]) -> None:
-    """Take every step, then raise the complaints of all as one."""
+    """Run every step, then raise the errors of all as one."""
     complaints = []
     for step in steps:
         try:
@@ -125,7 +122,7 @@ def _flags(weights: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
 
 
 def _flags_of(platform: str, phase: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What the weights do not show, but where they come from tells."""
+    """The flags that follow from platform and phase, and not from the weights."""
     flags: dict[str, Any] = {"gripper_width": platform == "libero"}
     if phase == "pretraining":
         flags |= {"atten_goal": 4, "atten_goal_state": True, "atten_only_obs": True}
@@ -140,7 +137,7 @@ def _with_heads(flags: dict[str, Any], file: Path) -> dict[str, Any]:
     if flags["hidden_dim"] not in HEADS:
         raise ConfigurationError(
             f"{file} has tokens of width {flags['hidden_dim']}, which is neither Seer's ({min(HEADS)}) nor Seer-Large's "
-            f"({max(HEADS)}): say how many attention heads it has, with flags={{transformer_heads: …}}."
+            f"({max(HEADS)}): give its number of attention heads with flags={{transformer_heads: …}}."
         )
     return flags | {"transformer_heads": HEADS[flags["hidden_dim"]]}
 
@@ -183,13 +180,5 @@ def _write_released(policy: Any, file: Path) -> None:
     weights |= {name: torch.zeros(shape) for name, shape in unused_shapes(dim).items()}
     trained = {PREFIX + name: tensor.contiguous() for name, tensor in weights.items() if not name.startswith(VISION)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-    os.close(handle)
-    try:
+    with replacing(file, fsync=True) as staging:
         torch.save({WEIGHTS: trained}, staging)
-        Path(staging).chmod(0o644)
-        to_disk(Path(staging))
-        os.replace(staging, file)
-    except BaseException:
-        Path(staging).unlink(missing_ok=True)
-        raise

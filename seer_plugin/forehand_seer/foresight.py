@@ -1,4 +1,4 @@
-"""What will the cameras see? Query tokens, and a decoder that paints their answer."""
+"""Visual foresight world model: query tokens, and a decoder of future images."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from forehand import Contract
-from forehand.compose.parts import Inputs, Terms, WorldModel, masked_mean, require_cameras
-from forehand.errors import ConfigurationError
-from forehand.registry import nearest
+from forehand.compose.parts import Inputs, LossTerms, WorldModel, masked_mean, require_cameras, single_horizon
+from forehand.errors import ConfigurationError, nearest
 from forehand_seer.targets import TARGETS, Target
-from forehand_seer.vision_transformer import Block, initialize, patchify, side_by_side, sincos_table, unpatchify
+from forehand_seer.vision_transformer import (
+    TransformerBlock,
+    initialize,
+    patchify,
+    side_by_side,
+    sincos_table,
+    unpatchify,
+)
 
 
 class Foresight(WorldModel):
-    """Seer's conditional visual foresight: a ViT that paints mask tokens (Tian et al. 2024).
+    """Seer's conditional visual foresight: a ViT decoder of mask tokens (Tian et al. 2024).
 
-    Each camera's image ``horizon`` control steps ahead is painted from that camera's own queries; cameras share the
+    Each camera's image ``horizon`` control steps ahead is decoded from that camera's own queries; cameras share the
     decoder. cameras: which are forecast, in the order of their queries. queries: F for each camera, a square number,
-    since they stand on a grid. patch: height and width, in pixels, of the patches that are painted. layers, heads, width:
+    since they form a grid. patch: height and width, in pixels, of the decoded patches. layers, heads, width:
     of the decoder; ``width`` defaults to D. target: ``patch_normalized`` (Seer's) or ``pixels``; see
     :mod:`forehand_seer.targets`. weight: of the loss term ``foresight``, the squared error averaged over cameras.
     """
@@ -56,15 +62,15 @@ class Foresight(WorldModel):
             raise ConfigurationError(f"seer/foresight: queries must be a square number (a grid), not {queries}.")
         if width % heads or width % 4:
             raise ConfigurationError(f"seer/foresight: width {width} must be a multiple of 4 and of {heads} heads.")
-        self._own(queries * len(cameras), dim)
-        self.cameras, self.horizon, self.patch = tuple(cameras), horizon, patch
+        self._add_queries(queries * len(cameras), dim)
+        self.cameras, self.horizon, self.patch = tuple(cameras), single_horizon("seer/foresight", horizon), patch
         self.weights = {"foresight": weight}
         self.target: Target = TARGETS[target]()
         self.project = nn.Linear(dim, width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.register_buffer("grid", sincos_table(width, math.isqrt(queries)), persistent=False)
         self.register_buffer("canvas", sincos_table(width, image_size // patch), persistent=False)
-        self.decoder = nn.ModuleList(Block(width, heads, eps=1e-5) for _ in range(layers))
+        self.decoder = nn.ModuleList(TransformerBlock(width, heads, eps=1e-5) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.predict = nn.Linear(width, patch * patch * 3)
         initialize(self)
@@ -73,13 +79,13 @@ class Foresight(WorldModel):
         """(..., C·F, D) readout → (..., C, patches, patch·patch·3), in the terms of the target; C cameras."""
         lead = readout.shape[:-2]
         seen = self.project(readout.reshape(-1, len(self.grid), readout.shape[-1])) + self.grid
-        parts = [seen, self.mask_token + self.canvas]  # the first layer meets the same canvas every time
+        parts = [seen, self.mask_token + self.canvas]  # the same for the first layer every time
         for block in self.decoder:
             parts = [block(*parts)]
         patches = self.predict(self.norm(side_by_side(parts)[:, len(self.grid) :]))
         return patches.reshape(*lead, len(self.cameras), *patches.shape[1:])
 
-    def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> Terms:
+    def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> LossTerms:
         """``foresight``: squared error of (B, T, C·F, D) readout against ``future.<camera>`` (B, T, H, W, 3)."""
         with torch.no_grad():
             wanted = torch.stack([self._patches(target[f"future.{camera}"]) for camera in self.cameras], dim=2)
@@ -88,10 +94,10 @@ class Foresight(WorldModel):
         return {"foresight": masked_mean(error, valid)}
 
     @torch.no_grad()
-    def pictures(self, readout: Tensor, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def decode_images(self, readout: Tensor, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """(N, C·F, D) readout and the images now (N, H, W, 3) → camera → the expected image (N, H, W, 3) uint8.
 
-        A ``patch_normalized`` forecast says nothing of each patch's brightness and contrast: they are the present's.
+        A ``patch_normalized`` forecast holds no brightness and contrast of patches: they are taken from the present.
         """
         prediction = self(readout)
         pictures = {}

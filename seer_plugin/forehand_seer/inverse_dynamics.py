@@ -1,4 +1,4 @@
-"""Which actions lead there? A chunk of actions, one query for each."""
+"""Inverse-dynamics action head: a chunk of actions, one query for each."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from forehand import Contract
-from forehand.compose.parts import ActionHead, Inputs, Terms, masked_mean
+from forehand.compose.parts import ActionHead, Inputs, LossTerms, masked_mean
 from forehand.errors import ConfigurationError
-from forehand_seer.elements import split_gripper
+from forehand_seer.gripper_index import split_gripper
 
 
 class InverseDynamics(ActionHead):
     """Seer's action head: the arm's motion by regression, the gripper by the probability that its action is 1.
 
-    It works on normalised actions: the arm in [-1, 1], the gripper -1 or 1 (which elements are the gripper's is read from
+    It works on normalized actions: the arm in [-1, 1], the gripper -1 or 1 (which elements are the gripper's is read from
     the contract; there may be none). chunk: H, the number of actions. Loss: ``arm``, smooth L1, weight 1; ``gripper``,
     binary cross-entropy, ``gripper_weight``. beta: the error at which smooth L1 turns from a square into a line; 1 is
-    Seer's, for which all errors of normalised actions are small, and less makes much of small errors.
+    Seer's, for which all errors of normalized actions are small, and less makes much of small errors.
     """
 
     arm: Tensor
@@ -46,7 +46,7 @@ class InverseDynamics(ActionHead):
             raise ConfigurationError(
                 "seer/inverse_dynamics: every action field of the contract is a gripper; there is no arm."
             )
-        self._own(chunk, dim)
+        self._add_queries(chunk, dim)
         self.chunk, self.beta = chunk, beta
         self.weights = {"arm": 1.0, "gripper": gripper_weight} if gripper else {"arm": 1.0}
         self.register_buffer("arm", torch.tensor(arm), persistent=False)
@@ -62,13 +62,13 @@ class InverseDynamics(ActionHead):
         return self.arm_motion(hidden).tanh(), logit
 
     def forward(self, readout: Tensor) -> Tensor:
-        """(..., H, D) readout → (..., H, A) normalised; a gripper of probability p is 2p - 1."""
+        """(..., H, D) readout → (..., H, A) normalized; a gripper of probability p is 2p - 1."""
         arm, logit = self._raw(readout)
         if logit is None:
             return arm
         return torch.cat([arm, 2 * logit.sigmoid() - 1], dim=-1)[..., self.order]
 
-    def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> Terms:
+    def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> LossTerms:
         """``arm`` and ``gripper``, means over the valid actions; a gripper's label is whether its action is > 0."""
         actions = target["actions"]
         arm, logit = self._raw(readout)

@@ -1,4 +1,4 @@
-"""A frozen vision transformer, pre-trained as a masked autoencoder (He et al. 2022)."""
+"""Frozen vision transformer, pre-trained as a masked autoencoder (He et al. 2022)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from forehand.compose.parts import Pretrained, VisionTower
 from forehand.errors import CheckpointError, ConfigurationError
-from forehand.weights import misfits
-from forehand_seer.files import read_weights
+from forehand.learning.weights import state_dict_mismatch
 from forehand_seer.targets import clip_normalize
-from forehand_seer.vision_transformer import Block
+from forehand_seer.torch_files import read_weights
+from forehand_seer.vision_transformer import TransformerBlock
 
 CACHED = 4  # images: so many at a time keep what passes between layers in a CPU's cache
 
@@ -32,7 +32,7 @@ class PatchEmbedding(nn.Module):
 class MaskedAutoencoderViT(VisionTower, Pretrained):
     """The encoder of a masked autoencoder, seeing every patch; it takes no gradients.
 
-    Images are normalised with CLIP's mean and standard deviation, as Seer was trained. The defaults are ViT-B/16.
+    Images are normalized with CLIP's mean and standard deviation, as Seer was trained. The defaults are ViT-B/16.
     weights: MAE's file (``.pth`` with the key ``model``, or ``.safetensors``, same names); its decoder is ignored.
     precision: ``bfloat16`` computes in that format, as Seer was trained on GPUs; ``float32`` is exact.
     """
@@ -58,7 +58,7 @@ class MaskedAutoencoderViT(VisionTower, Pretrained):
         self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.pos_embed = nn.Parameter(torch.randn(1, 1 + self.patches, width) * 0.02)
         self.patch_embed = PatchEmbedding(patch, width)
-        self.blocks = nn.ModuleList(Block(width, heads, eps=1e-6) for _ in range(layers))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, eps=1e-6) for _ in range(layers))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.requires_grad_(False)
 
@@ -92,7 +92,7 @@ class MaskedAutoencoderViT(VisionTower, Pretrained):
                 "MAE's ViT (for the defaults mae_pretrain_vit_base.pth)."
             )
         found = read_mae(Path(self.weights).expanduser())
-        if listing := misfits(found, self.state_dict()):
+        if listing := state_dict_mismatch(found, self.state_dict()):
             raise CheckpointError(f"{self.weights} does not fit this seer/mae_vit:\n{listing}")
         self.load_state_dict(found)
 

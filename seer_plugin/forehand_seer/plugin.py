@@ -1,4 +1,4 @@
-"""What this package registers."""
+"""Registration of the Seer parts."""
 
 from forehand import Registry, hookimpl
 

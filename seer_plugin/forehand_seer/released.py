@@ -1,4 +1,4 @@
-"""Seer as it was released: its flags, its weights' names, its inputs and outputs; everything else is as everywhere here.
+"""Released Seer models: flags, weight names, inputs and outputs.
 
 ::
 
@@ -8,9 +8,9 @@
     running = stream(policy)
     chunk, action = running.step(image_primary[0, 0], image_wrist[0, 0], state[0, 0], text_feature)
 
-Images are 224 × 224, channels first, and normalised with CLIP's mean and standard deviation. A state is x, y, z, roll,
+Images are 224 × 224, channels first, and normalized with CLIP's mean and standard deviation. A state is x, y, z, roll,
 pitch, yaw (m, rad) and the gripper: one number, open where it reaches 1, or with ``gripper_width`` both finger widths. A
-text feature is CLIP ViT-B/32's (512), projected and not normalised.
+text feature is CLIP ViT-B/32's (512), projected and not normalized.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from forehand import Observation
-from forehand.checkpoint import build_policy
 from forehand.compose import ComposedPolicy
-from forehand.errors import CheckpointError, ConfigurationError
-from forehand.execution import BinaryGripper, RecedingHorizon, TemporalEnsemble
-from forehand.registry import nearest
-from forehand.weights import misfits
+from forehand.control.chunking import BinaryGripper, RecedingHorizon, TemporalEnsemble
+from forehand.errors import CheckpointError, ConfigurationError, nearest
+from forehand.learning.checkpoint import build_policy
+from forehand.learning.weights import state_dict_mismatch
 from forehand_seer import contracts
 from forehand_seer.released_names import PREFIX, UNUSED, our_name, released_name, released_shape
 
@@ -51,7 +50,7 @@ class Flags:
     num_obs_token_per_image: int = 9  # F
     gripper_width: bool = False  # the state holds finger widths, not open or closed
     obs_pred: bool = True  # foresight
-    atten_goal: int = 0  # g: foresight is told the goal so many steps ahead
+    atten_goal: int = 0  # g: foresight reads the goal so many steps ahead
     atten_goal_state: bool = False  # and the goal is a state
     atten_only_obs: bool = False  # actions read what is seen now and foreseen, and nothing else
     attn_robot_proprio_state: bool = False  # but for the state now
@@ -59,7 +58,7 @@ class Flags:
 
     @classmethod
     def read(cls, flags: Mapping[str, Any]) -> Flags:
-        """The flags by name; raises :class:`ConfigurationError` for those that do not exist or mean nothing together."""
+        """The flags by name; raises :class:`ConfigurationError` for unknown flags and for invalid combinations."""
         known = [field.name for field in fields(cls)]
         if unknown := [name for name in flags if name not in known]:
             raise ConfigurationError(f"Seer has no flag {unknown[0]!r}. {nearest(unknown[0], known)}")
@@ -72,11 +71,11 @@ class Flags:
         return read
 
 
-class Answer(NamedTuple):
-    """What Seer says at every timestep.
+class Output(NamedTuple):
+    """Seer's outputs at every timestep.
 
     arm_action: (B, T, H, 6) in [-1, 1]; gripper_action: (B, T, H, 1), the probability that the label is 1; foresight:
-    (B, T, 2, 196, 768), each camera's patches k steps ahead, each normalised by its own moments, or None without
+    (B, T, 2, 196, 768), each camera's patches k steps ahead, each normalized by its own moments, or None without
     ``obs_pred``.
     """
 
@@ -86,7 +85,7 @@ class Answer(NamedTuple):
 
 
 def configuration(**flags: Any) -> dict[str, Any]:
-    """The policy configuration that released ``flags`` mean; see :class:`Flags`."""
+    """The policy configuration of released ``flags``; see :class:`Flags`."""
     wanted = Flags.read(flags)
     preset = resources.files("forehand_seer.conf").joinpath("policy/seer_calvin.yaml").read_text(encoding="utf-8")
     config: Any = OmegaConf.to_container(OmegaConf.create(preset), resolve=True)
@@ -103,12 +102,12 @@ def configuration(**flags: Any) -> dict[str, Any]:
         state = {"state": "same"} if wanted.attn_robot_proprio_state else {}
         config["reads"]["action"] = {"images": "same", **state, "foresight": "same"}
     if wanted.mask_ratio:
-        config["hide"] = {"action": {"foresight": wanted.mask_ratio}}
+        config["token_dropout"] = {"action": {"foresight": wanted.mask_ratio}}
     return config
 
 
 def build(**flags: Any) -> ComposedPolicy:
-    """A policy with fresh weights, ready to be filled by :func:`load`; it is given text features, not sentences."""
+    """A policy with initial weights, for :func:`load` to fill; it takes text features, not sentences."""
     config = configuration(**flags)
     config["encoders"]["text"]["tower"] = None
     contract = (contracts.libero if config["encoders"]["state"]["gripper"] == "width" else contracts.calvin)()
@@ -127,7 +126,7 @@ def load(policy: ComposedPolicy, state_dict: Mapping[str, Tensor]) -> None:
     mine = released_weights(policy)
     # Compared in the released layout, so that the names are those of the file.
     needed = {name: torch.empty(released_shape(name, tensor.shape), device="meta") for name, tensor in mine.items()}
-    if listing := misfits(offered, needed):
+    if listing := state_dict_mismatch(offered, needed):
         raise CheckpointError(
             f"These weights do not fit this Seer:\n{listing}\nBuild it with the flags that they were trained with."
         )
@@ -145,7 +144,7 @@ def _aside(name: str, policy: ComposedPolicy) -> bool:
 
 
 def cameras_of(policy: ComposedPolicy) -> tuple[str, str]:
-    """What the policy calls the primary and the wrist camera."""
+    """The policy's names of the primary and the wrist camera."""
     encoder: Any = policy.encoders["cameras"]
     primary, wrist = encoder.cameras
     return primary, wrist
@@ -163,8 +162,8 @@ def released_weights(policy: ComposedPolicy) -> dict[str, Tensor]:
 @torch.no_grad()
 def predict(
     policy: ComposedPolicy, image_primary: Tensor, image_wrist: Tensor, state: Tensor, text_feature: Tensor
-) -> Answer:
-    """What ``policy`` says at every timestep of windows.
+) -> Output:
+    """The outputs of ``policy`` at every timestep of windows.
 
     Images are (B, T, 3, 224, 224), states (B, T, 7 or 8), text features (B, 512).
     """
@@ -174,11 +173,11 @@ def predict(
     assert policy.action_head is not None
     actions = _with_probabilities(policy.action_head(readouts["action"]))
     foresight = policy.world_model(readouts["foresight"]) if policy.world_model else None
-    return Answer(actions[..., :6], actions[..., 6:], foresight)
+    return Output(actions[..., :6], actions[..., 6:], foresight)
 
 
-class Stream:
-    """One robot, frame by frame. A new text feature begins a new episode, as :meth:`reset` does."""
+class StreamingRunner:
+    """Inference for one robot, frame by frame. A new text feature begins a new episode, as :meth:`reset` does."""
 
     def __init__(self, policy: ComposedPolicy, ensemble: bool) -> None:
         self.policy = policy
@@ -186,7 +185,7 @@ class Stream:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the frames and the actions that were predicted from them."""
+        """Discard the frames and the actions predicted from them."""
         self._session = self.policy.open("")
         self._text: Tensor | None = None
         self._execution.reset()
@@ -197,7 +196,7 @@ class Stream:
         """The newest frame: images (3, 224, 224), state (7 or 8), text (512), with any leading axes of size 1.
 
         Returns the chunk (H, 7) with the gripper's probabilities, and the action (7) to carry out now, its gripper -1 or
-        1: the chunk's first, or the ensemble of what all recent chunks say about this step.
+        1: the chunk's first, or the ensemble of all recent chunks' actions for this step.
         """
         text = torch.as_tensor(text_feature).flatten()
         if self._text is None or not torch.equal(text, self._text):
@@ -216,9 +215,9 @@ class Stream:
         return chunk, torch.from_numpy(self._execution.next_action())
 
 
-def stream(policy: ComposedPolicy, ensemble: bool = False) -> Stream:
+def stream(policy: ComposedPolicy, ensemble: bool = False) -> StreamingRunner:
     """Run ``policy`` frame by frame; ``ensemble`` averages recent chunks, weighted exp(-0.01·i) from the oldest."""
-    return Stream(policy, ensemble)
+    return StreamingRunner(policy, ensemble)
 
 
 def _with_probabilities(actions: Tensor) -> Tensor:

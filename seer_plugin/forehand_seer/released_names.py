@@ -1,4 +1,4 @@
-"""The names that Seer's released checkpoints use, and ours; the layout of a released checkpoint."""
+"""Mapping between the weight names of Seer's released checkpoints and ours."""
 
 from __future__ import annotations
 

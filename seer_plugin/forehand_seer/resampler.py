@@ -1,4 +1,4 @@
-"""Cameras as a few tokens each: a vision tower's patches, gathered by learned latents (a perceiver resampler)."""
+"""Perceiver resampler encoder: a vision tower's patches as a few latent tokens per camera."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from forehand import Contract, registry
+from forehand import Contract
+from forehand.compose.making import make_part
 from forehand.compose.parts import IMAGES, Encoder, Inputs, VisionTower, require_cameras
 from forehand.compose.tokens import TokenGroup
 from forehand.errors import ConfigurationError
@@ -100,8 +101,7 @@ class Resampler(Encoder):
             *(TokenGroup(c, queries, ("images",)) for c in cameras),
             *(TokenGroup(f"class_{c}", 1, ("images",)) for c in cameras),
         )
-        options = {key: value for key, value in tower.items() if key != "name"}
-        self.tower: VisionTower = registry().create("vision_tower", tower["name"], image_size=image_size, **options)
+        self.tower: VisionTower = make_part("vision_tower", tower, {"image_size": image_size})
         self.resample = PerceiverResampler(self.tower.width, queries, layers, heads, head_dim)
         self.project = nn.ModuleDict({c: nn.Linear(self.tower.width, dim) for c in cameras})
         self.project_class = nn.ModuleDict({c: nn.Linear(self.tower.width, dim) for c in cameras})

@@ -1,4 +1,4 @@
-"""The robot's own state as one token."""
+"""State encoder: the robot's proprioceptive state as one token."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from forehand import Contract
 from forehand.compose.parts import STATE, Encoder, Inputs
 from forehand.compose.tokens import TokenGroup
-from forehand.errors import ConfigurationError
-from forehand.registry import nearest
-from forehand_seer.elements import split_gripper
+from forehand.errors import ConfigurationError, nearest
+from forehand_seer.gripper_index import split_gripper
 
 
 def open_or_closed(values: Tensor) -> Tensor:
@@ -34,7 +33,7 @@ class State(Encoder):
 
     Which elements are the gripper's is read from the contract (fields with ``gripper`` stated); a state without any is
     all arm. gripper: ``width`` takes the gripper's elements as they are; ``one_hot`` makes one element into open or
-    closed by whether it reaches 1, so it wants a state that is not normalised.
+    closed by whether it reaches 1, so it needs a state that is not normalized.
     """
 
     inputs = (STATE,)

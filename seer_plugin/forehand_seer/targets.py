@@ -1,4 +1,4 @@
-"""In what terms the foresight decoder speaks of a future image: the target it is compared with, and the way back."""
+"""Targets of the foresight decoder: pixel normalization, and its inverse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def clip_normalize(images: Tensor) -> Tensor:
-    """(..., H, W, 3) uint8 → float with CLIP's mean and standard deviation; floats are taken as already normalised."""
+    """(..., H, W, 3) uint8 → float with CLIP's mean and standard deviation; floats are taken as already normalized."""
     if images.dtype != torch.uint8:
         return images
     mean, std = images.new_tensor(CLIP_MEAN, dtype=torch.float32), images.new_tensor(CLIP_STD, dtype=torch.float32)
@@ -25,26 +25,26 @@ class Target(ABC):
 
     @abstractmethod
     def normalize(self, images: Tensor) -> Tensor:
-        """(..., H, W, 3) uint8 → float; floats are taken as already normalised."""
+        """(..., H, W, 3) uint8 → float; floats are taken as already normalized."""
 
     @abstractmethod
     def from_patches(self, patches: Tensor) -> Tensor:
-        """Patches of the normalised future image → what the prediction is compared with, of the same shape."""
+        """Patches of the normalized future image → what the prediction is compared with, of the same shape."""
 
     @abstractmethod
     def to_patches(self, prediction: Tensor, present: Tensor) -> Tensor:
-        """A prediction, and the patches of the normalised image now → patches of the expected image, normalised."""
+        """A prediction, and the patches of the normalized image now → patches of the expected image, normalized."""
 
     @abstractmethod
     def to_pixels(self, images: Tensor) -> Tensor:
-        """Normalised images → float pixels from 0 to 255."""
+        """Normalized images → float pixels from 0 to 255."""
 
 
 class PatchNormalized(Target):
     """Each patch less its own mean, over its own standard deviation (unbiased, 1e-6 within the root): Seer's target.
 
-    It says how a patch is textured, not how bright it is: to be looked at, a prediction borrows mean and standard
-    deviation from the same patch of the present image.
+    It holds a patch's texture, not its brightness: to display a prediction, mean and standard deviation are taken from
+    the same patch of the present image.
     """
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class PatchNormalized(Target):
         return patches.mean(dim=-1, keepdim=True), (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
 
     def from_patches(self, patches: Tensor) -> Tensor:
-        """Patches normalised by their own moments."""
+        """Patches normalized by their own moments."""
         mean, std = self._moments(patches)
         return (patches - mean) / std
 
@@ -71,7 +71,7 @@ class PatchNormalized(Target):
 
 
 class Pixels(Target):
-    """The pixels themselves, from -1 to 1: for small models whose forecast is to be looked at."""
+    """The pixels themselves, from -1 to 1: for small models whose forecast is displayed."""
 
     def normalize(self, images: Tensor) -> Tensor:
         """0 … 255 to -1 … 1."""

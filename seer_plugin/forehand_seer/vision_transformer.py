@@ -1,4 +1,4 @@
-"""What the MAE encoder and the foresight decoder share: patches, sin-cos tables and transformer blocks."""
+"""Vision transformer components: patches, sin-cos embeddings and blocks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unpatchify(patches: Tensor, size: int) -> Tensor:
 def sincos_table(dim: int, side: int) -> Tensor:
     """Fixed embeddings of a ``side`` × ``side`` grid, (side², dim), row by row.
 
-    The first half of the elements speaks of the column, the second of the row; in each, sines come before cosines. As in
+    The first half of the elements encodes the column, the second the row; in each, sines come before cosines. As in
     MAE (He et al. 2022).
     """
     frequencies = 1.0 / 10000 ** (torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
@@ -75,7 +75,7 @@ class FeedForward(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A pre-norm transformer block (Dosovitskiy et al. 2021)."""
 
     def __init__(self, dim: int, heads: int, eps: float) -> None:
@@ -92,7 +92,7 @@ class Block(nn.Module):
 
 
 def initialize(module: nn.Module) -> None:
-    """MAE's initialisation: Xavier-uniform linear maps with zero biases."""
+    """MAE's initialization: Xavier-uniform linear maps with zero biases."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

@@ -1,4 +1,4 @@
-"""The command as people type it, in a process of its own."""
+"""Commands: in this process, and in processes of their own."""
 
 import os
 import signal
@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
+PLUGINS = "stock,seer,robots,tabletop"
 PROGRAM = (sys.executable, "-c", "from forehand_apps.main import main; main()")
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("FOREHAND_DEBUG", "HYDRA_FULL_ERROR")}
-ENVIRONMENT |= {"FOREHAND_PLUGINS": "stock,seer,robots", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT |= {"FOREHAND_PLUGINS": PLUGINS, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +21,18 @@ def program():
 
 
 @pytest.fixture
-def forehand(tmp_path):
-    """Runs one command in an empty folder; gives its CompletedProcess."""
+def forehand(in_process):
+    """Runs one command in this process, in an empty folder; gives its CompletedProcess."""
+
+    def run(*arguments, **variables):
+        return in_process(*arguments, **{"FOREHAND_PLUGINS": PLUGINS, **variables})
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Runs one command in a process of its own, in an empty folder; gives its CompletedProcess."""
 
     def run(*arguments, **variables):
         environment = {**ENVIRONMENT, **variables}
@@ -73,6 +84,6 @@ def started(begun):
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-                process.wait(30)
+                process.wait(300)
 
     return start

@@ -4,6 +4,8 @@ import pytest
 
 from forehand_apps.main import COMMANDS
 
+LIMIT = "(FOREHAND_PLUGINS limits plugins to stock, seer, robots, tabletop)"
+
 
 @pytest.mark.parametrize("arguments", [(), ("--help",)])
 def test_the_first_page_teaches_the_loop(forehand, arguments):
@@ -28,17 +30,20 @@ def test_an_unknown_command_is_answered_with_the_nearest(forehand):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("eval", "vidoes=3"), ["no option 'vidoes'", "Did you mean 'videos'"]),
+        (("eval", "num_vidoes=3"), ["no option 'num_vidoes'", "Did you mean 'num_videos'"]),
         (("eval", "policy.adress=x"), ["no option 'adress' in policy", "'address'"]),
-        (("eval", "robot=tabeltop"), ["no robot called 'tabeltop'", "Did you mean 'tabletop'"]),
+        (("eval", "robot=tabeltop"), ["no robot called 'tabeltop'", "Did you mean 'tabletop'", LIMIT]),
         (("run",), ["instruction must be given: forehand run instruction=…"]),
-        (("run", "policy.name=still", "instruction=go", "episodes=2"), ["episodes=2 needs max_steps=…"]),
+        (("run", "policy.name=zero_action", "instruction=go", "episodes=2"), ["episodes=2 needs max_steps=…"]),
         (("eval",), ["policy.address, policy.checkpoint, policy.name", "none is given"]),
-        (("eval", "policy.name=still", "policy.address=tcp://localhost:1"), ["policy.address and policy.name are given"]),
-        (("eval", "policy.name=stil"), ["No plugin offers a policy called 'stil'", "'still'"]),
-        (("eval", "policy.name=still", "instruction=mine"), ["must be own or other, not 'mine'"]),
-        (("eval", "policy.name=still", "tasks=[lit]"), ["'lift'"]),
-        (("eval", "policy.name=still", "execution.steps=3"), ["1 actions at a time", "execution.steps=1 or fewer"]),
+        (
+            ("eval", "policy.name=zero_action", "policy.address=tcp://localhost:1"),
+            ["policy.address and policy.name are given"],
+        ),
+        (("eval", "policy.name=zero"), ["No plugin offers a policy called 'zero'", "'zero_action'", LIMIT]),
+        (("eval", "policy.name=zero_action", "instruction=mine"), ["must be task or counterfactual, not 'mine'"]),
+        (("eval", "policy.name=zero_action", "tasks=[lit]"), ["'lift'"]),
+        (("eval", "policy.name=zero_action", "chunking.steps=3"), ["1 actions at a time", "chunking.steps=1 or fewer"]),
         (("eval", "policy.checkpoint=nowhere"), ["there is no checkpoint folder", "nowhere"]),
         (("convert", "seer", "output=x"), ["either released=<file> or checkpoint=<folder>"]),
         (("convert", "sear", "output=x"), ["no converter called 'sear'", "Did you mean 'seer'"]),
@@ -56,8 +61,8 @@ def test_a_mistake_is_explained_without_a_traceback(forehand, arguments, words):
     assert "HYDRA_FULL_ERROR" not in result.stderr
 
 
-def test_a_traceback_is_shown_on_demand(forehand):
-    result = forehand("eval", "policy.name=stil", FOREHAND_DEBUG="1")
+def test_a_traceback_is_shown_on_demand(process):
+    result = process("eval", "policy.name=stil", FOREHAND_DEBUG="1")
     assert result.returncode != 0
     assert "Traceback" in result.stderr
     assert "UnknownName" in result.stderr
@@ -81,6 +86,17 @@ def test_parts_are_listed_by_kind(forehand, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "status"), [(("plugins", "kind=encoder"), 0), (("keys",), 0), (("convert", "seer", "output=x"), 2)]
+)
+def test_a_command_answers_alike_in_a_process_of_its_own(forehand, process, tmp_path, arguments, status):
+    """Most tests run commands in the tests' process; other commands have a process of their own in other tests."""
+    here, there = (run(*arguments, FOREHAND_KEYS=str(tmp_path)) for run in (forehand, process))
+    assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert there.returncode == status
+    assert there.stdout or there.stderr
+
+
+@pytest.mark.parametrize(
     "command", ["record", "train", "serve", "robot", "run", "eval", "gallery", "plugins", "convert", "doctor"]
 )
 def test_every_command_has_a_page(forehand, command):
@@ -95,14 +111,15 @@ def test_a_page_shows_purpose_examples_choices_and_what_every_option_means(foreh
     assert "Judge a policy" in page
     assert "forehand eval policy.name=random" in page
     assert "robot=tabletop   or gymnasium, lerobot, remote, replay" in page
-    assert "execution=receding_horizon   or asynchronous, temporal_ensemble" in page
+    assert "chunking=receding_horizon   or asynchronous, temporal_ensemble" in page
     assert "    address: null  # a running forehand serve" in page
+    assert "One after the other, results are the same to the last bit however many there are" in page  # a second line
     assert "    steps: 1  # actions of a chunk to carry out" in page  # from the plugin's own file
     assert "hydra:" not in page
 
 
 def test_a_page_follows_the_choices_made(forehand):
-    page = forehand("eval", "--help", "execution=temporal_ensemble", "episodes=7").stdout
+    page = forehand("eval", "--help", "chunking=temporal_ensemble", "episodes=7").stdout
     assert "decay: 0.01  # weights" in page
     assert "episodes: 7" in page
 
@@ -124,8 +141,9 @@ def test_the_doctor_examines(forehand, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_doctor_advises(forehand):
-    health = forehand("doctor", "free_gib=1e9", MUJOCO_GL="nonsense")
+@pytest.mark.slow
+def test_the_doctor_advises(process):
+    health = process("doctor", "free_gib=1e9", MUJOCO_GL="nonsense")
     assert health.returncode == 1
     assert "fail rendering: nonsense:" in health.stdout
     assert "libegl1" in health.stdout

@@ -7,25 +7,23 @@ import sys
 
 import pytest
 
+from forehand_apps.demo import set_aside
+
 SHORT = [
     "episodes=6",
     "recipe.steps=4",
     "recipe.batch_size=4",
     "evaluation.episodes=3",
-    "evaluation.videos=3",
+    "evaluation.num_videos=3",
     "threads=1",
 ]
 
 
-def demo(cwd, *overrides):
-    command = [sys.executable, "-m", "forehand_apps", "demo", *SHORT, *overrides]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_whole_loop_ends_in_a_page_a_record_and_one_line(tmp_path):
-    run = demo(tmp_path)
+def test_the_whole_loop_ends_in_a_page_a_record_and_one_line(forehand, tmp_path):
+    command = [sys.executable, "-m", "forehand_apps", "demo", *SHORT]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr[-3000:]
     folder = tmp_path / "outputs/demo"
     summary = json.loads((folder / "summary.json").read_text())
@@ -44,17 +42,31 @@ def test_the_whole_loop_ends_in_a_page_a_record_and_one_line(tmp_path):
     assert page.count("data:image/jpeg;base64,") >= 3
     assert "<svg" in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page), "the page needs nothing beside itself"
-    for title in ("Seer, small", "without its world model", "told something else", "untrained"):
+    for title in ("Seer, small", "without its world model", "ACT, small", "given another instruction", "untrained"):
         assert title in page
-    for name in ("evaluation", "evaluation_without_foresight", "evaluation_other_instruction", "evaluation_untrained"):
+    for name in (
+        "evaluation",
+        "evaluation_without_foresight",
+        "evaluation_act",
+        "evaluation_other_instruction",
+        "evaluation_untrained",
+    ):
         assert json.loads((folder / name / "results.json").read_text())["complete"]
 
-    # Gone on with, nothing is done twice; started anew, the earlier one is kept.
+    # Gone on with, nothing is done twice; refused, nothing is touched.
     before = json.loads((folder / "stages.json").read_text())
-    again = demo(tmp_path, "resume=true")
+    again = forehand("demo", *SHORT, "resume=true")
     assert again.returncode == 0, again.stderr[-3000:]
     assert json.loads((folder / "stages.json").read_text()) == before
-    failed = demo(tmp_path, "episodes=0")
+    failed = forehand("demo", *SHORT, "episodes=0")
     assert failed.returncode != 0
     assert "episodes" in failed.stderr
-    assert (tmp_path / "outputs/demo.previous/summary.json").exists()
+    assert (folder / "summary.json").exists()
+
+
+def test_a_demo_that_starts_anew_keeps_the_one_before(tmp_path):
+    for number in (1, 2, 3):
+        set_aside(tmp_path / "demo")
+        (tmp_path / "demo").mkdir()
+        (tmp_path / "demo/summary.json").write_text(str(number))
+    assert (tmp_path / "demo.previous/summary.json").read_text() == "2"

@@ -20,12 +20,12 @@ def key(page):
 
 
 def test_two_computers_get_to_know_each_other(on, tmp_path):
-    assert "no keys yet: forehand keys make=true" in on("robot", "keys")
-    ours, theirs = key(on("robot", "keys", "make=true")), key(on("server", "keys", "make=true"))
+    assert "no keys yet: forehand keys generate=true" in on("robot", "keys")
+    ours, theirs = key(on("robot", "keys", "generate=true")), key(on("server", "keys", "generate=true"))
     assert ours != theirs
     assert f"  arm-1  {ours}\n" in on("server", "keys", "allow=arm-1", f"key={ours}")
-    assert f"  10.0.0.9:5555  {theirs}\n" in on("robot", "keys", "know=10.0.0.9:5555", f"key={theirs}")
-    assert "may connect here: nobody" in on("server", "keys", "remove=arm-1")
+    assert f"  10.0.0.9:5555  {theirs}\n" in on("robot", "keys", "trust=10.0.0.9:5555", f"key={theirs}")
+    assert "may connect here: nobody" in on("server", "keys", "revoke=arm-1")
     assert key(on("robot", "keys")) == ours
     assert (tmp_path / "robot" / "secret").read_text().strip() not in on("robot", "keys")
 
@@ -33,11 +33,11 @@ def test_two_computers_get_to_know_each_other(on, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("make=true", "remove=x"), ["One thing at a time"]),
+        (("generate=true", "revoke=x"), ["One thing at a time"]),
         (("allow=x",), ["allow=NAME key=…"]),
         (("key=abc",), ["One thing at a time"]),
         (("allow=x", "key=abc"), ["64 hexadecimal digits"]),
-        (("remove=x",), ["There is no 'x'"]),
+        (("revoke=x",), ["There is no 'x'"]),
     ],
 )
 def test_a_mistake_is_explained(arguments, words, forehand, tmp_path):
@@ -48,7 +48,7 @@ def test_a_mistake_is_explained(arguments, words, forehand, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("command", [("serve", "policy.name=still"), ("robot",)])
+@pytest.mark.parametrize("command", [("serve", "policy.name=zero_action"), ("robot",)])
 def test_without_keys_nothing_is_served_to_other_computers(forehand, tmp_path, command):
     result = forehand(*command, "address=tcp://0.0.0.0:0", FOREHAND_KEYS=str(tmp_path))
     assert result.returncode == 2

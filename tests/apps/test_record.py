@@ -15,10 +15,11 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from forehand import registry
-from forehand.data.assembly import finished
-from forehand.data.crew import RecordingFailed
+from forehand.data.demonstrations.parallel import RecordingFailed
 from forehand.data.episodes import read_episodes
+from forehand.data.features import read_contract
 from forehand.data.locate import check_dataset
+from forehand.data.recording.commit import finished_episodes
 from forehand.errors import ConfigurationError, ContractMismatch
 from forehand_apps.record import record
 
@@ -72,6 +73,19 @@ def test_every_frame_says_task_phase_and_the_options_that_the_benchmark_names(tm
         assert phases[episode == i].tolist() == ["slide"] * (length - 3) + ["stay"] * 3  # hold_steps=3
     rows = pq.read_table(next((root / "meta/episodes").rglob("*.parquet"))).to_pydict()
     assert (rows["forehand/task"], rows["forehand/floor"]) == (["left", "right", "left"], ["0", "1", "2"])
+
+
+def test_what_is_recorded_speaks_through_the_robot_s_conversions(tmp_path: Path):
+    plain, converted = tmp_path / "plain", tmp_path / "converted"
+    names = "camera.static:overview,state.position:mm,action.position:cm"
+    record(config(plain, "episodes=2"))
+    record(config(converted, "episodes=2", f"+robot.convert=[{names}]", "workers=2"))
+    contract = read_contract(converted)
+    assert [c.name for c in contract.cameras] == ["overview", "wrist"]
+    assert [f.unit for f in (*contract.state, *contract.action)] == ["mm", "cm"]
+    before, after = read_episodes(plain), read_episodes(converted)
+    np.testing.assert_allclose(after.states, before.states * 1000, rtol=1e-6)
+    np.testing.assert_allclose(after.actions, before.actions * 100, rtol=1e-5, atol=1e-6)
 
 
 def test_the_card_tells_what_is_there_and_how_it_came(tmp_path: Path):
@@ -129,7 +143,7 @@ def start(root: Path, *more: str) -> subprocess.Popen[str]:
     """``forehand record`` as a process of its own, in a group of its own, as a shell would start it."""
     command = [sys.executable, "-c", "import forehand_apps.main as m; m.main()", "record", *overrides(root, *more)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while len(finished(root)) < 3:
+    while len(finished_episodes(root)) < 3:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.02)
     return process
@@ -143,9 +157,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path):
     _, said = process.communicate()
     assert process.returncode == 130, said
     said = " ".join(said.split())
-    kept = len(finished(root))
+    kept = len(finished_episodes(root))
     assert f"{kept} of 400 episodes are in {root} and can be used as they are" in said
-    assert "the same command goes on from there" in said
+    assert "the same command continues from there" in said
     check_dataset(root)
     assert 3 <= kept < 400
     assert not (root / ".recording").exists()  # nothing waits, nothing was left half done
@@ -160,11 +174,11 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path):
 def test_a_killed_command_loses_no_finished_episode(tmp_path: Path):
     root, slow = tmp_path / "data", ["episodes=400", "workers=2", "+robot.options.delay=0.02"]
     process = start(root, *slow)
-    before = finished(root)
+    before = finished_episodes(root)
     process.kill()
     process.communicate()  # until its workers have ended, too: they share its pipe
-    assert before <= finished(root)
-    target = max(finished(root)) + 3
+    assert before <= finished_episodes(root)
+    target = max(finished_episodes(root)) + 3
     record(config(root, f"episodes={target}"))
     whole = tmp_path / "whole"
     record(config(whole, f"episodes={target}"))
@@ -176,7 +190,7 @@ def test_a_robot_that_breaks_is_reported_and_the_rest_is_kept(tmp_path: Path):
     record(config(root, "episodes=2"))
     with pytest.raises(RecordingFailed, match=r"Recording stopped in episode 2: OSError: the cable came loose"):
         record(config(root, "+robot.options.broken=true"))
-    assert finished(root) == {0, 1}
+    assert finished_episodes(root) == {0, 1}
     check_dataset(root)
 
 
@@ -187,7 +201,7 @@ def test_a_robot_that_breaks_is_reported_and_the_rest_is_kept(tmp_path: Path):
         (["robot.name=slyder"], RecordingFailed, "No plugin offers a robot called 'slyder'. Did you mean 'slider'"),
         (["+robot.options.colour=red"], RecordingFailed, "options it cannot take"),
         (["noise.std=1", "noise.field=wheels"], RecordingFailed, "noise.field is 'wheels'"),
-        (["episodes=0"], ConfigurationError, "record needs episodes ≥ 1, not 0"),
+        (["episodes=0"], ConfigurationError, "episodes must be a whole number, at least 1, not 0"),
         (["video.codec=h999"], ConfigurationError, "no codec 'h999'"),
     ],
 )
@@ -201,7 +215,7 @@ def test_what_cannot_be_recorded_is_explained(tmp_path: Path, changes: list[str]
 def test_episodes_that_were_never_put_together_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root = tmp_path / "data"
     with monkeypatch.context() as patch:
-        patch.setattr("forehand_apps.record.assemble", lambda *_: 0)  # killed between the last episode and this
+        patch.setattr("forehand_apps.record.commit_episodes", lambda *_: 0)  # killed between the last episode and this
         record(config(root))
     record(config(root))
     assert read_episodes(check_dataset(root)).episode[-1] == 5
@@ -212,4 +226,4 @@ def test_another_contract_does_not_mix(tmp_path: Path):
     record(config(root, "episodes=2"))
     with pytest.raises(ContractMismatch, match=r"control rate \(Hz\): needed 20\.0, offered 10\.0"):
         record(config(root, "+robot.options.rate=10"))
-    assert finished(root) == {0, 1}
+    assert finished_episodes(root) == {0, 1}

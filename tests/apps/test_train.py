@@ -10,7 +10,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from forehand.checkpoint import (
+from forehand.data.episodes import read_episodes
+from forehand.data.locate import fingerprint as dataset_fingerprint
+from forehand.errors import CheckpointError, ConfigurationError, DatasetError
+from forehand.learning.checkpoint import (
     PROVENANCE,
     WEIGHTS,
     checkpoints,
@@ -20,10 +23,7 @@ from forehand.checkpoint import (
     read_provenance,
     read_tensors,
 )
-from forehand.data.episodes import read_episodes
-from forehand.data.locate import fingerprint as dataset_fingerprint
-from forehand.errors import CheckpointError, ConfigurationError, DatasetError
-from forehand.training import LOG, STATE
+from forehand.learning.trainer import LOG, TRAINING_STATE
 from forehand_apps.train import train
 
 STEPS = 250
@@ -33,7 +33,7 @@ POLICY = {  # with everything that is random in training: dropout, shifts, hidde
     "history": 2,
     "image_size": 32,
     "encoders": {
-        "text": {"name": "words"},
+        "text": {"name": "ngram_text"},
         "state": {"name": "seer/state"},
         "cameras": {"name": "keypoints", "cameras": ["static"], "tokens": 2, "keypoints": 4, "width": 8},
     },
@@ -42,13 +42,13 @@ POLICY = {  # with everything that is random in training: dropout, shifts, hidde
     "action_head": {"name": "seer/inverse_dynamics", "chunk": 2},
     "reads": {"observation": {"observation": "past"}, "action": {"observation": "past"}},
     "normalization": {"state": "mean_std", "action": "limits"},
-    "shift": {"static": 2},
-    "hide": {"action": {"static": 0.5}},
+    "random_shift": {"static": 2},
+    "token_dropout": {"action": {"static": 0.5}},
 }
 FAST = ("policy=tiny", "recipe.batch_size=2", "recipe.log_every=1", "threads=1", "device=cpu")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread():
     """Sums are the same to the bit only with as many threads."""
     before = torch.get_num_threads()
@@ -56,11 +56,10 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def arguments(slider_dataset, tmp_path):
+def arguments_in(folder, dataset):
     def make(output: str, *more: str, steps: int = STEPS) -> list[str]:
-        places = [f"dataset={slider_dataset}", f"output={tmp_path / output}", f"cache={tmp_path / 'cache'}"]
-        conf = tmp_path / "conf"
+        places = [f"dataset={dataset}", f"output={folder / output}", f"cache={folder / 'cache'}"]
+        conf = folder / "conf"
         (conf / "policy").mkdir(parents=True, exist_ok=True)
         (conf / "policy/tiny.yaml").write_text(json.dumps(POLICY))
         return [f"hydra.searchpath=[file://{conf}]", *places, *FAST, f"recipe.steps={steps}", *more]
@@ -68,16 +67,29 @@ def arguments(slider_dataset, tmp_path):
     return make
 
 
+def run_train(overrides: list[str]) -> Path:
+    """The command's own function, in this process."""
+    with initialize_config_module("forehand_apps.conf", version_base="1.3"):
+        config = compose("train", overrides=overrides)
+    return train(config)
+
+
+@pytest.fixture
+def arguments(slider_dataset, tmp_path):
+    return arguments_in(tmp_path, slider_dataset)
+
+
 @pytest.fixture
 def train_here(arguments):
-    """The command's own function, in this process."""
+    return lambda output, *more, **options: run_train(arguments(output, *more, **options))
 
-    def run(output: str, *more: str, **options) -> Path:
-        with initialize_config_module("forehand_apps.conf", version_base="1.3"):
-            config = compose("train", overrides=arguments(output, *more, **options))
-        return train(config)
 
-    return run
+@pytest.fixture(scope="module")
+def whole(slider_dataset, tmp_path_factory):
+    """The folder of a training that nothing interrupted; nobody may change it."""
+    folder = tmp_path_factory.mktemp("whole")
+    run_train(arguments_in(folder, slider_dataset)("run"))
+    return folder / "run"
 
 
 def wait_for_line(process, folder: Path, count: int) -> None:
@@ -100,7 +112,7 @@ def assert_same_end(folder: Path, other: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_end_it_saves_and_says_how_to_go_on(begun, arguments, train_here, tmp_path, number):
+def test_asked_to_end_it_saves_and_says_how_to_go_on(begun, arguments, train_here, whole, tmp_path, number):
     folder = tmp_path / "run"
     process = begun("train", *arguments("run"))
     wait_for_line(process, folder, 3)
@@ -113,18 +125,17 @@ def test_asked_to_end_it_saves_and_says_how_to_go_on(begun, arguments, train_her
     assert 3 <= step < STEPS
     said = " ".join(said.split())
     assert f"Stopped at step {step} of {STEPS}; everything is in {saved}." in said
-    assert f"The same command with output={folder} resume=true goes on from there." in said
+    assert f"The same command with output={folder} resume=true continues from there." in said
 
     train_here("run", "resume=true")
-    train_here("whole")
-    assert_same_end(folder, tmp_path / "whole")
+    assert_same_end(folder, whole)
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_leaves_whole_checkpoints(begun, arguments, train_here, tmp_path):
+def test_killed_at_any_moment_it_leaves_whole_checkpoints(begun, arguments, train_here, whole, tmp_path):
     folder = tmp_path / "run"
     for moment in range(3):
-        process = begun("train", *arguments("run", "resume=true", "recipe.save_every=1", "recipe.keep=2"))
+        process = begun("train", *arguments("run", "resume=true", "recipe.save_every=1", "recipe.keep_checkpoints=2"))
         last = latest_checkpoint(folder)
         wait_for_line(process, folder, (int(last.name.removeprefix("step_")) if last else 0) + 5)
         time.sleep(0.013 * moment)
@@ -133,14 +144,12 @@ def test_killed_at_any_moment_it_leaves_whole_checkpoints(begun, arguments, trai
         assert checkpoints(folder)
         for checkpoint in checkpoints(folder):
             load_policy(checkpoint)
-            assert int(read_tensors(checkpoint / STATE)["step"]) == int(checkpoint.name.removeprefix("step_"))
+            assert int(read_tensors(checkpoint / TRAINING_STATE)["step"]) == int(checkpoint.name.removeprefix("step_"))
     train_here("run", "resume=true")
-    train_here("whole")
-    assert_same_end(folder, tmp_path / "whole")
+    assert_same_end(folder, whole)
     assert [f.name for f in (folder / "checkpoints").iterdir()] == [f"step_{STEPS:07d}"]
 
 
-@pytest.mark.slow
 def test_a_sweep_trains_each_in_a_folder_of_its_own(forehand, arguments, tmp_path):
     swept = forehand("train", "-m", *arguments("sweep", "recipe.seed=0,1", steps=2))
     assert swept.returncode == 0, swept.stderr
@@ -153,18 +162,17 @@ def test_a_sweep_trains_each_in_a_folder_of_its_own(forehand, arguments, tmp_pat
     assert weights[0] != weights[1]
 
 
-@pytest.mark.slow
 def test_a_checkpoint_is_judged_and_refused_by_what_does_not_fit(forehand, arguments, train_here, tmp_path):
     checkpoint = train_here("run", steps=1)
     plugin = Path(__file__).parents[1] / "data/slider"
-    variables = {"PYTHONPATH": str(plugin), "FOREHAND_PLUGINS": "stock,seer,robots,slider"}
+    variables = {"PYTHONPATH": str(plugin), "FOREHAND_PLUGINS": "stock,seer,robots,tabletop,slider"}
     judge = (
         "eval",
         f"policy.checkpoint={tmp_path / 'run'}",
         "robot=slider",
         "benchmark=slider",
         "episodes=2",
-        "videos=0",
+        "num_videos=0",
     )
     judged = forehand(*judge, "output=fits", **variables)
     assert judged.returncode == 0, judged.stderr
@@ -184,7 +192,6 @@ def test_a_checkpoint_is_judged_and_refused_by_what_does_not_fit(forehand, argum
     assert "holds another evaluation: policy_facts differ" in mixed.stderr
 
 
-@pytest.mark.slow
 def test_a_mistake_is_explained_without_a_traceback(forehand, arguments):
     result = forehand("train", *arguments("run", "device=cudda"))
     assert result.returncode == 2
@@ -250,7 +257,9 @@ def test_several_datasets_and_where_frames_are_kept(train_here, slider_dataset, 
 
 def test_fine_tuning_begins_with_a_pretrained_run(train_here, tmp_path):
     before = load_policy(train_here("first", "policy.history=3", steps=2))
-    begun = train_here("second", f"init={tmp_path / 'first'}", "fresh=[action_head.queries]", "recipe.seed=5", steps=0)
+    begun = train_here(
+        "second", f"init_from={tmp_path / 'first'}", "reinitialize=[action_head.queries]", "recipe.seed=5", steps=0
+    )
     after = load_policy(begun)
     assert torch.equal(after.backbone.timestep_embedding, before.backbone.timestep_embedding[:, :2])
     assert torch.equal(after.backbone.ln_f.weight, before.backbone.ln_f.weight)
@@ -258,8 +267,8 @@ def test_fine_tuning_begins_with_a_pretrained_run(train_here, tmp_path):
     told = read_provenance(begun)["init"]
     assert told["fingerprint"] == fingerprint(latest_checkpoint(tmp_path / "first"))
     assert told["fresh"] == ["action_head.queries"]
-    with pytest.raises(ConfigurationError, match="no init is given"):
-        train_here("third", "fresh=[action_head]", steps=0)
+    with pytest.raises(ConfigurationError, match="which is not given"):
+        train_here("third", "reinitialize=[action_head]", steps=0)
 
 
 def test_training_is_counted_in_epochs(train_here, slider_dataset):
@@ -273,7 +282,7 @@ def test_training_is_counted_in_epochs(train_here, slider_dataset):
 
 
 def test_datasets_are_mixed_by_their_shares(train_here, slider_dataset):
-    mixed = (f"dataset=[{slider_dataset},{slider_dataset}]", "recipe.shares=[3,1]")
-    assert read_provenance(train_here("mixed", *mixed, steps=2))["recipe"]["shares"] == [3, 1]
-    with pytest.raises(CheckpointError, match=r"recipe\.shares: was \[3\.0, 1\.0\], is None"):
+    mixed = (f"dataset=[{slider_dataset},{slider_dataset}]", "recipe.dataset_weights=[3,1]")
+    assert read_provenance(train_here("mixed", *mixed, steps=2))["recipe"]["dataset_weights"] == [3, 1]
+    with pytest.raises(CheckpointError, match=r"recipe\.dataset_weights: was \[3\.0, 1\.0\], is None"):
         train_here("mixed", mixed[0], "resume=true", steps=2)

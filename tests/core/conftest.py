@@ -1,9 +1,25 @@
 """A world small enough to reason about: a cart on a line, and a policy that listens."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from forehand import Benchmark, Camera, Contract, Episode, Field, Observation, Policy, Prediction, Robot
+from forehand import (
+    Benchmark,
+    Camera,
+    Contract,
+    Episode,
+    Field,
+    Forecast,
+    Observation,
+    Policy,
+    Prediction,
+    Robot,
+    registry,
+)
+
+PARTS = Path(__file__).parents[1] / "data/parts"
 
 CONTRACT = Contract(
     cameras=(Camera("static", 16, 16, "static"), Camera("wrist", 8, 16, "wrist")),
@@ -58,7 +74,7 @@ class Line(Benchmark):
         names = tasks or self.tasks
         return [Episode(names[i % len(names)], f"go {names[i % len(names)]}", seed + i, 8) for i in range(count)]
 
-    def other_instruction(self, episode):
+    def counterfactual_instruction(self, episode):
         return "go right" if episode.task == "left" else "go left"
 
 
@@ -71,11 +87,21 @@ class Listener(Policy):
         return [
             Prediction(
                 np.full((2, 1), -1 if s.instruction == "go left" else 1, np.float32),
-                dict(o.images) if forecast else None,
-                3 if forecast else 0,
+                (Forecast(3, dict(o.images)),) if forecast else (),
             )
             for s, o in zip(sessions, observations, strict=True)
         ]
+
+
+@pytest.fixture(scope="module")
+def example_parts():
+    """The plugin of tests/data/parts, and no other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PARTS))
+        patch.setenv("FOREHAND_PLUGINS", "example")
+        registry.cache_clear()
+        yield
+    registry.cache_clear()
 
 
 @pytest.fixture

@@ -126,3 +126,35 @@ def test_lerobot_rollout_drives_a_robot_with_it(python):
     actions = [line for line in said.splitlines() if "gripper.pos:" in line]
     assert len(actions) > 10
     assert len(set(actions[:10])) > 1  # the random policy's, at 30 Hz
+
+
+def test_lerobot_train_and_eval_use_our_policies_and_we_serve_what_they_saved(python, tmp_path):
+    forehand = (sys.executable, "-c", "from forehand_apps.main import main; main()")
+    data, run = tmp_path / "data", tmp_path / "run"
+    small = ("robot.options.image_size=32", "tasks=[push]", "episodes=1", "workers=1")
+    python(*forehand, "record", "robot=tabletop", f"output={data}", *small)
+    python(
+        *(str(BIN / "lerobot-train"), "--dataset.repo_id=local/data", f"--dataset.root={data}"),
+        *("--policy.type=forehand", "--policy.config=seer_small", "--policy.push_to_hub=false", "--wandb.enable=false"),
+        '--policy.overrides=["policy.dim=32","policy.history=2","policy.image_size=16"]',
+        *("--policy.device=cpu", "--batch_size=4", "--num_workers=0", "--steps=2", "--save_freq=2"),
+        f"--output_dir={run}",
+    )
+    folder = run / "checkpoints/last/pretrained_model"
+    said = python(
+        sys.executable, str(Path(__file__).with_name("compare.py")), str(folder), str(data), str(tmp_path / "cache")
+    )
+    assert [line for line in said.splitlines() if ": " in line] == [
+        "the contract is that of the dataset: True",
+        "windows are those of forehand train: True",
+        "some of a chunk is padding: True",
+        "actions are the same: True",
+    ]
+    python(
+        *(str(BIN / "lerobot-eval"), f"--policy.path={folder}", "--policy.device=cpu", "--env.type=forehand_tabletop"),
+        *("--env.task=push", "--env.image_size=32", "--env.episode_length=4", "--eval.use_async_envs=false"),
+        *("--eval.n_episodes=1", "--eval.batch_size=1", f"--output_dir={tmp_path / 'judged'}"),
+    )
+    assert json.loads((tmp_path / "judged/eval_info.json").read_text())["overall"]["n_episodes"] == 1
+    with served(f"policy.checkpoint={run}", "policy.device=cpu") as address:
+        assert address.startswith("tcp://")

@@ -1,5 +1,8 @@
 """The present picture, moved and painted, is the forecast."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -11,7 +14,7 @@ SIZE = 32
 
 
 def make(**options):
-    given = {"contract": CONTRACT, "dim": 16, "image_size": SIZE, "cameras": ["static"], "cells": 4}
+    given = {"contract": CONTRACT, "dim": 16, "image_size": SIZE, "cameras": ["static"], "grid": 4}
     return registry().create("world_model", "appearance_flow", **given, **options).eval()
 
 
@@ -31,21 +34,21 @@ def with_maps(model, flow=(0.0, 0.0), amount=-20.0, paint=(0.0, 0.0, 0.0)):
 
 
 def test_without_flow_or_paint_the_scene_stands_still(picture):
-    forecast = with_maps(make()).pictures(torch.randn(1, 2, 16), {"static": picture})
+    forecast = with_maps(make()).decode_images(torch.randn(1, 2, 16), {"static": picture})
     assert torch.equal(forecast["static"], picture)
 
 
 def test_flow_says_where_in_the_present_a_place_of_the_future_is(picture):
     pixels = 4
     model = with_maps(make(), flow=(2 * pixels / SIZE / 0.5, 0.0))
-    forecast = model.pictures(torch.randn(1, 2, 16), {"static": picture})["static"]
+    forecast = model.decode_images(torch.randn(1, 2, 16), {"static": picture})["static"]
     assert torch.equal(forecast[:, :, :-pixels], picture[:, :, pixels:])
     assert torch.equal(forecast[:, :, -pixels:], picture[:, :, -1:].expand(-1, -1, pixels, -1))  # the border goes on
 
 
 def test_paint_covers_what_is_nowhere_in_the_present(picture):
     model = with_maps(make(), amount=20.0, paint=(20.0, -20.0, -20.0))
-    forecast = model.pictures(torch.randn(1, 2, 16), {"static": picture})["static"]
+    forecast = model.decode_images(torch.randn(1, 2, 16), {"static": picture})["static"]
     assert (forecast == torch.tensor([255, 0, 0])).all()
 
 
@@ -84,7 +87,7 @@ def test_motion_is_learned():
 
 
 def test_training_paints_only_a_share_of_the_timesteps():
-    model = make(share=0.3).train()
+    model = make(loss_fraction=0.3).train()
     read = []
     model.maps[0].register_forward_hook(lambda _, given, __: read.append(len(given[0])))
     images = torch.randint(0, 256, (2, 4, SIZE, SIZE, 3)).byte()
@@ -100,7 +103,7 @@ def test_training_paints_only_a_share_of_the_timesteps():
     [
         ({"cameras": ["overhead"]}, "no camera 'overhead'"),
         ({"image_size": 30}, "multiple of 4"),
-        ({"share": 0.0}, "above 0 and at most 1"),
+        ({"loss_fraction": 0.0}, "above 0 and at most 1"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
@@ -110,3 +113,24 @@ def test_what_cannot_be_is_refused(options, message):
             "appearance_flow",
             **{"contract": CONTRACT, "dim": 16, "image_size": SIZE, "cameras": ["static"], **options},
         )
+
+
+BACKWARD = """
+import torch
+from forehand import registry
+from forehand.conformance.example import CONTRACT
+
+flow = registry().create("world_model", "appearance_flow", contract=CONTRACT, dim=16, image_size=32, cameras=["static"])
+readout = torch.randn(4, 2, 2, 16)
+readout[1] = float("nan")
+images = torch.zeros(4, 2, 32, 32, 3, dtype=torch.uint8)
+target = {"present.static": images, "future.static": images}
+loss = flow.loss(readout.requires_grad_(), target, torch.ones(4, 2, dtype=torch.bool))["foresight"]
+loss.backward()
+print(loss.item())
+"""
+
+
+def test_a_readout_that_is_not_a_number_costs_no_process():
+    ended = subprocess.run([sys.executable, "-c", BACKWARD], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.split()) == (0, ["nan"]), ended.stderr

@@ -9,7 +9,7 @@ import pytest
 from lerobot.robots import Robot as TheirRobot
 from lerobot.robots import RobotConfig
 
-from forehand import Camera, Field, registry
+from forehand import Camera, Field, Sensor, registry
 from forehand.conformance import assert_robot_conforms
 from forehand.errors import ConfigurationError, ContractMismatch, ForehandError
 from forehand.wire import RobotHost
@@ -75,6 +75,25 @@ def rover(**config):
     return robot, robot._robot
 
 
+def test_depth_of_its_cameras_is_a_sensor_in_millimetres():
+    """LeRobot names it after the camera, and gives it one channel (cameras with use_depth)."""
+    robot, theirs = rover()
+    depth = np.arange(48, dtype=np.uint16).reshape(6, 8, 1)
+    theirs.observation_features = {**theirs.observation_features, "front_depth": (6, 8, 1)}
+    own, feel = theirs.get_observation, depth
+    theirs.get_observation = lambda: {**own(), "front_depth": feel}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forehand_robots.lerobot_robot.make_robot_from_config", lambda config: theirs)
+        robot = LeRobotRobot("forehand_test_rover", {"id": "rover"})
+    assert robot.contract.sensors == (Sensor("front_depth", "depth", (6, 8), "uint16", unit="mm"),)
+    assert [camera.name for camera in robot.contract.cameras] == ["front"]
+    robot.connect()
+    np.testing.assert_array_equal(robot.observe().sensors["front_depth"], depth[..., 0])
+    feel = depth.astype(np.float32)
+    with pytest.raises(ContractMismatch, match="sensor 'front_depth' must be uint16"):
+        robot.observe()
+
+
 def test_it_conforms():
     assert_robot_conforms(dummy)
     assert_robot_conforms(lambda: rover()[0])
@@ -114,6 +133,25 @@ def test_holding_stops_what_rolls():
     assert body.sent[-1] == pytest.approx({"arm.pos": 0.2, "wheel.vel": 0.0})
 
 
+@pytest.mark.parametrize(
+    "connect",
+    [
+        lambda self: self.plug_in(),
+        lambda self, **options: self.plug_in(**options),
+        lambda self, warm=True: self.plug_in(),
+    ],
+    ids=["nothing", "anything", "another option"],
+)
+def test_one_that_knows_no_calibration_when_it_connects_is_driven_too(connect, monkeypatch):
+    def plug_in(self, calibrate=False):
+        assert not calibrate
+        self.is_connected = True
+
+    monkeypatch.setattr(Rover, "plug_in", plug_in, raising=False)
+    monkeypatch.setattr(Rover, "connect", connect)
+    assert_robot_conforms(lambda: rover()[0])
+
+
 def test_a_robot_that_cannot_be_driven_says_why():
     with pytest.raises(ForehandError, match=r"cannot be connected: ConnectionError: no /dev/ttyACM0.*cables"):
         rover(plugged=False)[0].connect()
@@ -128,6 +166,9 @@ def test_a_robot_that_cannot_be_driven_says_why():
     [
         (partial(LeRobotRobot, "so101_folower"), "Did you mean 'so101_follower'"),
         (partial(LeRobotRobot, "dummy_follower", {"silen": True}), r"`silen`.*Correct robot\.options\.config"),
+        (partial(dummy, rate=0), r"robot\.options\.rate must be a positive number of Hz, not 0"),
+        (partial(dummy, rate=-30.0), r"robot\.options\.rate .*not -30\.0"),
+        (partial(dummy, rate=float("nan")), r"robot\.options\.rate .*not nan"),
         (partial(dummy, action_fields=[{"name": "joints", "size": 3}]), "describes 3 .* there are 7"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -188,3 +189,14 @@ def test_the_tabletop_behind_a_host_is_the_tabletop():
                 assert np.abs(there.images[name].astype(int) - image).mean() < 1
         for robot in robots:
             robot.close()
+
+
+def test_a_host_without_stop_lets_the_robot_hold(caplog):
+    with RobotHost(Counter(), "tcp://127.0.0.1:0", watchdog=60).running() as host:
+        del host._dispatcher.handlers["stop"]
+        robot = RemoteRobot(host.address, timeout=60)
+        robot.connect()
+        with caplog.at_level(logging.WARNING):
+            robot.stop()
+        robot.close()
+    assert "does not support 'stop': the robot holds instead" in caplog.text

@@ -2,18 +2,22 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
-from forehand import Episode, registry
+from forehand import Episode, Sensor, registry
 from forehand.conformance import assert_robot_conforms
+from forehand.conformance.example import CONTRACT, observation
+from forehand.control.chunking import make_chunker
 from forehand.data.episodes import read_episodes
 from forehand.data.features import CONTRACT_FILE
+from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
+from forehand.data.recording.recorder import Recorder
 from forehand.errors import ConfigurationError, ContractMismatch, DatasetError, ForehandError
-from forehand.execution import make_execution
-from forehand.rollout import rollout
+from forehand.running.rollout import rollout
 from forehand.wire import RobotHost
 from forehand_robots.remote import RemoteRobot
 from forehand_robots.replay import ReplayRobot
@@ -44,6 +48,32 @@ def test_it_conforms(slider_dataset):
     assert_robot_conforms(
         partial(ReplayRobot, str(slider_dataset)), Episode("replay", "slide", 0, 40, options={"episode": 2})
     )
+
+
+def test_sensors_are_those_that_were_recorded(tmp_path):
+    sensors = (
+        Sensor("depth", "depth", (8, 8), "uint16", unit="mm"),
+        Sensor("cloud", "point_cloud", (None, 3), "float32", most=4),
+        Sensor("force", "vector", (2,), "float32"),
+    )
+    contract = replace(CONTRACT, sensors=sensors)
+    random = np.random.default_rng(0)
+    seen = [observation(contract, random, step / 15) for step in range(3)]
+    with recording_lock(tmp_path):
+        require_same_contract(tmp_path, contract)
+        recorder = Recorder(tmp_path, contract)
+        for frame in seen:
+            recorder.add(frame, np.zeros(contract.action_size, np.float32))
+        recorder.save(0, "wait")
+        commit_episodes(tmp_path)
+    assert_robot_conforms(partial(ReplayRobot, str(tmp_path)))
+    robot = ReplayRobot(str(tmp_path))
+    robot.connect()
+    still = np.zeros(contract.action_size, np.float32)
+    for frame, shown in zip(seen, [robot.reset(), robot.step(still), robot.step(still)], strict=True):
+        for name, values in frame.sensors.items():
+            np.testing.assert_array_equal(shown.sensors[name], values)
+    robot.close()
 
 
 def test_its_contract_is_the_recordings(replay, slider):
@@ -87,9 +117,9 @@ def test_after_its_end_the_last_frame_stays(replay, recorded):
 
 
 def test_an_episode_chooses_the_recording_and_ends_with_it(replay, slider_dataset):
-    policy = registry().create("policy", "still", contract=replay.contract)
+    policy = registry().create("policy", "zero_action", contract=replay.contract)
     episode = Episode("replay", "slide", 0, max_steps=100, options={"episode": 2})
-    outcome = rollout(replay, policy, episode, make_execution(replay.contract, "receding_horizon"))
+    outcome = rollout(replay, policy, episode, make_chunker(replay.contract, "receding_horizon"))
     length = int((read_episodes(slider_dataset).episode == 2).sum())
     assert outcome.success
     assert outcome.steps == length - 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from forehand.checkpoint import build_policy
+from forehand.learning.checkpoint import build_policy
 from forehand_seer.contracts import PLATFORMS
 from forehand_seer.released import configuration, predict, stream
 

@@ -59,6 +59,7 @@ def test_sentences_become_clips_tokens():
     assert torch.equal(tokenizer()(["  Lift THE red\nblock "]), tokenizer()(["lift the red block"]))
 
 
+@pytest.mark.slow
 def test_agrees_with_openclips_transformer(tower):
     from open_clip.transformer import QuickGELU, TextTransformer
 
@@ -73,7 +74,7 @@ def test_a_feature_does_not_depend_on_what_else_is_read(tower):
     other = CLIPTextTower(**SMALL)
     other.load_state_dict(tower.state_dict())
     torch.testing.assert_close(other(SENTENCES[1:]), together[1:])
-    assert together.norm(dim=-1).sub(1).abs().min() > 0.01  # not normalised
+    assert together.norm(dim=-1).sub(1).abs().min() > 0.01  # not normalized
 
 
 def test_each_distinct_sentence_is_read_once(tower, monkeypatch):

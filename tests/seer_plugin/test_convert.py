@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from forehand import Camera, Observation, registry
-from forehand.checkpoint import build_policy, load_policy, read_provenance, save_policy
 from forehand.errors import CheckpointError, ConfigurationError
+from forehand.learning.checkpoint import build_policy, load_policy, read_provenance, save_policy
 from forehand_seer.clip_tower import CLIPTextTower
 from forehand_seer.contracts import PLATFORMS
 from forehand_seer.released import configuration, predict
@@ -81,7 +81,7 @@ def test_a_released_model_computes_the_same_here(platform, phase, tmp_path, seer
     given = seer.inputs("convert", 6, width, image_size=64)
     for a, b in zip(predict(ours, **given), predict(theirs, **given), strict=True):
         torch.testing.assert_close(a, b)
-    assert ours.hide == ({"action": {"foresight": 0.5}} if width and goal else {})
+    assert ours.token_dropout == ({"action": {"foresight": 0.5}} if width and goal else {})
     assert read_provenance(folder)["converted"]["platform"] == platform
 
 
@@ -217,7 +217,7 @@ def test_a_seer_whose_cameras_have_other_names_is_taken_back(tmp_path, seer):
         "tower": config["encoders"]["cameras"]["tower"] | TOWER,
     }
     config["encoders"]["text"]["tower"] = None
-    config["world_model"]["cameras"], config["shift"] = ["front", "hand"], {}
+    config["world_model"]["cameras"], config["random_shift"] = ["front", "hand"], {}
     contract = replace(PLATFORMS["calvin"](), cameras=(Camera("front", 64, 64), Camera("hand", 64, 64)))
     save_policy(tmp_path / "mine", build_policy(config, contract, {}), config, {}, {})
     file = convert(checkpoint=str(tmp_path / "mine"), output=str(tmp_path / "back.pth"))

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from forehand.errors import CheckpointError
-from forehand_seer.files import read_weights
+from forehand_seer.torch_files import read_weights
 
 WEIGHTS = {
     "half": torch.randn(3, 2).half(),
@@ -104,6 +104,48 @@ def test_damaged_files_are_told(damage, tmp_path):
     torch.save(WEIGHTS, tmp_path / "a.pth")
     (tmp_path / "a.pth").write_bytes(damage((tmp_path / "a.pth").read_bytes()))
     with pytest.raises(CheckpointError, match=r"a\.pth"):
+        read_weights(tmp_path / "a.pth")
+
+
+def compressed(whole):
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return out.getvalue()
+
+
+def test_compressed_numbers_are_refused(tmp_path):
+    torch.save(WEIGHTS, tmp_path / "a.pth")
+    (tmp_path / "a.pth").write_bytes(compressed((tmp_path / "a.pth").read_bytes()))
+    with pytest.raises(CheckpointError, match=r"a\.pth is damaged: .* is compressed"):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_a_tensor_larger_than_its_numbers_is_refused(tmp_path):
+    torch.save({"w": torch.zeros(1).as_strided((100,), (0,))}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a tensor of \(100,\) is not in 1 stored numbers"):
+        read_weights(tmp_path / "a.pth")
+    torch.save({"w": torch.zeros(1).as_strided((10**9, 10**6), (0, 0))}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="share what little it holds"):
+        read_weights(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_dictionaries_that_share_others_end(tmp_path, legacy):
+    shared = {"w": torch.zeros(1)}
+    for _ in range(30):
+        shared = {"a": shared, "b": shared}
+    torch.save(shared, tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CheckpointError, match=r"a\.pth is damaged: it holds more than"):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_a_dictionary_in_itself_ends(tmp_path):
+    endless = {"w": torch.zeros(1)}
+    endless["again"] = endless
+    torch.save(endless, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="dictionaries in each other"):
         read_weights(tmp_path / "a.pth")
 
 

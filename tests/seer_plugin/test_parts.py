@@ -93,6 +93,7 @@ def test_a_state_without_a_gripper_is_all_arm():
     [
         ((Field("arm", 6), Field("fingers", 2, gripper="open")), "one_hot", "one gripper element .* not 2"),
         ((Field("arm", 6),), "one_hot", "not 0"),
+        ((Field("arm", 6),), None, "unknown gripper None. Known: one_hot, width"),
         ((Field("gripper", 1, gripper="open"),), "width", "no arm"),
         (CONTRACT.state, "widht", "Did you mean 'width'"),
     ],
@@ -119,7 +120,7 @@ def test_the_resampler_makes_all_cameras_then_all_classes():
         ("class_wrist", 1),
         ("class_static", 1),
     ]
-    assert all(g.answers_to("images") for g in encoder.groups)
+    assert all(g.matches("images") for g in encoder.groups)
 
 
 def test_each_camera_has_its_own_way_out_of_the_shared_resampler():
@@ -144,11 +145,11 @@ def test_the_tower_takes_no_gradient():
     }
 
 
-def test_images_are_normalised_as_clip_does():
+def test_images_are_normalized_as_clip_does():
     tower = make_tower()
     image = torch.randint(0, 256, (1, 32, 32, 3)).byte()
-    normalised = (image.float() / 255 - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
-    for ours, theirs in zip(tower(image), tower(normalised), strict=True):
+    normalized = (image.float() / 255 - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
+    for ours, theirs in zip(tower(image), tower(normalized), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
@@ -174,7 +175,7 @@ def make_tower(**options):
 # ---- foresight -----------------------------------------------------------------------------------------------------
 
 
-def test_a_patch_is_normalised_by_its_own_mean_and_unbiased_variance():
+def test_a_patch_is_normalized_by_its_own_mean_and_unbiased_variance():
     patch = torch.tensor([[1.0, 2.0, 4.0, 9.0]])
     variance = ((patch - 4) ** 2).sum() / 3
     torch.testing.assert_close(PatchNormalized().from_patches(patch), (patch - 4) / (variance + 1e-6).sqrt())
@@ -189,8 +190,8 @@ def test_the_loss_is_the_error_averaged_over_cameras_and_valid_steps():
     assert forecast.shape == (2, 3, 2, 16, 192)
     errors = []
     for i, images in enumerate(target.values()):
-        normalised = (images.float() / 255 - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
-        patches = patchify(normalised, 8)
+        normalized = (images.float() / 255 - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
+        patches = patchify(normalized, 8)
         wanted = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
         errors.append(F.mse_loss(forecast[:, :, i][valid], wanted[valid]))
     torch.testing.assert_close(model.loss(readout, target, valid)["foresight"], sum(errors) / 2)
@@ -212,12 +213,12 @@ def test_a_perfect_forecast_of_a_still_scene_is_the_scene(target):
     assert torch.equal(target.to_pixels(unpatchify(expected, 8)).round().byte(), image)
 
 
-def test_a_patch_normalised_forecast_borrows_the_brightness_of_the_present():
+def test_a_patch_normalized_forecast_borrows_the_brightness_of_the_present():
     model = make("world_model", "seer/foresight", cameras=["static"], patch=8)
     readout = torch.randn(1, 9, 48)
     dark, bright = torch.full((1, 32, 32, 3), 20).byte(), torch.full((1, 32, 32, 3), 220).byte()
-    assert model.pictures(readout, {"static": dark})["static"].float().mean() < 25
-    assert model.pictures(readout, {"static": bright})["static"].float().mean() > 215
+    assert model.decode_images(readout, {"static": dark})["static"].float().mean() < 25
+    assert model.decode_images(readout, {"static": bright})["static"].float().mean() > 215
 
 
 @pytest.mark.parametrize(

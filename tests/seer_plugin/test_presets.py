@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from forehand import Observation
-from forehand.checkpoint import build_policy
+from forehand.learning.checkpoint import build_policy
 from forehand_seer.released_names import UNUSED, our_name, released_name, released_shape, unused_shapes
 
 # preset: D, heads, layers, Q, F per camera, H, T, k, g, gripper elements
@@ -40,6 +40,7 @@ def test_sizes_are_the_published_ones(name, seer):
         "image_size": 224,
         "resize": "bicubic",
         "cameras": ["primary", "wrist"],
+        "sensors": [],
         "chunk": chunk,
         "horizon": horizon,
     }
@@ -88,9 +89,9 @@ def reads(policy, reader, read):
     rules = [
         rule
         for key, row in policy.reads.items()
-        if groups[reader].answers_to(key)
+        if groups[reader].matches(key)
         for other, rule in row.items()
-        if groups[read].answers_to(other) and rule is not None
+        if groups[read].matches(other) and rule is not None
     ]
     return rules[-1] if rules else None
 
@@ -115,7 +116,7 @@ def test_who_reads_whom(name, seer):
     assert reads(policy, "action", "foresight") == "same"
     for reader in OBSERVATIONS:
         assert reads(policy, reader, "foresight") is reads(policy, reader, "action") is None
-    assert policy.hide == ({"action": {"foresight": 0.5}} if name.endswith("libero_pretraining") else {})
+    assert policy.token_dropout == ({"action": {"foresight": 0.5}} if name.endswith("libero_pretraining") else {})
 
 
 SMALL = (
@@ -123,7 +124,7 @@ SMALL = (
     "policy.image_size=32",
     "policy.backbone={name:seer/backbone,layers:1,heads:4}",
     "policy.world_model.layers=1",
-    "policy.shift={primary:2,wrist:1}",
+    "policy.random_shift={primary:2,wrist:1}",
     "+policy.encoders.cameras.tower={width:16,layers:1,heads:2}",
     "+policy.encoders.text.tower={width:16,layers:1,heads:2}",
 )

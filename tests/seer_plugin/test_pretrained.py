@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from forehand import registry
-from forehand.checkpoint import build_policy
 from forehand.errors import CheckpointError
+from forehand.learning.checkpoint import build_policy
 
 OPTIONS = {"image_size": 32, "width": 16, "layers": 1, "heads": 2}
 

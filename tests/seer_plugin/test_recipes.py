@@ -2,9 +2,8 @@
 
 import pytest
 from hydra import compose, initialize_config_module
-from hydra.core.plugins import Plugins
 
-from forehand_apps.launch import PluginConfiguration
+from forehand_apps.cli import prepare
 from forehand_apps.train import read_recipe
 
 # preset: T, k, g, learning rate, epochs, effective batch, warm-up epochs, finger widths, mask ratio, ×10 at the gripper
@@ -24,7 +23,7 @@ QUERIES = ["action_head.queries", "world_model.queries"]
 
 @pytest.fixture(scope="module")
 def configured():
-    Plugins.instance().register(PluginConfiguration)
+    prepare()
 
     def make(*overrides):
         with initialize_config_module("forehand_apps.conf", version_base="1.3"):
@@ -45,16 +44,16 @@ def test_the_numbers_are_the_published_ones(name, configured):
     policy, windows = config.policy, 10_000
     assert (policy.history, policy.world_model.horizon, goal(policy)) == (history, horizon, ahead)
     assert policy.encoders.state.gripper == ("width" if width else "one_hot")
-    assert policy.get("hide", {}) == ({"action": {"foresight": hidden}} if hidden else {})
-    assert policy.shift == {"primary": 10, "wrist": 4}
+    assert policy.get("token_dropout", {}) == ({"action": {"foresight": hidden}} if hidden else {})
+    assert policy.random_shift == {"primary": 10, "wrist": 4}
     recipe = read_recipe(config.recipe, windows)
-    assert (recipe.windows, recipe.batch_size) == (batch, 64)
+    assert (recipe.effective_batch_size, recipe.batch_size) == (batch, 64)
     assert recipe.steps == round(epochs * windows / batch)
     assert recipe.warmup_steps == round(warmup * windows / batch)
-    assert (recipe.learning_rate, recipe.weight_decay, recipe.gradient_norm, recipe.seed) == (rate, 1e-4, 0.1, 42)
+    assert (recipe.learning_rate, recipe.weight_decay, recipe.max_grad_norm, recipe.seed) == (rate, 1e-4, 0.1, 42)
     assert (recipe.precision, policy.encoders.cameras.tower.precision) == ("float32", "bfloat16")
-    assert (recipe.gripper_events, recipe.shares) == (around, None)
-    assert config.fresh == (QUERIES if name.endswith("finetuning") else [])  # without init, these are refused
+    assert (recipe.gripper_oversampling, recipe.dataset_weights) == (around, None)
+    assert config.reinitialize == (QUERIES if name.endswith("finetuning") else [])  # without init_from, these are refused
 
 
 @pytest.mark.parametrize("policy", ["seer_large_calvin", "seer_large_libero", "seer_large_real"])

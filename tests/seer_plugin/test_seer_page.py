@@ -1,4 +1,4 @@
-"""Every command and every line of Python on docs/seer.md can be typed."""
+"""Every command and every line of Python on docs/guides/seer.md can be typed."""
 
 import re
 import shlex
@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from hydra.core.plugins import Plugins
 
-from forehand_apps.launch import PluginConfiguration
+from forehand_apps.cli import prepare
 from forehand_apps.main import CHOOSES
 from forehand_seer import released
 
-PAGE = (Path(__file__).parents[2] / "docs" / "seer.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "seer.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 LINES = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
 
@@ -23,12 +22,12 @@ def test_commands_are_understood(line):
     program, command, *words = shlex.split(line)
     assert program == "forehand"
     words = [f"{CHOOSES[command]}={word}" if "=" not in word else word for word in words]
-    Plugins.instance().register(PluginConfiguration)
+    prepare()
     with initialize_config_module("forehand_apps.conf", version_base="1.3"):
         config = compose(command, overrides=words)
     if preset := next((w for w in words if w.startswith("preset=")), None):
         assert ("init" in line) == preset.endswith("finetuning")
-        assert config.recipe.batch_size * config.recipe.accumulate in (512, 640)
+        assert config.recipe.batch_size * config.recipe.gradient_accumulation_steps in (512, 640)
 
 
 def test_the_python_runs(seer, monkeypatch):

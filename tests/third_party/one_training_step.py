@@ -3,11 +3,10 @@
 import numpy as np
 import torch
 from hydra import compose, initialize_config_module
-from hydra.core.plugins import Plugins
 
 from forehand import Camera, Contract, Field, Observation
-from forehand.checkpoint import build_policy
-from forehand_apps.launch import PluginConfiguration
+from forehand.learning.checkpoint import build_policy
+from forehand_apps.cli import prepare
 
 CONTRACT = Contract(
     cameras=(Camera("static", 32, 32, "static"), Camera("wrist", 32, 32, "wrist")),
@@ -20,7 +19,7 @@ CONTRACT = Contract(
 )
 STATISTICS = {"observation.state": {"mean": [0.0] * 4, "std": [1.0] * 4}}
 
-Plugins.instance().register(PluginConfiguration)
+prepare()
 with initialize_config_module("forehand_apps.conf", version_base="1.3"):
     config = compose("train", ["policy=example_small", "policy.image_size=32", "policy.dim=32", "dataset=none"]).policy
 

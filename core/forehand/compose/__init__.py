@@ -1,10 +1,15 @@
-"""Policies composed of parts: token groups, and a table of who reads whom. Needs torch."""
+"""Policies composed of parts: token groups, and a table of which groups read which. Needs torch."""
 
 from forehand.compose.parts import (
     ActionHead,
     Backbone,
+    DecodesFeatures,
+    DecodesImages,
     Encoder,
+    FeatureShape,
+    IterativeActionHead,
     Pretrained,
+    SamplingActionHead,
     StreamingBackbone,
     VisionTower,
     WorldModel,
@@ -16,9 +21,14 @@ __all__ = [
     "ActionHead",
     "Backbone",
     "ComposedPolicy",
+    "DecodesFeatures",
+    "DecodesImages",
     "Encoder",
+    "FeatureShape",
+    "IterativeActionHead",
     "Layout",
     "Pretrained",
+    "SamplingActionHead",
     "StreamingBackbone",
     "TokenGroup",
     "VisionTower",

@@ -1,4 +1,4 @@
-"""What happens to images in training only, on the device."""
+"""Image augmentation for training, on the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between the contract's units and what a network likes to see."""
+"""Normalization of states and actions: between a contract's units and the range a network works in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from forehand.contract import Field
-from forehand.errors import ConfigurationError
-from forehand.registry import nearest
+from forehand.contracts.contract import Field
+from forehand.errors import ConfigurationError, nearest
 
 Statistics = Mapping[str, Mapping[str, Any]]
 
@@ -79,9 +78,9 @@ class Normalizer(nn.Module):
         self.register_buffer("scale", torch.tensor(np.where(scale < 1e-4, 1.0, scale), dtype=torch.float32))
 
     def forward(self, values: Tensor) -> Tensor:
-        """(..., S) in the contract's units → (..., S) normalised."""
+        """(..., S) in the contract's units → (..., S) normalized."""
         return (values - self.center) / self.scale
 
     def inverse(self, values: Tensor) -> Tensor:
-        """(..., S) normalised → (..., S) in the contract's units."""
+        """(..., S) normalized → (..., S) in the contract's units."""
         return values * self.scale + self.center

@@ -1,4 +1,4 @@
-"""Token groups, the table of who reads whom, and the attention mask it becomes. Needs numpy only.
+"""Token groups, the reads table, and the attention mask derived from it. Needs numpy only.
 
 The table has a row for each reader and, in it, a rule for each group that the reader reads::
 
@@ -6,9 +6,10 @@ The table has a row for each reader and, in it, a rule for each group that the r
     foresight:   {observation: past, state: +4}      # and the state four steps ahead (training only)
     action:      {observation: past, foresight: same}
 
-A key is the name of a group or one of its tags. What no rule allows is hidden, also from the group itself. Mind that
-whoever is read brings along what it has read itself: above, in all layers but the first, the state four steps ahead knows
-the images of its own timestep (so it is in Seer's pre-training). Give it a row of its own to prevent that.
+A key is the name of a group or one of its tags. What no rule allows is hidden, also from the group itself. A group whose
+scope is the episode stands once, in front of all timesteps: every rule but ``+k`` reaches it, and it reads groups of its
+own scope only. Reading is transitive over layers: above, in all layers but the first, the state four steps ahead depends
+on the images of its own timestep (as in Seer's pre-training). Give it a row of its own to prevent that.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.errors import ConfigurationError
-from forehand.registry import nearest
+from forehand.errors import ConfigurationError, nearest
 
 FORESIGHT = "foresight"
 ACTION = "action"
 OBSERVATION = "observation"
+
+FRAME, EPISODE = "frame", "episode"
+"""Scopes of token groups: made at every timestep, or once an episode."""
+
+BEFORE = -1
+"""The timestep of tokens whose scope is the episode."""
 
 Rule = str | int | None
 Reads = Mapping[str, Mapping[str, Rule] | None]
@@ -34,19 +40,28 @@ Reads = Mapping[str, Mapping[str, Rule] | None]
 
 @dataclass(frozen=True)
 class TokenGroup:
-    """``count`` tokens that a part makes at every timestep; rules find them by ``name`` or by one of ``tags``."""
+    """``count`` tokens that a part makes at every timestep; rules find them by ``name`` or by one of ``tags``.
+
+    scope: ``frame``, or ``episode`` for tokens of the instruction that stand once, in front of all timesteps; a backbone
+    with a cache computes them once an instruction.
+    """
 
     name: str
     count: int
     tags: tuple[str, ...] = ()
+    scope: str = FRAME
 
-    def answers_to(self, key: str) -> bool:
+    def __post_init__(self) -> None:
+        if self.scope not in (FRAME, EPISODE):
+            raise ValueError(f"the scope of token group {self.name!r} is {FRAME} or {EPISODE}, not {self.scope!r}")
+
+    def matches(self, key: str) -> bool:
         """Whether a rule's key means this group."""
         return key == self.name or key in self.tags
 
 
 @dataclass(frozen=True)
-class Block:
+class TokenBlock:
     """One group at one timestep, and where its tokens stand in the sequence."""
 
     group: TokenGroup
@@ -60,27 +75,29 @@ class Block:
 
 
 class Layout:
-    """The sequence of tokens: timestep-major, groups in their given order, queries only where they are asked for."""
+    """The sequence of tokens: timestep-major, groups in their given order, queries at ``query_steps`` only.
+
+    Groups whose scope is the episode stand in front, at timestep :data:`BEFORE`.
+    """
 
     def __init__(
         self, groups: Sequence[TokenGroup], queries: Sequence[TokenGroup], steps: int, query_steps: Iterable[int]
     ) -> None:
         self.steps = steps
         wanted = set(query_steps)
-        self._arrange((g, t) for t in range(steps) for g in [*groups, *(queries if t in wanted else ())])
+        prefix = [(g, BEFORE) for g in groups if g.scope == EPISODE]
+        frame = [g for g in groups if g.scope == FRAME]
+        self._arrange([*prefix, *((g, t) for t in range(steps) for g in [*frame, *(queries if t in wanted else ())])])
 
     def _arrange(self, members: Iterable[tuple[TokenGroup, int]]) -> None:
-        self.blocks: list[Block] = []
+        self.blocks: list[TokenBlock] = []
         self.length = 0
         for group, timestep in members:
-            self.blocks.append(Block(group, timestep, self.length))
+            self.blocks.append(TokenBlock(group, timestep, self.length))
             self.length += group.count
 
     def needed(self, reads: Reads, wanted: Mapping[str, Iterable[int]]) -> Layout:
-        """What is left without the blocks that ``wanted``, group names and timesteps, depends on in no way.
-
-        Whoever is wanted reads others, who have read others: those are needed, and no more.
-        """
+        """The layout of the blocks that ``wanted`` (group name → timesteps) depends on, directly or through others."""
         allowed = _block_mask(self.blocks, reads)
         at = {name: set(steps) for name, steps in wanted.items()}
         needed = np.array([block.timestep in at.get(block.group.name, ()) for block in self.blocks], dtype=bool)
@@ -91,7 +108,7 @@ class Layout:
         return part
 
     def timesteps(self) -> NDArray[np.int64]:
-        """The timestep of every token, (L,)."""
+        """The timestep of every token, (L,), :data:`BEFORE` for those of the episode."""
         return np.repeat([b.timestep for b in self.blocks], [b.group.count for b in self.blocks]).astype(np.int64)
 
     def positions(self, name: str) -> NDArray[np.int64]:
@@ -108,12 +125,14 @@ def allows(rule: Rule, reader_step: int, read_step: int) -> bool:
     """Whether ``rule`` lets a token at ``reader_step`` read one at ``read_step``."""
     if rule is None:
         return False
+    if BEFORE in (reader_step, read_step) and rule in ("past", "same"):
+        return read_step == BEFORE
     if rule == "past":
         return read_step <= reader_step
     if rule == "same":
         return read_step == reader_step
     if ahead := lookahead(rule):
-        return read_step == reader_step + ahead
+        return BEFORE not in (reader_step, read_step) and read_step == reader_step + ahead
     raise ConfigurationError(
         f"reads: unknown rule {rule!r}. Use 'past', 'same', '+k' (k steps ahead), or null for nothing."
     )
@@ -153,9 +172,9 @@ def _rules(reads: Reads, reader: TokenGroup, groups: Sequence[TokenGroup]) -> li
     return [
         rule
         for key, row in reads.items()
-        if reader.answers_to(key)
+        if reader.matches(key)
         for read, rule in (row or {}).items()
-        if rule is not None and any(g.answers_to(read) for g in groups)
+        if rule is not None and any(g.matches(read) for g in groups)
     ]
 
 
@@ -166,15 +185,15 @@ def read_mask(layout: Layout, reads: Reads) -> NDArray[np.bool_]:
     return np.repeat(np.repeat(allowed, counts, axis=0), counts, axis=1)
 
 
-def _block_mask(blocks: Sequence[Block], reads: Reads) -> NDArray[np.bool_]:
+def _block_mask(blocks: Sequence[TokenBlock], reads: Reads) -> NDArray[np.bool_]:
     allowed = np.zeros((len(blocks), len(blocks)), dtype=bool)
     for i, reader in enumerate(blocks):
-        rows = [row or {} for key, row in reads.items() if reader.group.answers_to(key)]
+        rows = [row or {} for key, row in reads.items() if reader.group.matches(key)]
         for j, read in enumerate(blocks):
             allowed[i, j] = any(
                 allows(rule, reader.timestep, read.timestep)
                 for row in rows
                 for key, rule in row.items()
-                if read.group.answers_to(key)
+                if read.group.matches(key)
             )
     return allowed

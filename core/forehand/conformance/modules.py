@@ -1,4 +1,4 @@
-"""What every torch part promises, whatever it computes."""
+"""Conformance checks for every torch part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from forehand.compose.parts import FeatureShape
 from forehand.conformance.example import require
+from forehand.registry import indefinite
+
+Factory = Callable[..., Any]
+
+DIM, IMAGE_SIZE, ROWS, STEPS = 48, 32, 3, 4
+"""Sizes of what parts are checked with: D, the side of images, the rows of a batch, timesteps."""
+
+TOWER = FeatureShape((2, 3), 24)
+"""Shape of the features of the vision tower that parts with a parameter ``towers`` are given."""
 
 Outputs = Mapping[str, Tensor]
 Run = Callable[[Any, Any], Outputs]
@@ -28,7 +38,8 @@ def build(make: Callable[[], Any], kind: type, seed: int = 0) -> Any:
     """A part with random weights, in eval mode."""
     with seeded(seed):
         part = make()
-    require(isinstance(part, kind), f"the factory makes a {type(part).__name__}, which is no {kind.__name__}")
+    made = indefinite(type(part).__name__)
+    require(isinstance(part, kind), f"the factory makes {made}, which is no {kind.__name__}")
     return part.eval()
 
 
@@ -46,18 +57,28 @@ def joined(a: Any, b: Any) -> Any:
     return torch.cat([a, b]) if isinstance(a, Tensor) else [*a, *b]
 
 
+def check_repeatable(run: Callable[[], Outputs]) -> Outputs:
+    """The outputs of ``run``, which are finite, and the same when it runs again. Run before anything is compared."""
+    with torch.no_grad():
+        once, twice = run(), run()
+    for name, output in once.items():
+        require(torch.isfinite(output).all(), f"{name} holds numbers that are not finite")
+        require(
+            torch.equal(output, twice[name]),
+            f"in eval mode {name} must be the same for the same inputs: the part draws random numbers, or keeps "
+            f"something from call to call",
+        )
+    return once
+
+
 def check_module(make: Callable[[], Any], kind: type, run: Run, inputs: Any, others: Any) -> None:
-    """Determinism, rows that mind their own business, and weights that are all in the ``state_dict``.
+    """Determinism, independence of the rows of a batch, and completeness of the ``state_dict``.
 
     ``inputs`` and ``others`` are two different samples of the same shapes, two rows or more.
     """
     part = build(make, kind)
     with torch.no_grad():
-        once, twice = run(part, inputs), run(part, inputs)
-        for name, output in once.items():
-            require(torch.isfinite(output).all(), f"{name} holds numbers that are not finite")
-            require(torch.equal(output, twice[name]), f"in eval mode {name} must be the same for the same inputs")
-
+        once = check_repeatable(lambda: run(part, inputs))
         mixed = run(part, joined(rows(inputs, 0, 1), rows(others, 1, len(next(iter(once.values()))))))
         alone = run(part, rows(inputs, 0, 1))
         for name, output in once.items():
@@ -89,11 +110,17 @@ def check_gradients(part: nn.Module, loss: Tensor, besides: tuple[str, ...] = ()
     require(not broken, f"the gradient of {', '.join(broken)} is not finite")
 
 
+def mixture(outputs: Any) -> Tensor:
+    """A scalar in which every output has a different weight."""
+    with seeded(7):
+        return torch.stack([(output * torch.randn_like(output)).sum() for output in outputs]).sum()
+
+
 def close(a: Tensor, b: Tensor) -> bool:
     """Equal but for rounding."""
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5)
 
 
 def shape(tensor: Any) -> str:
-    """How to speak of a tensor in a message."""
-    return f"{tuple(tensor.shape)} {tensor.dtype}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
+    """A tensor's name in messages."""
+    return f"{tuple(tensor.shape)} {tensor.dtype}" if isinstance(tensor, Tensor) else indefinite(type(tensor).__name__)

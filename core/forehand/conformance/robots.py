@@ -1,4 +1,4 @@
-"""What every robot promises. No torch."""
+"""Conformance checks for robots. No torch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 from forehand.conformance.example import require
-from forehand.contract import Contract
+from forehand.contracts.contract import Contract
+from forehand.errors import ForehandError
+from forehand.registry import indefinite
 from forehand.robot import Episode, Observation, Robot
 
 
 def assert_robot_conforms(factory: Callable[[], Robot], episode: Episode | None = None) -> None:
-    """Connect, reset, observe, act, hold and close one robot, and look at everything it returns.
+    """Connect, reset, observe, act, hold, stop and close one robot, and look at everything it returns.
 
     ``episode`` is what it is reset to. The robot moves: on hardware, stand by the emergency stop.
     """
     robot = factory()
-    require(isinstance(robot, Robot), f"the factory makes a {type(robot).__name__}, which is no forehand.Robot")
+    require(isinstance(robot, Robot), f"the factory makes {indefinite(type(robot).__name__)}, which is no forehand.Robot")
     robot.connect()
     try:
         _check(robot, episode)
@@ -28,13 +30,14 @@ def assert_robot_conforms(factory: Callable[[], Robot], episode: Episode | None 
 
 def _check(robot: Robot, episode: Episode | None) -> None:
     contract = robot.contract
-    require(isinstance(contract, Contract), f"contract is a {type(contract).__name__}, not a forehand.Contract")
+    require(isinstance(contract, Contract), f"contract is {indefinite(type(contract).__name__)}, not a forehand.Contract")
     require(Contract.from_json(contract.to_json()) == contract, "the contract does not survive JSON")
     require(contract.rate > 0, f"the contract's rate must be positive, not {contract.rate}")
 
     start = robot.reset(episode)
     _check_observation(start, contract, "reset()")
-    kept = {name: image.copy() for name, image in start.images.items()}, start.state.copy()
+    before = {**start.images, **start.sensors}
+    kept = {name: array.copy() for name, array in before.items()}, start.state.copy()
 
     seen = robot.observe()
     _check_observation(seen, contract, "observe()")
@@ -55,7 +58,7 @@ def _check(robot: Robot, episode: Episode | None) -> None:
     times = [seen.time, stepped.time, last.time]
     require(times == sorted(times), f"time must not run backwards within an episode: {times}")
     require(
-        all(np.array_equal(start.images[name], image) for name, image in kept[0].items())
+        all(np.array_equal(before[name], array, equal_nan=True) for name, array in kept[0].items())
         and np.array_equal(start.state, kept[1]),
         "an earlier observation changed when the robot went on: return fresh arrays",
     )
@@ -66,7 +69,8 @@ def _check(robot: Robot, episode: Episode | None) -> None:
         except Exception:  # any refusal will do
             continue
         raise AssertionError(f"act() accepted {what}; it must refuse it before anything moves")
-    _check_observation(robot.reset(episode), contract, "a second reset()")
+    robot.stop()
+    _check_observation(robot.reset(episode), contract, "reset() after stop()")
 
 
 def _wrong_actions(contract: Contract) -> dict[str, np.ndarray]:
@@ -82,7 +86,7 @@ def _wrong_actions(contract: Contract) -> dict[str, np.ndarray]:
 
 
 def _middle(contract: Contract) -> np.ndarray:
-    """An action that asks for little: nothing of a relative field, the middle of an absolute one's range."""
+    """A small action: zero in a relative field, the middle of an absolute one's range."""
     parts = [
         (np.asarray(f.low) + np.asarray(f.high)) / 2 if f.mode != "delta" and f.low and f.high else np.zeros(f.size)
         for f in contract.action
@@ -91,7 +95,10 @@ def _middle(contract: Contract) -> np.ndarray:
 
 
 def _check_observation(observation: Observation, contract: Contract, source: str) -> None:
-    require(isinstance(observation, Observation), f"{source} returned a {type(observation).__name__}, no Observation")
+    require(
+        isinstance(observation, Observation),
+        f"{source} returned {indefinite(type(observation).__name__)}, no Observation",
+    )
     for camera in contract.cameras:
         image = observation.images.get(camera.name)
         require(
@@ -99,6 +106,11 @@ def _check_observation(observation: Observation, contract: Contract, source: str
             f"{source}: camera {camera.name!r} must be ({camera.height}, {camera.width}, 3) uint8 by the contract; "
             f"it is {_shape(image)}",
         )
+    for sensor in contract.sensors:
+        try:
+            sensor.check(observation.sensors.get(sensor.name))
+        except ForehandError as error:
+            raise AssertionError(f"{source}: {error}") from error
     state = observation.state
     require(
         isinstance(state, np.ndarray) and state.shape == (contract.state_size,) and state.dtype == np.float32,

@@ -1,5 +1,5 @@
 """Recording, finding and reading LeRobotDatasets.
 
-Reading tables and videos needs ``forehand[learning]``; :mod:`forehand.data.images`, :mod:`forehand.data.features` and
+Reading tables and videos needs ``forehand[learning]``; :mod:`forehand.utils.images`, :mod:`forehand.data.features` and
 :mod:`forehand.data.locate` need numpy alone.
 """

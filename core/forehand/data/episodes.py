@@ -1,17 +1,18 @@
-"""The numbers of a dataset: states, actions, and where its episodes start and end."""
+"""Numeric tables of a dataset: states, actions, and episode boundaries."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from forehand.data.features import ACTION, STATE
+from forehand.data.consistency import COUNTED, check_rows, check_timestamps, read_spans
+from forehand.data.features import ACTION_KEY, STATE_KEY, read_contract, read_info
+from forehand.data.reading import Rows, read_table
 from forehand.errors import DatasetError
 
 TASKS_FILE = "meta/tasks.parquet"
@@ -19,12 +20,12 @@ QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
 @dataclass(frozen=True)
-class Episodes:
+class EpisodeTable:
     """Every frame of a dataset in order, N in all, without its images.
 
     states: (N, S) float32; actions: (N, A) float32; episode: (N,) the episode of each frame; end: (N,) one past the last
-    frame of that episode; instructions: the N frames' tasks, as indices (N,) into ``tasks``; acts: (N,) bool, whether the
-    frame has an action at all. A dataset without actions has A = 0, one without language the task "".
+    frame of that episode; instructions: the N frames' tasks, as indices (N,) into ``tasks``; has_action: (N,) bool. A
+    dataset without actions has A = 0, one without language the task "".
     """
 
     states: NDArray[np.float32]
@@ -33,45 +34,80 @@ class Episodes:
     end: NDArray[np.int64]
     instructions: NDArray[np.int64]
     tasks: tuple[str, ...]
-    acts: NDArray[np.bool_]
+    has_action: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.states)
 
 
-def read_episodes(root: Path) -> Episodes:
-    """Read the tables of the dataset at ``root``."""
-    files = sorted((root / "data").rglob("*.parquet"))
-    there = set(pq.read_schema(files[0]).names)
-    acts, speaks = ACTION in there, "task_index" in there and (root / TASKS_FILE).exists()
-    columns = [STATE, "episode_index", *([ACTION] if acts else ()), *(["task_index"] if speaks else ())]
-    table = pa.concat_tables([pq.read_table(f, columns=columns) for f in files])
-    episode = table["episode_index"].to_numpy()
-    if np.any(np.diff(episode) < 0):
-        raise DatasetError(
-            f"The episodes of the dataset at {root} are not stored in order; its data/ files were mixed up."
-        )
-    last = np.append(np.flatnonzero(np.diff(episode)), len(episode) - 1)
-    lengths = np.diff(last, prepend=-1)
-    return Episodes(
-        states=matrix(table[STATE]).astype(np.float32),
-        actions=matrix(table[ACTION]).astype(np.float32) if acts else np.zeros((len(episode), 0), np.float32),
-        episode=episode,
-        end=np.repeat(last + 1, lengths),
-        instructions=table["task_index"].to_numpy() if speaks else np.zeros(len(episode), np.int64),
-        tasks=tuple(read_tasks(root)) if speaks else ("",),
-        acts=np.full(len(episode), acts),
+def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
+    """Read and check the tables of the dataset at ``root``; raises :class:`DatasetError` naming the file and the row.
+
+    spans: the table of episodes, where it was read already (:func:`forehand.data.consistency.read_spans`).
+    """
+    info, contract = read_info(root), read_contract(root)
+    rows = Rows(root, "data", [STATE_KEY, *COUNTED], [ACTION_KEY, "task_index", "timestamp"])
+    has_actions, has_tasks = ACTION_KEY in rows.columns, _has_tasks(root, info, rows.columns)
+    starts = check_rows(rows, spans or read_spans(root, info), info)
+    if "timestamp" in rows.columns:
+        check_timestamps(rows, starts, float(info["fps"]))
+    lengths = np.diff(starts)
+    tasks = read_tasks(root) if has_tasks else {0: ""}
+    return EpisodeTable(
+        states=rows.vectors(STATE_KEY, contract.state_size),
+        actions=rows.vectors(ACTION_KEY, contract.action_size) if has_actions else np.zeros((len(rows), 0), np.float32),
+        episode=rows.integers("episode_index"),
+        end=np.repeat(starts[1:], lengths),
+        instructions=_task_positions(rows, tasks) if has_tasks else np.zeros(len(rows), np.int64),
+        tasks=tuple(tasks.values()),
+        has_action=np.full(len(rows), has_actions),
     )
 
 
-def read_tasks(root: Path) -> list[str]:
-    """The instructions of the dataset at ``root`` by their index."""
-    table = pq.read_table(root / TASKS_FILE).sort_by("task_index")
-    (name,) = (c for c in table.column_names if c != "task_index")  # the index of a data frame, named or not
-    return [str(task) for task in table[name].to_pylist()]
+def read_tasks(root: Path) -> dict[int, str]:
+    """The instructions of the dataset at ``root`` by their ``task_index``, in its order."""
+    path = root / TASKS_FILE
+    table = read_table(path)
+    names = [c for c in table.column_names if c != "task_index"]  # the index of a data frame, named or not
+    if "task_index" not in table.column_names or not names:
+        raise DatasetError(f"{path} has the columns {table.column_names}; it needs task_index and task.")
+    words = table["task" if "task" in names else names[0]].to_pylist()
+    numbers = table["task_index"].to_pylist()
+    tasks: dict[int, str] = {}
+    for number, task in zip(numbers, words, strict=True):
+        if not isinstance(number, int) or not isinstance(task, str) or number in tasks:
+            raise DatasetError(f"{path} has no single sentence for the task_index {number!r}. Correct it.")
+        tasks[number] = task
+    return dict(sorted(tasks.items()))
 
 
-def statistics(values: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+def _has_tasks(root: Path, info: Mapping[str, Any], columns: Container[str]) -> bool:
+    """Whether the frames of a dataset have instructions."""
+    if "task_index" not in columns or (root / TASKS_FILE).exists():
+        return "task_index" in columns
+    if info.get("total_tasks"):
+        raise DatasetError(
+            f"The dataset at {root} has {info['total_tasks']} tasks by meta/info.json, but no {TASKS_FILE} that "
+            f"lists them. Fetch or copy it again, whole."
+        )
+    return False
+
+
+def _task_positions(rows: Rows, tasks: Mapping[int, str]) -> NDArray[np.int64]:
+    """Each row's sentence as a position in ``tasks``, (N,)."""
+    wanted, known = rows.integers("task_index"), np.array(list(tasks), np.int64)
+    found = np.searchsorted(known, wanted)
+    if len(unknown := np.flatnonzero(~np.isin(wanted, known))):
+        row = int(unknown[0])
+        raise DatasetError(
+            f"{rows.describe_rows(row)} of the dataset at {rows.root} has the task_index {wanted[row]}, which "
+            f"{TASKS_FILE} does not have (rows are counted from 0). It has {', '.join(map(str, known[:10]))}. Fetch or "
+            f"copy the dataset again, whole."
+        )
+    return found
+
+
+def column_statistics(values: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     """Mean, std, min, max and quantiles of (N, D) values, each (D,), and count (1,), named as LeRobot names them.
 
     They are exact. LeRobot averages the quantiles of single episodes when it merges statistics, which pulls them towards
@@ -86,12 +122,3 @@ def statistics(values: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         "count": np.array([len(wide)]),
         **dict(zip(QUANTILES, np.quantile(wide, list(QUANTILES.values()), axis=0), strict=True)),
     }
-
-
-def matrix(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column of numbers, or of vectors, as (N, D)."""
-    flat = column.combine_chunks()
-    if not pa.types.is_floating(flat.type) and not pa.types.is_integer(flat.type):
-        flat = flat.flatten()
-    values: NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    return values

@@ -1,7 +1,7 @@
-"""Finding a dataset, and saying at once what is wrong with it.
+"""Locating a dataset, with errors for incomplete or unsupported ones.
 
-LeRobot looks on the hub for whatever it does not find on disk, so that a mistyped path ends in a network error, and fails
-deep inside on a recording that was never finalized. Everything is looked at here first.
+LeRobot searches the hub for what is not on disk, so that a mistyped path ends in a network error, and fails deep inside
+on a recording that was never finalized. Everything is checked here first.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from forehand.data.features import INFO_FILE, STATE, camera_keys, read_info
+from forehand.data.features import INFO_FILE, SENSOR_PREFIX, STATE_KEY, camera_keys, is_depth, read_info
+from forehand.data.reading import refuse_lfs_pointer
 from forehand.errors import DatasetError
 
 FORMAT = "v3.0"
@@ -43,7 +45,7 @@ def locate_dataset(source: str | Path) -> Path:
 
 
 def check_dataset(root: str | Path) -> Path:
-    """Return ``root`` if a readable LeRobotDataset with cameras and state is there; else say what is wrong."""
+    """``root``, checked to be a readable LeRobotDataset with state and cameras or sensors, or :class:`DatasetError`."""
     path = Path(root).expanduser().absolute()
     if not path.is_dir():
         raise DatasetError(
@@ -55,11 +57,13 @@ def check_dataset(root: str | Path) -> Path:
         if halfway or (path / STAGING).is_dir():
             raise DatasetError(
                 f"The recording at {path} was interrupted before its episodes were put together. Nothing is lost: run "
-                f"the same forehand command (record, or run record=…) again."
+                f"the same forehand command (record, or run record_to=…) again."
             )
         raise DatasetError(
             f"{path} is not a LeRobotDataset: it has no {INFO_FILE}. Give the folder that holds meta/, data/ and videos/."
         )
+    for file in dataset_files(path):
+        refuse_lfs_pointer(file)
     info = read_info(path)
     _check_version(path, info)
     _check_features(path, info)
@@ -76,13 +80,18 @@ def check_dataset(root: str | Path) -> Path:
 
 
 def fingerprint(root: Path) -> str:
-    """A short name for the content of the dataset at ``root``, the same on every machine.
+    """A short name for the content of the dataset at ``root``, the same on every machine."""
+    return content_digest(root, dataset_files(root))
+
+
+def content_digest(root: Path, files: Iterable[Path], about: str = "") -> str:
+    """A short name for the content of ``files`` below ``root``, and for ``about``.
 
     Of every file its path, its size and both its ends (1 MiB) are hashed: small files wholly, large ones where Parquet
     and MP4 keep their tables of contents, so that even terabytes take seconds.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for path in dataset_files(root):
+    digest = hashlib.blake2b(about.encode(), digest_size=16)
+    for path in files:
         size = path.stat().st_size
         digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
         with path.open("rb") as file:
@@ -112,8 +121,9 @@ def _check_version(path: Path, info: dict[str, Any]) -> None:
 
 def _check_features(path: Path, info: dict[str, Any]) -> None:
     features = info.get("features", {})
-    missing = [key for key in (STATE,) if key not in features]
-    if not camera_keys(features):
+    missing = [key for key in (STATE_KEY,) if key not in features]
+    sensed = any(key.startswith(SENSOR_PREFIX) or is_depth(feature) for key, feature in features.items())
+    if not camera_keys(features) and not sensed:
         missing.append("observation.images.<camera>")
     if missing:
         raise DatasetError(
@@ -125,12 +135,17 @@ def _check_features(path: Path, info: dict[str, Any]) -> None:
 def _check_parquet(path: Path, folder: str) -> None:
     files = sorted((path / folder).rglob("*.parquet"))
     broken = [file for file in files if not _is_whole(file)]
+    if (
+        not files and folder == "data"
+    ):  # a recorder writes frames first: without any, they were there and are not any more
+        raise DatasetError(f"The dataset at {path} has no table in data/. Fetch or copy it again, whole.")
     if files and not broken:
         return
     which = f"{broken[0].relative_to(path)} has no footer" if broken else f"there is no table in {folder}/"
     raise DatasetError(
-        f"The dataset at {path} was never finalized: {which}. Its recorder died before LeRobot's finalize(), and those "
-        f"episodes cannot be read by anyone. Record them again; forehand record keeps every finished episode."
+        f"The dataset at {path} was never finalized: {which}. Either it was fetched or copied in part: do that again. Or "
+        f"its recorder died before LeRobot's finalize(), and those episodes cannot be read by anyone: record them again. "
+        f"forehand record keeps every finished episode."
     )
 
 

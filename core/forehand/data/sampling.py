@@ -1,8 +1,6 @@
-"""Batches that resume exactly: what comes at a step follows from the seed and the step alone."""
+"""Deterministic batch sampling: a batch follows from the seed and the step alone, so training resumes exactly."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +9,13 @@ from numpy.typing import NDArray
 class ShuffledBatches:
     """An endless stream of batches of indices below ``size``: one fresh permutation after another, cut into batches.
 
-    Every index comes once an epoch, also where a batch spans two of them. ``step`` is the batch that comes next::
-
-        for step, indices in batches: ...
+    Every index comes once an epoch, also where a batch spans two of them.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, step: int = 0) -> None:
+    def __init__(self, size: int, batch_size: int, seed: int) -> None:
         if size < 1 or batch_size < 1:
             raise ValueError(f"cannot draw batches of {batch_size} from {size} windows")
-        self.size, self.batch_size, self.seed, self.step = size, batch_size, seed, step
+        self.size, self.batch_size, self.seed = size, batch_size, seed
         self._epoch = -1
         self._permutation: NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -29,28 +25,6 @@ class ShuffledBatches:
         epochs = positions // self.size
         pieces = [self._order(int(e))[positions[epochs == e] % self.size] for e in np.unique(epochs)]
         return np.concatenate(pieces)
-
-    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        while True:
-            step, self.step = self.step, self.step + 1
-            yield step, self.at(step)
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the data before ``step``."""
-        return self.step * self.batch_size / self.size
-
-    def state_dict(self) -> dict[str, int]:
-        """What has to be kept to go on: the seed, the step and the sizes it counts in."""
-        return {"seed": self.seed, "step": self.step, "size": self.size, "batch_size": self.batch_size}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after :meth:`state_dict`; refused if the data or the batch size are no longer the same."""
-        for name in ("size", "batch_size"):
-            if state[name] != getattr(self, name):
-                raise ValueError(f"cannot resume: {name} was {state[name]} and is now {getattr(self, name)}")
-        self.seed, self.step = state["seed"], state["step"]
-        self._epoch = -1
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:

@@ -1,22 +1,22 @@
 """Running a robot: the control loop in real time, and what it reports."""
 
-from forehand.running.drive import Drive, Ending, PolicyLost
+from forehand.control.watchdog_robot import WatchdogRobot
+from forehand.running.control_loop import ControlLoop, EpisodeEnd, PolicyUnavailable
 from forehand.running.inference import Inference
-from forehand.running.live import live_view
-from forehand.running.pace import Pace
+from forehand.running.observers import BackgroundObserver, StepObserver
+from forehand.running.rate import Rate
 from forehand.running.report import Report
-from forehand.running.watched_robot import WatchedRobot
-from forehand.running.watching import Beside, Watcher
+from forehand.running.rerun_viewer import open_rerun
 
 __all__ = [
-    "Beside",
-    "Drive",
-    "Ending",
+    "BackgroundObserver",
+    "ControlLoop",
+    "EpisodeEnd",
     "Inference",
-    "Pace",
-    "PolicyLost",
+    "PolicyUnavailable",
+    "Rate",
     "Report",
-    "WatchedRobot",
-    "Watcher",
-    "live_view",
+    "StepObserver",
+    "WatchdogRobot",
+    "open_rerun",
 ]

@@ -1,4 +1,4 @@
-"""What became of a run: kept up with every step, shown as a line while it lasts, and as a table and JSON at its end."""
+"""Run report: statistics updated with every step, shown as a line, a table and JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from forehand.robot import Episode
-from forehand.rollout import Moment
+from forehand.running.control_step import Step
 
 STAGES = ("observe", "policy", "act", "step")
 """Whose times are reported: sensing, an answer of the policy, commanding, and all of a step but the waiting."""
@@ -26,8 +26,8 @@ class Report:
     """Counts and times of a run at ``rate`` Hz; times in seconds.
 
     overruns: steps that took longer than their period, the worst by ``worst_overrun`` seconds; held: steps without a
-    command; holds: how often the robot was told to hold while an episode ran; too_late: chunks that lay in the past as a
-    whole when they came; cut: numbers that each limit cut, by field and limit; seconds: how long episodes were running.
+    command; holds: how many holds there were while an episode ran; expired: chunks that lay in the past as a whole
+    when they came; clipped: numbers that each limit clipped, by field and limit; seconds: how long episodes were running.
     """
 
     rate: float
@@ -37,8 +37,8 @@ class Report:
     worst_overrun: float = 0.0
     held: int = 0
     holds: Counter[str] = field(default_factory=Counter)
-    too_late: int = 0
-    cut: Counter[tuple[str, str]] = field(default_factory=Counter)
+    expired: int = 0
+    clipped: Counter[tuple[str, str]] = field(default_factory=Counter)
     times: dict[str, array[float]] = field(default_factory=lambda: {stage: array("f") for stage in STAGES})
     seconds: float = 0.0
     _seconds_before: float = 0.0
@@ -49,21 +49,23 @@ class Report:
         """An episode runs from now on."""
         self._since, self._seconds_before, self._steps_before = time.monotonic(), self.seconds, self.steps
 
-    def add(self, moment: Moment, overrun: float) -> None:
+    def add(self, step: Step, overrun: float) -> None:
         """One step was done, and took ``overrun`` seconds longer than it should."""
         self.steps += 1
         self.seconds = self._seconds_before + time.monotonic() - self._since
-        self.held += moment.action is None
+        self.held += step.action is None
         self.overruns += overrun > 0
         self.worst_overrun = max(self.worst_overrun, overrun)
-        for stage, took in moment.seconds.items():
+        for stage, took in step.seconds.items():
             self.times[stage].append(took)
 
-    def end(self, instruction: str, episode: Episode | None, ending: str, success: bool | None) -> None:
-        """The episode is over."""
+    def end(
+        self, instruction: str, episode: Episode | None, ending: str, success: bool | None, holds: bool | None
+    ) -> None:
+        """The episode is over; ``holds``: True where the robot confirmed that it holds, else None."""
         scene = {"task": episode.task, "seed": episode.seed} if episode else {}
         about = {"instruction": instruction, "steps": self.steps - self._steps_before}
-        self.episodes.append({**scene, **about, "ending": ending, "success": success})
+        self.episodes.append({**scene, **about, "ending": ending, "success": success, "holds": holds})
 
     @property
     def achieved(self) -> float:
@@ -87,9 +89,9 @@ class Report:
             "rate": {"wanted": self.rate, "achieved": round(self.achieved, 3)},
             "overruns": {"steps": self.overruns, "worst_ms": round(self.worst_overrun * 1000, 3)},
             "holds": {"steps": self.held, "reasons": dict(self.holds)},
-            "chunks_too_late": self.too_late,
+            "chunks_too_late": self.expired,
             "limits": [
-                {"field": name, "limit": limit, "cut": count} for (name, limit), count in sorted(self.cut.items())
+                {"field": name, "limit": limit, "cut": count} for (name, limit), count in sorted(self.clipped.items())
             ],
             "milliseconds": {stage: found for stage in STAGES if (found := self.percentiles(stage))},
         }
@@ -100,7 +102,7 @@ class Report:
         path.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
 
     def rows(self) -> list[tuple[str, str]]:
-        """What a person wants to know, line by line."""
+        """Names and values of the printed report."""
         judged = [e["success"] for e in self.episodes if e["success"] is not None]
         episodes = f"{len(self.episodes)}" + (f", {sum(judged)} of {len(judged)} accomplished" if judged else "")
         worst = f", the worst by {self.worst_overrun * 1000:.1f} ms" if self.overruns else ""
@@ -111,10 +113,10 @@ class Report:
             ("rate", f"{self.achieved:.2f} of {self.rate:g} Hz"),
             ("overruns", f"{self.overruns}{worst}"),
             ("steps held", f"{self.held}{reasons}"),
-            ("chunks too late", f"{self.too_late}"),
+            ("chunks too late", f"{self.expired}"),
         ]
-        rows += [(f"limit {name}", f"{limit} cut {count}×") for (name, limit), count in sorted(self.cut.items())]
-        if not self.cut:
+        rows += [(f"limit {name}", f"{limit} cut {count}×") for (name, limit), count in sorted(self.clipped.items())]
+        if not self.clipped:
             rows.append(("limits", "none hit"))
         for stage in STAGES:
             if found := self.percentiles(stage):
@@ -127,5 +129,5 @@ class Report:
         latency = f"policy {policy['p50']:.0f} ms, 95 % within {policy['p95']:.0f} ms" if policy else "no answer yet"
         return (
             f"{self.steps} steps, {self.achieved:.1f} of {self.rate:g} Hz, {latency}, "
-            f"{self.overruns} overruns, {self.held} held, {sum(self.cut.values())} cut"
+            f"{self.overruns} overruns, {self.held} held, {sum(self.clipped.values())} cut"
         )

@@ -1,9 +1,9 @@
-"""Between processes: a policy server, a robot host, and their clients, over one versioned protocol on ZeroMQ.
+"""Inter-process communication: policy server, robot host and their clients, one versioned protocol on ZeroMQ.
 
-``docs/protocol.md`` specifies every byte. Nothing here needs torch, and nothing is ever pickled.
+``docs/reference/protocol.md`` specifies every byte. Nothing here needs torch, and nothing is ever pickled.
 """
 
-from forehand.wire.errors import (
+from forehand.errors import (
     AccessDenied,
     AddressUnavailable,
     Busy,
@@ -14,6 +14,7 @@ from forehand.wire.errors import (
     ProtocolError,
     RemoteFailure,
     ServerStopping,
+    Superseded,
     UnknownSession,
     VersionMismatch,
     WireError,
@@ -40,6 +41,7 @@ __all__ = [
     "RemoteSession",
     "RobotHost",
     "ServerStopping",
+    "Superseded",
     "Timing",
     "UnknownSession",
     "VersionMismatch",

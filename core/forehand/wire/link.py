@@ -1,4 +1,4 @@
-"""A client's socket, and the monitor that tells at once when the other end is gone or refuses."""
+"""Client socket with a monitor that reports disconnection and refusal at once."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import time
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from forehand.wire.access import Credentials
-from forehand.wire.errors import AccessDenied, AddressUnavailable
+from forehand.errors import AccessDenied, AddressUnavailable
+from forehand.utils.addresses import use_ipv6
+from forehand.wire.access import ClientAuth
 from forehand.wire.liveness import watch_peer
-from forehand.wire.messages import MAX_FRAME
+from forehand.wire.messages import MAX_FRAME, MAX_FRAMES
+from forehand.wire.sockets import end_monitor_with, readable, receive, send
 
 _BROKEN_OFF = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _EVENTS = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | _BROKEN_OFF
 
 PATIENCE = 2
-"""Handshakes broken off without a word: the first can be because the other end dies, the second is its answer."""
+"""Handshakes that end without a reason: the first can be because the other end dies, the second is its answer."""
 
 
 class LinkLost(Exception):
-    """The other end is gone; the link is of no more use."""
+    """The connection has ended; the link is of no more use."""
 
 
 class Link:
@@ -30,14 +32,16 @@ class Link:
     def __init__(self, address: str) -> None:
         """Begin to connect, in the background; raises :class:`AddressUnavailable` for what is no address."""
         self._address = address
-        self._credentials = Credentials.for_address(address)
+        self._credentials = ClientAuth.for_address(address)
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing while there is nobody to take it
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing while it is not connected
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+        use_ipv6(self._socket, address)
         watch_peer(self._socket)
         self._credentials.apply(self._socket)
         self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(_EVENTS)
+        self._end_monitor = end_monitor_with(self, self._socket, self._monitor)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
@@ -67,13 +71,13 @@ class Link:
         return False
 
     def lost(self) -> bool:
-        """Whether the other end has gone since the link was made."""
-        return bool(self._monitor.poll(0))
+        """Whether the connection has ended since the link was made."""
+        return readable(self._monitor)
 
     def send(self, frames: list[bytes | memoryview]) -> None:
         """Hand ``frames`` over without a copy; raises :class:`LinkLost`."""
         try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+            send(self._socket, frames)
         except zmq.Again as error:
             raise LinkLost from error
 
@@ -81,15 +85,14 @@ class Link:
         """The next message, or None when ``timeout`` seconds have passed; raises :class:`LinkLost`."""
         ready = dict(self._poller.poll(_milliseconds(timeout)))
         if self._socket in ready:
-            return [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
+            return [frame.buffer for frame in receive(self._socket, MAX_FRAMES + 1)]
         if self._monitor in ready:
             raise LinkLost
         return None
 
     def close(self) -> None:
         """Drop what is unsent, and let go."""
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
+        self._end_monitor()
         self._socket.close(linger=0)
 
     def _why_denied(self, event: int) -> str:
@@ -104,8 +107,8 @@ class Link:
                 f"Compare forehand keys on both computers; nothing was sent."
             )
         return (
-            f"{self._address} asks for keys, or is no Forehand endpoint. Let forehand keys print its key there, and say "
-            f"here: forehand keys know=HOST key=…"
+            f"{self._address} requires keys, or is no Forehand endpoint. Let forehand keys print its key there, and say "
+            f"here: forehand keys trust=HOST key=…"
         )
 
 

@@ -1,4 +1,4 @@
-"""Noticing a peer whose machine or cable is gone, without a word from it; and outliving one that leaves in a rude way."""
+"""Liveness checks: heartbeats that detect a lost machine or network, and abrupt disconnects."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import struct
 import sys
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
-SILENCE = 5
+from forehand.wire.peers import Peers
+
+CLIENT_KEEPALIVE = 5
 """Seconds after which a client drops a connection without any sign of life from the other machine."""
 
-ENDPOINT_SILENCE = 30
+SERVER_KEEPALIVE = 30
 """The same at an endpoint: long enough to read what a flood has left in the kernel's buffer (see :func:`listen`)."""
 
 _SO_ATTACH_FILTER = 26
@@ -26,8 +27,8 @@ _UNLESS_RESET = (  # classic BPF on the TCP header: drop the segment if its flag
 )
 
 
-def watch_peer(socket: zmq.Socket[bytes], silence: int = SILENCE) -> None:
-    """Let the kernels of both machines ask each other now and then whether they are still there; before bind or connect.
+def watch_peer(socket: zmq.Socket[bytes], silence: int = CLIENT_KEEPALIVE) -> None:
+    """Set TCP keep-alive such that a lost peer is noticed within ``silence`` seconds; before bind or connect.
 
     ZeroMQ's own heartbeats would do the same, but libzmq 4.3.5 aborts the whole process when one is due on a connection
     that broke while its input was held back (a client that floods and goes away: ``Assertion failed: !_io_error``).
@@ -40,26 +41,27 @@ def watch_peer(socket: zmq.Socket[bytes], silence: int = SILENCE) -> None:
     socket.setsockopt(zmq.TCP_MAXRT, silence * 1000)  # for what was sent and is not acknowledged
 
 
-def listen(socket: zmq.Socket[bytes], address: str) -> None:
-    """Bind ``socket`` such that no client can abort this process by resetting its connection.
+def listen(socket: zmq.Socket[bytes], address: str, most: int) -> Peers:
+    """Bind ``socket``, for ``most`` connections, such that no client can abort this process by resetting its own.
 
     libzmq 4.3.5 answers a ZMTP PING at once, and aborts the process where it finds one among input that it had held back
-    on a connection that is reset meanwhile; a few lines of a stranger suffice. So on Linux the kernel drops resets before
+    on a connection that is reset meanwhile; any client can cause it. So on Linux the kernel drops resets before
     the connection sees them: it is read to its end, and then ends by its silence. Elsewhere nothing can be done.
     """
-    monitor = socket.get_monitor_socket(zmq.EVENT_LISTENING)
+    peers = Peers(socket, most)
     try:
         socket.bind(address)
         if sys.platform == "linux" and address.startswith("tcp://"):
-            listening = sockets.socket(fileno=recv_monitor_message(monitor)["value"])
+            listening = peers.listening()
             try:
                 with contextlib.suppress(OSError):  # a sandbox may not let filters through; it serves all the same
                     _drop_resets(listening)  # connections inherit it
             finally:
                 listening.detach()
-    finally:
-        socket.disable_monitor()
-        monitor.close(linger=0)
+    except BaseException:
+        peers.close()
+        raise
+    return peers
 
 
 def _drop_resets(listening: sockets.socket) -> None:

@@ -1,29 +1,38 @@
-"""A policy that lives in another process, on this computer or another one."""
+"""Policy client: a policy served by another process, on this computer or another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from forehand.contract import Contract
+from forehand.contracts.contract import Contract
+from forehand.errors import WireError
 from forehand.policy import Policy, Prediction, Session
 from forehand.robot import Observation
 from forehand.wire.connection import POLICY, Connection
-from forehand.wire.convert import need, observation_to_payload, prediction_from_payload
-from forehand.wire.errors import WireError
 from forehand.wire.messages import MAX_FRAMES
+from forehand.wire.serialize import (
+    Payload,
+    contract_from_payload,
+    observation_to_payload,
+    prediction_from_payload,
+    require,
+)
 
-PARTING = 2.0
-"""Seconds to wait for a goodbye to be heard: a session that nobody uses expires by itself."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds to wait for the answer to ``close``: an unused session expires by itself."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Which observation a step's answer belongs to, by the robot's clock; where its time went, in seconds: waiting for
-    its turn, computing; and how many sessions shared the batch."""
+    """Timing of one step.
+
+    Which observation a step's answer belongs to, by the robot's clock; where its time went, in seconds: waiting for
+    its turn, computing; and how many sessions shared the batch.
+    """
 
     observed: float
     queued: float
@@ -48,7 +57,7 @@ class PolicyClient:
 
     @property
     def alive(self) -> bool:
-        """Whether the server is there, as far as heartbeats tell."""
+        """Whether the server answers heartbeats."""
         return self._connection.alive
 
     @property
@@ -61,15 +70,17 @@ class PolicyClient:
         self._connection.hello()
         return self._connection.facts
 
-    def open(self, instruction: str, contract: Contract | None = None) -> RemoteSession:
+    def open(self, instruction: str, contract: Contract | None = None, seed: int = 0) -> RemoteSession:
         """A new session for the robot of this ``contract``, which the server compares with the policy's first.
 
         Without one it is the client's; and where that has none either, the caller answers for having compared its robot
-        with :attr:`contract`, which is then what is sent.
+        with :attr:`contract`, which is then what is sent. ``seed``, 0 or more, is of whatever the policy draws at random.
         """
         stated = (contract or self._stated or self.contract).to_dict()
-        answer = self._connection.request("open", {"instruction": instruction, "contract": stated})
-        return RemoteSession(self._connection, need(answer, "session", str), instruction)
+        payload = {"instruction": instruction, "contract": stated, "seed": seed}
+        answer = self._connection.request("open", payload)
+        own = contract_from_payload(require(answer, "contract", dict)) if "contract" in answer else self.contract
+        return RemoteSession(self._connection, require(answer, "session", str), instruction, seed, own)
 
     def ping(self, timeout: float | None = None) -> None:
         """Return when the server answers."""
@@ -91,14 +102,17 @@ class PolicyClient:
 class RemoteSession(Session):
     """One robot's session at a policy server; made by :meth:`PolicyClient.open`.
 
-    It outlives a lost connection, but not the server: then :class:`UnknownSession` says to open another.
+    It outlives a lost connection, but not the server: then :class:`UnknownSession` is raised; open another.
     """
 
     timing: Timing | None = None
     """Where the time of the latest step went."""
 
-    def __init__(self, connection: Connection, token: str, instruction: str) -> None:
-        super().__init__(instruction)
+    def __init__(
+        self, connection: Connection, token: str, instruction: str, seed: int = 0, contract: Contract | None = None
+    ) -> None:
+        super().__init__(instruction, seed)
+        self._contract = contract or connection.contract
         self._connection = connection
         self._token = token
         self._earlier: list[Observation] = []
@@ -106,22 +120,28 @@ class RemoteSession(Session):
     def step(self, observation: Observation, forecast: bool = False, timeout: float | None = None) -> Prediction:
         """What to do now, and if ``forecast``, what the policy expects to see."""
         earlier, self._earlier = self._earlier, []
-        payload = {"observation": observation_to_payload(observation), "forecast": forecast}
+        payload = {"observation": self._payload(observation), "forecast": forecast}
         if earlier:
-            payload["earlier"] = [observation_to_payload(frame) for frame in earlier]
+            payload["earlier"] = [self._payload(frame) for frame in earlier]
         answer = self._connection.request("step", payload, session=self._token, timeout=timeout)
-        timing = need(answer, "timing", dict)
+        timing = require(answer, "timing", dict)
         self.timing = Timing(
-            need(timing, "observed", float),
-            need(timing, "queued", float),
-            need(timing, "computed", float),
-            need(timing, "batch", int),
+            require(timing, "observed", float),
+            require(timing, "queued", float),
+            require(timing, "computed", float),
+            require(timing, "batch", int),
         )
-        return prediction_from_payload(answer, self._connection.contract)
+        return prediction_from_payload(answer, self._contract)
+
+    def _payload(self, observation: Observation) -> Payload:
+        """The observation, with those of its sensors that the policy reads."""
+        read = {sensor.name for sensor in self._contract.sensors}
+        sensors = {name: values for name, values in observation.sensors.items() if name in read}
+        return observation_to_payload(replace(observation, sensors=sensors) if observation.sensors else observation)
 
     def remember(self, observations: Sequence[Observation], history: int) -> None:
         """Send these frames before the next observation, as far as a policy that looks at ``history`` needs them."""
-        arrays = len(self._connection.contract.cameras) + 1
+        arrays = len(self._contract.observed) + 1
         most = min(history, (MAX_FRAMES - 1) // arrays) - 1  # the header and the newest observation go with them
         self._earlier = [*self._earlier, *observations][-most:] if most > 0 else []
 
@@ -132,9 +152,9 @@ class RemoteSession(Session):
         super().reset(instruction)
 
     def close(self) -> None:
-        """Tell the server that this session is over; a server that is gone or has forgotten it is fine."""
+        """Close the session at the server; nothing is raised where it is gone there."""
         with suppress(WireError):
-            self._connection.request("close", {}, session=self._token, timeout=PARTING)
+            self._connection.request("close", {}, session=self._token, timeout=CLOSE_TIMEOUT)
 
 
 class RemotePolicy(Policy):
@@ -144,14 +164,24 @@ class RemotePolicy(Policy):
         self, address: str, timeout: float = 5.0, contract: Contract | None = None, jpeg: int | None = None
     ) -> None:
         """Connect, let the server compare the robot's ``contract`` if it is given, and learn the policy's."""
-        self._client = PolicyClient(address, timeout, contract, jpeg)
+        self._connecting: dict[str, Any] = {"address": address, "timeout": timeout, "jpeg": jpeg}
+        self._client = PolicyClient(contract=contract, **self._connecting)
         self.contract = self._client.contract
-        history = self._client.describe().get("history")
+        facts = self._client.describe()
+        history = facts.get("history")
         self.history = history if isinstance(history, int) and history > 1 else 1
+        self.samples = facts.get("samples") is True
+        self._several = "embodiments" in facts
 
-    def open(self, instruction: str) -> Session:
+    def for_robot(self, contract: Contract, needer: str = "the policy", offerer: str = "the robot") -> Policy:
+        """The same, or of several embodiments at the server the one that fits, which the server picks."""
+        if not self._several:
+            return super().for_robot(contract, needer, offerer)
+        return RemotePolicy(contract=contract, **self._connecting)
+
+    def open(self, instruction: str, seed: int = 0) -> Session:
         """A session at the server."""
-        return self._client.open(instruction)
+        return self._client.open(instruction, seed=seed)
 
     def step(
         self, sessions: Sequence[Session], observations: Sequence[Observation], *, forecast: bool = False

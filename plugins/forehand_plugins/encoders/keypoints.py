@@ -1,41 +1,19 @@
-"""Cameras seen as learned keypoints: small, fast, and precise about *where* things are."""
+"""Keypoint encoder: cameras as learned spatial keypoints."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from forehand.compose.parts import IMAGES, INSTRUCTION, Encoder, Inputs, require_cameras
 from forehand.compose.tokens import TokenGroup
-from forehand.contract import Contract
+from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError
-from forehand_plugins.encoders.sentences import Sentences
-
-
-class SpatialSoftmax(nn.Module):
-    """Each channel's expected position, and how much it stands out (Levine et al. 2016, section 5.3).
-
-    Scores are first normalised over the image, and sharpened by a learned scale for each channel: what is rare in a
-    picture, such as a small object, then draws every channel from the first step of training on.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(channels))
-
-    def forward(self, scores: Tensor) -> Tensor:
-        """(N, K, h, w) → (N, K, 3): x and y in [-1, 1], and the log-mean-exp of the normalised scores."""
-        height, width = scores.shape[-2:]
-        flat = F.layer_norm(scores.flatten(2), (height * width,)) * self.scale[:, None]
-        weights = flat.softmax(dim=-1).unflatten(-1, (height, width))
-        x = weights.sum(dim=-2) @ torch.linspace(-1, 1, width, device=scores.device)
-        y = weights.sum(dim=-1) @ torch.linspace(-1, 1, height, device=scores.device)
-        presence = flat.logsumexp(dim=-1) - math.log(height * width)
-        return torch.stack([x, y, presence], dim=-1)
+from forehand_plugins.encoders.ngrams import NgramEncoder
+from forehand_plugins.encoders.spatial_softmax import SpatialSoftmax
+from forehand_plugins.pixel_range import signed
 
 
 def _trunk(width: int) -> nn.Sequential:
@@ -82,16 +60,13 @@ class Keypoints(Encoder):
         return {camera: self.tokens_of(camera, self.scores(camera, inputs)) for camera in self.cameras}
 
     def scores(self, camera: str, inputs: Inputs) -> Tensor:
-        """Where each keypoint of ``camera`` may be, (N, keypoints, h, w)."""
+        """Scores of each keypoint's positions in ``camera``, (N, keypoints, h, w)."""
         scores: Tensor = self.score[camera](self.features(camera, inputs))
         return scores
 
     def features(self, camera: str, inputs: Inputs) -> Tensor:
         """(N, width, h, w) features of one camera's images."""
-        pixels = inputs[IMAGES + camera]
-        if pixels.dtype == torch.uint8:
-            pixels = pixels.float() / 127.5 - 1
-        features: Tensor = self.trunks[camera](pixels.permute(0, 3, 1, 2))
+        features: Tensor = self.trunks[camera](signed(inputs[IMAGES + camera]))
         return features
 
     def tokens_of(self, camera: str, scores: Tensor) -> Tensor:
@@ -101,10 +76,10 @@ class Keypoints(Encoder):
         return tokens
 
 
-class AskedKeypoints(Keypoints):
-    """Keypoints, some of which are where the instruction says to look: its words make their filters.
+class LanguageKeypoints(Keypoints):
+    """Keypoints, some of which have filters computed from the instruction's n-grams.
 
-    asked: how many of ``keypoints`` have filters made from the instruction; buckets: of the hash table of its words.
+    asked: how many of ``keypoints`` have such filters; buckets: size of the hash table of n-grams.
     """
 
     def __init__(
@@ -131,15 +106,15 @@ class AskedKeypoints(Keypoints):
         )
         if not 0 < asked < keypoints:
             raise ConfigurationError(
-                f"asked_keypoints: asked must be between 0 and keypoints ({keypoints}), not {asked}."
+                f"language_keypoints: asked must be between 0 and keypoints ({keypoints}), not {asked}."
             )
         self.inputs = (*self.inputs, INSTRUCTION)
-        self.sentences = Sentences(2 * width, buckets)
+        self.sentences = NgramEncoder(2 * width, buckets)
         self.filters = nn.ModuleDict({c: nn.Linear(2 * width, asked * width) for c in cameras})
         self.score = nn.ModuleDict({c: nn.Conv2d(width, keypoints - asked, 1) for c in cameras})
 
     def scores(self, camera: str, inputs: Inputs) -> Tensor:
-        """The free keypoints first, then those that are asked for, (N, keypoints, h, w)."""
+        """The free keypoints first, then those of the instruction, (N, keypoints, h, w)."""
         features = self.features(camera, inputs)
         filters = self.filters[camera](self.sentences(inputs[INSTRUCTION])).unflatten(-1, (-1, features.shape[1]))
         asked = torch.einsum("nkc,nchw->nkhw", filters, features)

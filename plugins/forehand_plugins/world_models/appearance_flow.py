@@ -1,4 +1,4 @@
-"""What will the cameras see? The present picture, moved: learned in minutes, and sharp where things only move."""
+"""Appearance-flow world model: future images as the present one, warped."""
 
 from __future__ import annotations
 
@@ -9,26 +9,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from forehand.compose.parts import FUTURE, PRESENT, Inputs, Terms, WorldModel, masked_mean, require_cameras
-from forehand.contract import Contract
+from forehand.compose.parts import (
+    FUTURE,
+    PRESENT,
+    Inputs,
+    LossTerms,
+    WorldModel,
+    masked_mean,
+    require_cameras,
+    single_horizon,
+)
+from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError
+from forehand_plugins.pixel_range import signed, to_images
 
 COARSE = 4
-"""Images are also compared this many times smaller, where the gradient reaches things that are pixels away."""
+"""Factor by which images are also compared downsampled, where the gradient extends over more of the image."""
 
 
 class AppearanceFlow(WorldModel):
-    """Each camera's image ``horizon`` control steps ahead, as the present one seen from elsewhere.
+    """Each camera's image ``horizon`` control steps ahead, as the present one warped.
 
-    A small network for each camera reads three coarse maps off its queries: where in the present picture each place of
-    the future one is (appearance flow, Zhou et al. 2016), what to paint where it is nowhere, and how much of that (as in
-    Finn et al. 2016). Enlarged to the picture's size they make the forecast. Only motion has to be learned, not what
-    things look like.
+    A small network for each camera predicts three coarse maps from its queries: the position in the present image of each
+    pixel of the future one (appearance flow, Zhou et al. 2016), a colour for new pixels, and the mixing weight of that
+    colour (as in Finn et al. 2016). Upsampled to the image's size they make the forecast. Only motion has to be learned,
+    not appearance.
 
-    cameras: which are forecast, in the order of their queries. queries: F for each camera. cells: height and width of
-    the maps. width: of the network's hidden layer. weight: of the loss term ``foresight``, the squared error of pixels
-    from -1 to 1, averaged over cameras. share: of the timesteps in a batch that the loss paints in training, drawn
-    afresh each time.
+    cameras: which are forecast, in the order of their queries. queries: F for each camera. grid: height and width of
+    the maps, in cells. width: of the network's hidden layer. weight: of the loss term ``foresight``, the squared error of
+    pixels from -1 to 1, averaged over cameras. loss_fraction: of the timesteps in a batch that the loss paints in
+    training, drawn afresh each time.
     """
 
     at: Tensor
@@ -42,27 +52,33 @@ class AppearanceFlow(WorldModel):
         cameras: Sequence[str],
         horizon: int = 3,
         queries: int = 2,
-        cells: int = 8,
+        grid: int = 8,
         width: int = 128,
         weight: float = 0.2,
-        share: float = 1.0,
+        loss_fraction: float = 1.0,
     ) -> None:
         super().__init__()
         require_cameras(contract, cameras, "appearance_flow")
         if image_size % COARSE:
             raise ConfigurationError(f"appearance_flow: image_size {image_size} must be a multiple of {COARSE}.")
-        if not 0 < share <= 1:
-            raise ConfigurationError(f"appearance_flow: share must be above 0 and at most 1, not {share}.")
-        self._own(queries * len(cameras), dim)
-        self.cameras, self.horizon, self.share = tuple(cameras), horizon, share
+        if not 0 < loss_fraction <= 1:
+            raise ConfigurationError(
+                f"appearance_flow: loss_fraction must be above 0 and at most 1, not {loss_fraction}."
+            )
+        self._add_queries(queries * len(cameras), dim)
+        self.cameras, self.horizon, self.loss_fraction = (
+            tuple(cameras),
+            single_horizon("appearance_flow", horizon),
+            loss_fraction,
+        )
         self.weights = {"foresight": weight}
         self.maps = nn.ModuleList(
             nn.Sequential(
                 nn.Flatten(),
                 nn.Linear(queries * dim, width),
                 nn.ReLU(),
-                nn.Linear(width, 6 * cells * cells),
-                nn.Unflatten(1, (6, cells, cells)),
+                nn.Linear(width, 6 * grid * grid),
+                nn.Unflatten(1, (6, grid, grid)),
             )
             for _ in cameras
         )
@@ -77,47 +93,41 @@ class AppearanceFlow(WorldModel):
         self.register_buffer("at", at, persistent=False)
 
     def forward(self, readout: Tensor) -> Tensor:
-        """(..., C·F, D) readout → (..., C, 6, cells, cells): flow (x, y), how much to paint, and what (RGB)."""
+        """(..., C·F, D) readout → (..., C, 6, grid, grid): flow (x, y), how much to paint, and what (RGB)."""
         lead = readout.shape[:-2]
         by_camera = readout.reshape(-1, len(self.cameras), readout.shape[-2] // len(self.cameras), readout.shape[-1])
         maps = torch.stack([read(by_camera[:, i]) for i, read in enumerate(self.maps)], dim=1)
         return maps.reshape(*lead, *maps.shape[1:])
 
-    def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> Terms:
+    def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> LossTerms:
         """``foresight``: squared error of (B, T, C·F, D) readout, half of it at full size, and that of smaller images."""
         readout, valid = readout.flatten(0, 1), valid.flatten()
         painted: Tensor | slice = slice(None)
-        if self.training and self.share < 1:
-            painted = torch.randperm(len(valid), device=valid.device)[: math.ceil(self.share * len(valid))]
+        if self.training and self.loss_fraction < 1:
+            painted = torch.randperm(len(valid), device=valid.device)[: math.ceil(self.loss_fraction * len(valid))]
         maps = self(readout[painted])
         error = torch.zeros((), device=valid.device)
         for i, camera in enumerate(self.cameras):
-            now, then = (_signed(target[time + camera].flatten(0, 1)[painted]) for time in (PRESENT, FUTURE))
+            now, then = (signed(target[time + camera].flatten(0, 1)[painted]) for time in (PRESENT, FUTURE))
             missed = self._paint(maps[:, i], now) - then
             fine, coarse = (F.avg_pool2d(missed, size).square().mean(dim=(1, 2, 3)) for size in (1, COARSE))
             error = error + (fine / 2 + coarse) / len(self.cameras)
         return {"foresight": masked_mean(error, valid[painted])}
 
     @torch.no_grad()
-    def pictures(self, readout: Tensor, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def decode_images(self, readout: Tensor, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """(N, C·F, D) readout and the images now (N, H, W, 3) → camera → the expected image (N, H, W, 3) uint8."""
         maps = self(readout)
         pictures = {}
         for i, camera in enumerate(self.cameras):
-            picture = self._paint(maps[:, i], _signed(images[camera])).permute(0, 2, 3, 1)
-            pictures[camera] = ((picture + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            pictures[camera] = to_images(self._paint(maps[:, i], signed(images[camera])))
         return pictures
 
     def _paint(self, maps: Tensor, now: Tensor) -> Tensor:
-        """(N, 6, cells, cells) maps and the pictures now, (N, 3, H, W) from -1 to 1 → the expected ones."""
+        """(N, 6, grid, grid) maps and the pictures now, (N, 3, H, W) from -1 to 1 → the expected ones."""
         maps = F.interpolate(maps.float(), size=now.shape[-2:], mode="bilinear", align_corners=False)
-        source = self.at + 0.5 * maps[:, :2].permute(0, 2, 3, 1)
+        flow = torch.nan_to_num(maps[:, :2])  # on a CPU, grid_sample's gradient at NaN reads outside the picture
+        source = self.at + 0.5 * flow.permute(0, 2, 3, 1)
         moved = F.grid_sample(now, source, mode="bilinear", padding_mode="border", align_corners=False)
         amount, paint = torch.sigmoid(maps[:, 2:3] - 2), 1.2 * torch.tanh(maps[:, 3:])  # both ends must be in reach
         return moved + amount * (paint - moved)
-
-
-def _signed(images: Tensor) -> Tensor:
-    """(N, H, W, 3) uint8 → (N, 3, H, W) float from -1 to 1; floats are taken as already normalised."""
-    pixels = images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
-    return pixels.permute(0, 3, 1, 2)

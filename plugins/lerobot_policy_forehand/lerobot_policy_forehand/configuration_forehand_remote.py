@@ -1,4 +1,4 @@
-"""How LeRobot's commands name a policy that is served elsewhere: ``--policy.type=forehand_remote --policy.address=…``."""
+"""LeRobot configuration of a remote policy: ``--policy.type=forehand_remote --policy.address=…``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ForehandRemoteConfig(PreTrainedConfig):
     address: of the server. timeout: seconds that an answer may take. cameras: the served policy's camera → LeRobot's key,
     by default ``observation.images.<camera>``. state: LeRobot's keys whose numbers make the state vector. resize: scale
     pictures to the served policy's size instead of refusing other sizes. n_action_steps: how many actions of each answer
-    are carried out before the server is asked again; a policy with a memory wants to see every step, which is 1.
+    are carried out before the next request; 1 for a policy with history, which needs the observation of every step.
     """
 
     address: str = "tcp://127.0.0.1:5555"
@@ -24,7 +24,7 @@ class ForehandRemoteConfig(PreTrainedConfig):
     state: list[str] = field(default_factory=lambda: ["observation.state"])
     resize: bool = False
     n_action_steps: int = 1
-    # The server normalises; here everything passes as it is.
+    # The server normalizes.
     normalization_mapping: dict[str, NormalizationMode] = field(
         default_factory=lambda: dict.fromkeys(("VISUAL", "STATE", "ACTION"), NormalizationMode.IDENTITY)
     )

@@ -1,5 +1,7 @@
-"""Forehand's tabletops as LeRobot environments: ``lerobot-eval --env.type=forehand_tabletop_chains``, or
-``forehand_tabletop`` for the one with three blocks."""
+"""LeRobot environments of the embedded benchmarks: ``lerobot-eval --env.type=forehand_tabletop_chains``.
+
+``forehand_tabletop`` is the environment with three blocks.
+"""
 
 from __future__ import annotations
 
@@ -13,35 +15,35 @@ import numpy as np
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
 
-from forehand_robots.gym import BenchmarkEnvironment, BlocksEnvironment, TabletopEnvironment
-from forehand_robots.tabletop.tasks import TASKS as BLOCK_TASKS
-from forehand_robots.tabletop_chains.tasks import TASKS
+from forehand_robots.gymnasium_env import BenchmarkEnvironment, BlocksEnvironment, TabletopEnvironment
+from forehand_tabletop.blocks.tasks import TASKS as BLOCK_TASKS
+from forehand_tabletop.chains.tasks import TASKS
 
 CHAIN, CHAIN_LENGTH = "chain", 5
 
 
 class LeRobotView(gymnasium.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]):
-    """One of Forehand's environments, by LeRobot's names; ``longest``: steps that an episode may take."""
+    """One of Forehand's environments, with LeRobot's names of observations; ``max_steps``: of an episode."""
 
-    def __init__(self, environment: BenchmarkEnvironment, longest: int) -> None:
+    def __init__(self, environment: BenchmarkEnvironment, max_steps: int) -> None:
         super().__init__(environment)
-        self._max_episode_steps = longest
+        self._max_episode_steps = max_steps
         seen = {name: space for name, space in environment.observation_space.items() if name != "instruction"}
         state = seen.pop("state")
         self.observation_space = gymnasium.spaces.Dict({"pixels": gymnasium.spaces.Dict(seen), "agent_pos": state})
 
     @property
     def task(self) -> str:
-        """What is to be done now, by name."""
+        """The present task's name."""
         return self.unwrapped.episode.task
 
     @property
     def task_description(self) -> str:
-        """What the policy is told now."""
+        """The present instruction."""
         return self.unwrapped.episode.instruction
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict]:
-        """Options are LeRobot's own, and not the environment's."""
+        """Start a new episode; ``options`` are LeRobot's own, and not passed on."""
         seen, info = self.env.reset(seed=seed)
         return _renamed(seen), info | {"is_success": info["success"]}
 
@@ -116,21 +118,21 @@ class ForehandTabletopChainsEnv(TabletopEnv):
     """32 tasks, and ``task=chain``: five in a row, which succeed together; episode_length: for each of them.
 
     variant: ``A`` to ``D``, several in turn (``ABC``) or a YAML file; sentences: ``train``, or ``test``, which are kept
-    back; disturbances: what every episode is disturbed by; look: ``fast`` or ``pretty``.
+    back; disturbances: what every episode is disturbed by; render: ``fast`` or ``high`` quality.
     """
 
     episode_length: int = 360
     variant: str = "D"
     sentences: str = "test"
     disturbances: list[str] = field(default_factory=list)
-    look: str = "fast"
+    render: str = "fast"
     kind = TabletopEnvironment
     tasks = tuple(TASKS)
 
     @property
     def gym_kwargs(self) -> dict[str, Any]:
         place = {"variant": self.variant, "sentences": self.sentences, "disturbances": self.disturbances}
-        return {**super().gym_kwargs, **place, "look": self.look}
+        return {**super().gym_kwargs, **place, "render": self.render}
 
 
 def _make(kind: type[BenchmarkEnvironment], task: str, length: int, options: dict[str, Any]) -> LeRobotView:

@@ -1,4 +1,4 @@
-"""A LeRobot policy without weights: it asks a Forehand policy server."""
+"""LeRobot policy without weights: the client of a Forehand policy server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from forehand import Observation
 from forehand.wire import PolicyClient, RemoteSession, UnknownSession
-from forehand.wire.doors import Keys
+from forehand.wire.adapters import KeyMap
 from lerobot_policy_forehand.configuration_forehand_remote import ForehandRemoteConfig
 
 TASK = "task"
@@ -28,7 +28,7 @@ class _Row:
         self.queue: deque[np.ndarray] = deque()
         contract = self.client.contract
         cameras = {c.name: config.cameras.get(c.name, f"observation.images.{c.name}") for c in contract.cameras}
-        self.keys = Keys(cameras, config.state, TASK, resize=config.resize)
+        self.keys = KeyMap(cameras, config.state, TASK, resize=config.resize)
 
     def ask(self, theirs: dict[str, Any]) -> np.ndarray:
         """The chunk (H, A) for what this robot observes; another sentence starts anew."""
@@ -114,8 +114,8 @@ def _rows_of(batch: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _sentences(batch: dict[str, Any]) -> list[str]:
-    said = batch.get(TASK, "")
-    return [said] if isinstance(said, str) else list(said)
+    tasks = batch.get(TASK, "")
+    return [tasks] if isinstance(tasks, str) else list(tasks)
 
 
 def _array(value: Tensor) -> np.ndarray:

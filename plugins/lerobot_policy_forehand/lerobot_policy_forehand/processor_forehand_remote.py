@@ -1,4 +1,4 @@
-"""LeRobot's usual steps, none of which changes a number under this policy's normalisation: identity."""
+"""LeRobot processors of the remote policy, with identity normalization."""
 
 from __future__ import annotations
 

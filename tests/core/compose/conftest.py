@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from forehand import Observation
-from forehand.checkpoint import build_policy
+from forehand import Contract, Observation
 from forehand.compose import ComposedPolicy
 from forehand.conformance import example
 from forehand.conformance.example import CONTRACT
+from forehand.learning.checkpoint import build_policy
 
 CAMERAS = ["static", "wrist"]
 SIZE = 32
@@ -23,13 +23,13 @@ CONFIG: dict[str, Any] = {
     "history": 4,
     "image_size": SIZE,
     "encoders": {
-        "text": {"name": "words"},
-        "state": {"name": "seer/state"},
-        "cameras": {"name": "keypoints", "cameras": CAMERAS, "tokens": 2},
+        "text": {"name": "example/text"},
+        "state": {"name": "example/state"},
+        "cameras": {"name": "example/images", "cameras": CAMERAS, "tokens": 2},
     },
-    "backbone": {"name": "seer/backbone", "layers": 2, "heads": 4, "dropout": 0.0},
-    "world_model": {"name": "seer/foresight", "cameras": CAMERAS, "horizon": 2, "queries": 1, "target": "pixels"},
-    "action_head": {"name": "seer/inverse_dynamics", "chunk": 2},
+    "backbone": {"name": "example/transformer", "layers": 2},
+    "world_model": {"name": "example/colour", "cameras": CAMERAS, "horizon": 2},
+    "action_head": {"name": "example/regression", "chunk": 2},
     "reads": {
         "observation": {"observation": "past"},
         "foresight": {"observation": "past"},
@@ -37,6 +37,11 @@ CONFIG: dict[str, Any] = {
     },
     "normalization": {"state": "none", "action": "none"},
 }
+
+
+@pytest.fixture(autouse=True)
+def _example_parts(example_parts: None) -> None:
+    """Every policy here is composed of example parts."""
 
 
 def changed(config: Any, changes: dict[str, Any]) -> Any:
@@ -55,10 +60,10 @@ def changed(config: Any, changes: dict[str, Any]) -> Any:
 def make_policy() -> Callable[..., ComposedPolicy]:
     """``make_policy({"dotted.key": value})`` → a policy with the same random weights every time, in eval mode."""
 
-    def make(changes: dict[str, Any] | None = None) -> ComposedPolicy:
+    def make(changes: dict[str, Any] | None = None, contract: Contract = CONTRACT) -> ComposedPolicy:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            policy: ComposedPolicy = build_policy(changed(CONFIG, changes or {}), CONTRACT, {})
+            policy: ComposedPolicy = build_policy(changed(CONFIG, changes or {}), contract, {})
             return policy.eval()
 
     return make

@@ -1,11 +1,14 @@
 """A composed policy: what may influence what, in training and in sessions."""
 
 import copy
+import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
-from forehand.errors import ConfigurationError
+from forehand.compose.parts import Pretrained
+from forehand.errors import ConfigurationError, NotFinite
 
 GOAL = {"reads.foresight.state": "+2", "reads.action": {"images": "same", "foresight": "same"}}
 STATES_ALONE = {"reads.state": {"state": "past"}, "reads.text": {"text": "past"}}
@@ -94,7 +97,7 @@ def test_a_session_acts_as_the_newest_step_of_its_window(make_policy, frames):
             readouts = policy.readouts(observation)
             actions = policy.action_head(readouts["action"][:, -1])[0]
             now = {c: observation[f"images.{c}"][:, -1] for c in policy.world_model.cameras}
-            pictures = policy.world_model.pictures(readouts["foresight"][:, -1], now)
+            pictures = policy.world_model.decode_images(readouts["foresight"][:, -1], now)
         torch.testing.assert_close(torch.from_numpy(prediction.actions), actions, rtol=1e-5, atol=1e-5)
         for camera, picture in prediction.forecast.items():
             difference = pictures[camera][0].int() - torch.from_numpy(picture).int()
@@ -103,7 +106,7 @@ def test_a_session_acts_as_the_newest_step_of_its_window(make_policy, frames):
 
 
 def _resized(image, policy):
-    from forehand.data.images import resize
+    from forehand.utils.images import resize
 
     return torch.from_numpy(resize(image[None], policy.image_size)[0])
 
@@ -127,7 +130,10 @@ def test_only_what_the_actions_read_is_computed_in_a_session(make_policy, frames
         ({"reads.action.foresight": None}, {"foresight", "arm", "gripper"}),
         ({"action_head": None}, {"foresight"}),
         ({"encoders.state": None}, {"foresight", "arm", "gripper"}),
-        ({"shift": {"static": 3}, "hide": {"action": {"foresight": 0.5}}}, {"foresight", "arm", "gripper"}),
+        (
+            {"random_shift": {"static": 3}, "token_dropout": {"action": {"foresight": 0.5}}},
+            {"foresight", "arm", "gripper"},
+        ),
     ],
 )
 def test_ablations_train(make_policy, window, changes, terms):
@@ -162,9 +168,9 @@ def test_a_policy_without_an_action_head_says_that_it_cannot_act(make_policy, fr
     ("changes", "message"),
     [
         ({"world_model": None, "action_head": None}, "nothing to learn"),
-        ({"encoders.again": {"name": "seer/state"}}, "two parts .* 'state'"),
-        ({"shift": {"statik": 3}}, "Did you mean 'static'"),
-        ({"hide": {"actoin": {"foresight": 0.5}}}, "hide: 'actoin' .* Did you mean 'action'"),
+        ({"encoders.again": {"name": "example/state"}}, "two parts .* 'state'"),
+        ({"random_shift": {"statik": 3}}, "Did you mean 'static'"),
+        ({"token_dropout": {"actoin": {"foresight": 0.5}}}, "token_dropout: 'actoin' .* Did you mean 'action'"),
         ({"backbone": {"layers": 2}}, "without a name"),
         ({"action_head.chnk": 3}, "chnk"),
     ],
@@ -186,8 +192,79 @@ def test_training_goes_on_after_a_session_ran(make_policy, window, frames):
 
 
 def test_images_are_shifted_in_training_only(make_policy, window):
-    policy = make_policy({"shift": {"static": 5}})
+    policy = make_policy({"random_shift": {"static": 5}})
     assert torch.equal(read(policy, window)["action"], read(policy, window)["action"])
     policy.train()
     torch.manual_seed(0)
     assert not torch.equal(read(policy, window)["action"], read(policy, window)["action"])
+
+
+@pytest.mark.parametrize("ask", ["step", "remember"])
+def test_a_state_that_is_not_finite_is_refused_and_not_remembered(make_policy, frames, ask):
+    policy = make_policy()
+    session, untouched = policy.open("push"), policy.open("push")
+    for one in (session, untouched):
+        policy.step([one], frames[:1])
+    bad = dataclasses.replace(
+        frames[1], state=np.where(np.arange(frames[1].state.size) == 1, np.nan, 0).astype(np.float32)
+    )
+    with pytest.raises(NotFinite, match=r"element 1 of '.*' is nan"):
+        policy.step([untouched, session], [frames[1], bad]) if ask == "step" else policy.remember(session, [bad])
+    first, second = (policy.step([one], frames[2:3])[0].actions for one in (session, untouched))
+    np.testing.assert_array_equal(first, second)
+    assert np.isfinite(first).all()
+
+
+def test_a_state_that_overflows_costs_its_own_session_the_history_and_the_others_nothing(make_policy, frames):
+    policy = make_policy()
+    sessions = [policy.open("push") for _ in range(2)]
+    policy.step(sessions, frames[:2])
+    huge = dataclasses.replace(frames[2], state=np.full_like(frames[2].state, 3e38))
+    broken, sound = policy.step(sessions, [huge, frames[3]])
+    assert not np.isfinite(broken.actions).all()
+    fresh, lone = policy.open("push"), policy.open("push")
+    policy.step([lone], frames[1:2])
+    np.testing.assert_allclose(sound.actions, policy.step([lone], frames[3:4])[0].actions, rtol=1e-4, atol=1e-5)
+    again, first = policy.step([sessions[0], fresh], [frames[4], frames[4]])
+    np.testing.assert_allclose(again.actions, first.actions, rtol=1e-5, atol=1e-6)
+    assert np.isfinite(again.actions).all()
+
+
+def test_options_that_parts_read_from_files_join_those_that_were_given(make_policy):
+    policy = make_policy()
+    encoders = {"text": None, "state": {"name": "state", "depth": 1}}
+    given = {"dim": 32, "encoders": encoders, "backbone": {"name": "transformer"}, "action_head": {"name": "regression"}}
+    assert policy.resolved_config(given) == given
+
+    def read(part, options):
+        members = {"resolved_options": options, "load_pretrained": lambda self: None}
+        part.__class__ = type("Read", (type(part), Pretrained), members)
+
+    read(policy.encoders["state"], {"width": 3})
+    read(policy.backbone, {"heads": 2})
+    before = copy.deepcopy(given)
+    assert policy.resolved_config(given) == {
+        **given,
+        "encoders": {"text": None, "state": {"name": "state", "depth": 1, "width": 3}},
+        "backbone": {"name": "transformer", "heads": 2},
+    }
+    assert given == before
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, True, "x"])
+def test_a_seed_that_is_none_is_refused_before_a_batch(make_policy, seed):
+    with pytest.raises(ConfigurationError, match="seed is a whole number"):
+        make_policy().open("lift", seed)
+
+
+def test_remembering_nothing_changes_nothing(make_policy):
+    policy = make_policy()
+    session = policy.open("lift")
+    policy.remember(session, [])
+    assert not session.frames
+
+
+@pytest.mark.parametrize("name", ["type", "a.b", ""])
+def test_names_that_modules_cannot_have_are_refused(make_policy, name):
+    with pytest.raises(ConfigurationError, match=r"encoders: .* cannot be a name here"):
+        make_policy({"encoders": {name: {"name": "example/state"}}})

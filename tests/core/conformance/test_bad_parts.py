@@ -1,10 +1,22 @@
 """The checks of a composed policy's parts pass the plainest honest ones, and name what is wrong with each bad one."""
 
+import random
+
 import pytest
 import torch
 from torch import nn
 
-from forehand.compose import ActionHead, Backbone, Encoder, StreamingBackbone, TokenGroup, VisionTower, WorldModel
+from forehand.compose import (
+    ActionHead,
+    Backbone,
+    Encoder,
+    IterativeActionHead,
+    SamplingActionHead,
+    StreamingBackbone,
+    TokenGroup,
+    VisionTower,
+    WorldModel,
+)
 from forehand.compose.parts import masked_mean
 from forehand.conformance import (
     assert_action_head_conforms,
@@ -27,6 +39,18 @@ class PlainEncoder(Encoder):
         return {"state": self.linear(inputs["state"])[:, None]}
 
 
+class NoInputs(Encoder):
+    def __init__(self, *, contract, dim, image_size):
+        super().__init__()
+
+    def forward(self, inputs):
+        return {}
+
+
+class NoGroups(NoInputs):
+    inputs = ("state",)
+
+
 class UnknownInput(PlainEncoder):
     inputs = ("images.overhead",)
 
@@ -41,7 +65,7 @@ class OtherGroup(PlainEncoder):
         return {"proprioception": super().forward(inputs)["state"]}
 
 
-class BatchNormalised(PlainEncoder):
+class BatchNormalized(PlainEncoder):
     def forward(self, inputs):
         tokens = super().forward(inputs)["state"]
         return {"state": tokens - tokens.mean(dim=0)}
@@ -85,10 +109,12 @@ def test_plain_encoder():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
+        (NoInputs, "inputs must name what the encoder reads"),
+        (NoGroups, "groups must hold a TokenGroup for each kind of token"),
         (UnknownInput, r"inputs names 'images\.overhead', which no observation has"),
         (NoTokenAxis, r"group 'state' must be \(3, 1, 48\) floats .* it is \(3, 48\)"),
         (OtherGroup, r"returned tokens for \['proprioception'\], but its groups are \['state'\]"),
-        (BatchNormalised, "first row of state depends on the other rows"),
+        (BatchNormalized, "first row of state depends on the other rows"),
         (Noisy, "in eval mode state must be the same for the same inputs"),
         (UnusedWeights, r"no gradient reaches forgotten\.weight, forgotten\.bias"),
         (DetachedWeights, "does not depend on the parameters"),
@@ -159,6 +185,12 @@ class Timeless(PlainBackbone):
         return super().forward(tokens, torch.zeros_like(timesteps), mask)
 
 
+class NoisyBackbone(PlainBackbone):
+    def forward(self, tokens, timesteps, mask):
+        out = super().forward(tokens, timesteps, mask)
+        return out + torch.randn_like(out)
+
+
 class Pooled(PlainBackbone):
     def forward(self, tokens, timesteps, mask):
         return super().forward(tokens, timesteps, mask).mean(dim=1)
@@ -171,9 +203,10 @@ def test_plain_backbone():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (ReadsEverything, "a hidden token changed what its reader says"),
+        (ReadsEverything, "a hidden token changed its reader's output"),
         (ReadsNothing, "a token that may be read makes no difference"),
         (OneMaskForAll, r"a mask for each row, \(B, L, L\)"),
+        (NoisyBackbone, "in eval mode the output must be the same for the same inputs: the part draws random numbers"),
         (Timeless, "timesteps make no difference"),
         (Pooled, r"the output must be \(3, 8, 48\), like the tokens; it is \(3, 48\)"),
     ],
@@ -184,61 +217,61 @@ def test_bad_backbone(bad, message):
 
 
 class PlainStreaming(PlainBackbone, StreamingBackbone):
-    """It leaves behind what it is read for."""
+    """Its cache holds the tokens themselves."""
 
     def __init__(self, **given):
         super().__init__(**given)
-        self.memory = given["dim"]
+        self.cache_width = given["dim"]
 
-    def extend(self, tokens, timesteps, mask, answering, past):
+    def forward_cached(self, tokens, timesteps, mask, query_index, past):
         tokens = tokens + self.time[timesteps]
         read = tokens if past is None else torch.cat([past, tokens], dim=1)
         weights = mask / mask.sum(dim=-1, keepdim=True)
         out = tokens + self.linear(weights @ read)
-        return out[:, answering], None if past is None else tokens
+        return out[:, query_index], None if past is None else tokens
 
 
 class Forgets(PlainStreaming):
-    def extend(self, tokens, timesteps, mask, answering, past):
-        out, left = super().extend(tokens, timesteps, mask, answering, past)
+    def forward_cached(self, tokens, timesteps, mask, query_index, past):
+        out, left = super().forward_cached(tokens, timesteps, mask, query_index, past)
         return out, None if left is None else torch.zeros_like(left)
 
 
-class LeavesNothing(PlainStreaming):
-    def extend(self, *given):
-        return super().extend(*given)[0], None
+class NoCache(PlainStreaming):
+    def forward_cached(self, *given):
+        return super().forward_cached(*given)[0], None
 
 
-class AlwaysLeaves(PlainStreaming):
-    def extend(self, tokens, timesteps, mask, answering, past):
-        return super().extend(tokens, timesteps, mask, answering, past)[0], tokens
+class AlwaysCaches(PlainStreaming):
+    def forward_cached(self, tokens, timesteps, mask, query_index, past):
+        return super().forward_cached(tokens, timesteps, mask, query_index, past)[0], tokens
 
 
-class AllAnswer(PlainStreaming):
-    def extend(self, tokens, timesteps, mask, answering, past):
-        return super().extend(tokens, timesteps, mask, torch.arange(tokens.shape[1]), past)
+class IgnoresQueryIndex(PlainStreaming):
+    def forward_cached(self, tokens, timesteps, mask, query_index, past):
+        return super().forward_cached(tokens, timesteps, mask, torch.arange(tokens.shape[1]), past)
 
 
 class SeesPadding(PlainStreaming):
-    def extend(self, tokens, timesteps, mask, answering, past):
+    def forward_cached(self, tokens, timesteps, mask, query_index, past):
         mask = mask if past is None else mask | (torch.arange(mask.shape[-1]) < past.shape[1])
-        return super().extend(tokens, timesteps, mask, answering, past)
+        return super().forward_cached(tokens, timesteps, mask, query_index, past)
 
 
 class ForgetsTheTime(PlainStreaming):
-    def extend(self, tokens, timesteps, mask, answering, past):
-        return super().extend(tokens, timesteps if past is None else 0 * timesteps, mask, answering, past)
+    def forward_cached(self, tokens, timesteps, mask, query_index, past):
+        return super().forward_cached(tokens, timesteps if past is None else 0 * timesteps, mask, query_index, past)
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (Forgets, "must say what forward.. says of all of them"),
-        (LeavesNothing, r"must return what new tokens leave, \(1, 2, 48\); it is None"),
-        (AlwaysLeaves, "without a past must leave nothing behind"),
-        (AllAnswer, r"the output of those who answer, \(3, 1, 48\); it is \(3, 2, 48\)"),
-        (SeesPadding, "must say what forward.. says of all of them"),
-        (ForgetsTheTime, "must say what forward.. says of all of them"),
+        (Forgets, "must compute what forward.. computes of all of them"),
+        (NoCache, r"must return the new cache, \(1, 2, 48\); it is None"),
+        (AlwaysCaches, "without a past must return no cache"),
+        (IgnoresQueryIndex, r"the output at query_index, \(3, 1, 48\); it is \(3, 2, 48\)"),
+        (SeesPadding, "must compute what forward.. computes of all of them"),
+        (ForgetsTheTime, "must compute what forward.. computes of all of them"),
     ],
 )
 def test_bad_streaming_backbone(bad, message):
@@ -247,13 +280,41 @@ def test_bad_streaming_backbone(bad, message):
         assert_backbone_conforms(bad)
 
 
+class PlainDecoder(PlainStreaming):
+    """Queries have a token of their own added."""
+
+    takes_queries = True
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.kind = nn.Parameter(torch.randn(2, given["dim"]))
+
+    def forward(self, tokens, timesteps, mask, queries):
+        return super().forward(tokens + self.kind[queries.long()], timesteps, mask)
+
+    def forward_cached(self, tokens, timesteps, mask, query_index, past, queries):
+        return super().forward_cached(tokens + self.kind[queries.long()], timesteps, mask, query_index, past)
+
+
+class IgnoresQueries(PlainDecoder):
+    def forward_cached(self, tokens, timesteps, mask, query_index, past, queries):
+        kinds = queries if past is None else torch.zeros_like(queries)
+        return super().forward_cached(tokens, timesteps, mask, query_index, past, kinds)
+
+
+def test_backbone_that_takes_queries():
+    assert_backbone_conforms(PlainDecoder)
+    with pytest.raises(AssertionError, match=r"must compute what forward.. computes of all of them"):
+        assert_backbone_conforms(IgnoresQueries)
+
+
 class PlainWorldModel(WorldModel):
     """One number for each camera: how bright it will be."""
 
     def __init__(self, *, contract, dim, image_size):
         super().__init__()
         self.cameras, self.horizon, self.weights = tuple(c.name for c in contract.cameras), 2, {"foresight": 1.0}
-        self._own(len(self.cameras), dim)
+        self._add_queries(len(self.cameras), dim)
         self.linear = nn.Linear(dim, 1)
 
     def forward(self, readout):
@@ -266,7 +327,7 @@ class PlainWorldModel(WorldModel):
     def loss(self, readout, target, valid):
         return {"foresight": masked_mean(self.errors(readout, target), valid)}
 
-    def pictures(self, readout, images):
+    def decode_images(self, readout, images):
         return {c: torch.zeros_like(images[c]) for c in self.cameras}
 
 
@@ -296,12 +357,12 @@ class LossOfEachRow(PlainWorldModel):
 
 
 class FloatPictures(PlainWorldModel):
-    def pictures(self, readout, images):
+    def decode_images(self, readout, images):
         return {c: images[c].float() for c in self.cameras}
 
 
 class OneCamera(PlainWorldModel):
-    def pictures(self, readout, images):
+    def decode_images(self, readout, images):
         return {"static": images["static"]}
 
 
@@ -320,10 +381,16 @@ class ForeignCamera(PlainWorldModel):
         self.cameras = ("overhead",)
 
 
+class NoisyForecast(PlainWorldModel):
+    def forward(self, readout):
+        out = super().forward(readout)
+        return out + torch.randn_like(out)
+
+
 class OtherQueries(PlainWorldModel):
     def __init__(self, **given):
         super().__init__(**given)
-        self._own_queries("dreams", 2, given["dim"])
+        self._create_queries("dreams", 2, given["dim"])
 
 
 def test_plain_world_model():
@@ -340,6 +407,7 @@ def test_plain_world_model():
         (LossOfEachRow, r"'foresight' must be a scalar; it is \(3, 4\)"),
         (FloatPictures, r"picture of 'static' must be \(N, H, W, 3\) uint8"),
         (OneCamera, r"they are of \['static'\]"),
+        (NoisyForecast, "in eval mode the forecast must be the same for the same inputs: the part draws random numbers"),
         (Flattens, "must keep any leading axes"),
         (ForeignCamera, "not all in the contract"),
         (OtherQueries, "must be called 'foresight', not 'dreams'"),
@@ -354,7 +422,7 @@ class PlainHead(ActionHead):
     def __init__(self, *, contract, dim, image_size):
         super().__init__()
         self.chunk, self.weights = 3, {"action": 1.0}
-        self._own(3, dim)
+        self._add_queries(3, dim)
         self.linear = nn.Linear(dim, contract.action_size)
 
     def forward(self, readout):
@@ -382,8 +450,48 @@ class StopsGradient(PlainHead):
         return super().loss(readout.detach(), target, valid)
 
 
-def test_plain_action_head():
-    assert_action_head_conforms(PlainHead)
+class NoisyHead(PlainHead):
+    def forward(self, readout):
+        out = super().forward(readout)
+        return out + torch.randn_like(out)
+
+
+class LossByPython(PlainHead):
+    def loss(self, readout, target, valid):
+        return {name: term * random.random() for name, term in super().loss(readout, target, valid).items()}
+
+
+class NoiseForNothing(PlainHead):
+    noise_shape = (2,)
+
+
+class SamplesHead(PlainHead, SamplingActionHead):
+    noise_shape = (3, 7)
+
+    def sample(self, readout, noise):
+        return self.linear(readout) + noise
+
+
+class DeafToNoise(SamplesHead):
+    def sample(self, readout, noise):
+        return self.linear(readout)
+
+
+class Deterministic(DeafToNoise):
+    noise_shape = ()
+
+
+class WithoutNoise(PlainHead, IterativeActionHead):
+    def training_tokens(self, target):
+        return self.queries.expand(*target["actions"].shape[:2], -1, -1), {}
+
+    def sample(self, read, noise):
+        return self.linear(read(self.queries.expand(len(noise), -1, -1)))
+
+
+@pytest.mark.parametrize("head", [PlainHead, SamplesHead, Deterministic])
+def test_plain_action_head(head):
+    assert_action_head_conforms(head)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +499,12 @@ def test_plain_action_head():
     [
         (WrongWidth, r"the actions must be \(3, 3, 7\) by the contract; they are \(3, 3, 6\)"),
         (CountsPadding, "'action' depends on what is not valid"),
+        (NoisyHead, "in eval mode the actions must be the same for the same inputs: the part draws random numbers"),
+        (LossByPython, "differs for the same inputs and the same torch.manual_seed"),
         (StopsGradient, "no gradient of the loss reaches the readout"),
+        (NoiseForNothing, r"noise_shape is \(2,\)"),
+        (DeafToNoise, "another noise must give other actions"),
+        (WithoutNoise, r"noise_shape is \(\): an IterativeActionHead has one"),
     ],
 )
 def test_bad_action_head(bad, message):

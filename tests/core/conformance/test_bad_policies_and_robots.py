@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forehand import Observation, Policy, Prediction, Robot, Session
+from forehand import Forecast, Observation, Policy, Prediction, Robot, Session
 from forehand.conformance import assert_policy_conforms, assert_robot_conforms
 from forehand.conformance.example import CONTRACT
 
@@ -25,8 +25,8 @@ class PlainPolicy(Policy):
 
     contract = CONTRACT
 
-    def open(self, instruction):
-        return CountingSession(instruction)
+    def open(self, instruction, seed=0):
+        return CountingSession(instruction, seed)
 
     def step(self, sessions, observations, *, forecast=False):
         answers = []
@@ -37,7 +37,7 @@ class PlainPolicy(Policy):
 
     def answer(self, session, observation, forecast):
         actions = np.full((2, 7), session.steps + len(session.instruction), np.float32)
-        return Prediction(actions, dict(observation.images) if forecast else None, int(forecast))
+        return Prediction(actions, (Forecast(1, dict(observation.images)),) if forecast else ())
 
 
 class NeverForgets(PlainPolicy):
@@ -45,8 +45,8 @@ class NeverForgets(PlainPolicy):
         def reset(self, instruction=None):
             Session.reset(self, instruction)
 
-    def open(self, instruction):
-        return self.Session(instruction)
+    def open(self, instruction, seed=0):
+        return self.Session(instruction, seed)
 
 
 class SharedHistory(PlainPolicy):
@@ -68,6 +68,14 @@ class Mixes(PlainPolicy):
         return [replace(a, actions=a.actions + len(answers)) for a in answers]
 
 
+class DrawsAtRandom(PlainPolicy):
+    def step(self, sessions, observations, *, forecast=False):
+        return [
+            replace(p, actions=p.actions + np.random.default_rng().random(p.actions.shape, np.float32))
+            for p in super().step(sessions, observations, forecast=forecast)
+        ]
+
+
 class ForecastDisturbs(PlainPolicy):
     def answer(self, session, observation, forecast):
         answer = super().answer(session, observation, forecast)
@@ -82,7 +90,21 @@ class DoublePrecision(PlainPolicy):
 
 class NoHorizon(PlainPolicy):
     def answer(self, session, observation, forecast):
-        return replace(super().answer(session, observation, forecast), forecast_horizon=0)
+        return replace(super().answer(session, observation, forecast), forecasts=(Forecast(0, dict(observation.images)),))
+
+
+class DependsOnTheSeed(PlainPolicy):
+    def answer(self, session, observation, forecast):
+        answer = super().answer(session, observation, forecast)
+        return replace(answer, actions=answer.actions + session.seed)
+
+
+class Samples(DependsOnTheSeed):
+    samples = True
+
+
+class SamplesAlike(PlainPolicy):
+    samples = True
 
 
 class Scribbles(PlainPolicy):
@@ -96,22 +118,26 @@ class Anonymous(PlainPolicy):
         return {"policy": "anonymous"}
 
 
-def test_plain_policy():
-    assert_policy_conforms(PlainPolicy)
+@pytest.mark.parametrize("policy", [PlainPolicy, Samples])
+def test_plain_policy(policy):
+    assert_policy_conforms(policy)
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
         (NeverForgets, "a session that was reset must act like a new one"),
+        (DrawsAtRandom, "random numbers are drawn by a seed of the session's own"),
         (SharedHistory, "a new session under the same instruction and observations must act the same"),
-        (OneForAll, "2 asked, 1 answered"),
+        (OneForAll, "1 for 2 sessions"),
         (Mixes, "sessions in one batch must act as each would alone: the actions of step 0 differ by 1"),
-        (ForecastDisturbs, "asking for a forecast must not change the actions"),
+        (ForecastDisturbs, "a forecast must not change the actions"),
         (DoublePrecision, r"actions must be \(H, 7\) float32 .* float64"),
-        (NoHorizon, "forecast_horizon is 0"),
+        (NoHorizon, r"horizons of one step or more, ascending; they are \[0\]"),
+        (DependsOnTheSeed, "a policy whose samples is False must not depend on a session's seed"),
+        (SamplesAlike, "a policy whose samples is True must act otherwise under another seed"),
         (Scribbles, "writes into the observations"),
-        (Anonymous, "must tell the policy's origin"),
+        (Anonymous, "must include the policy's origin"),
         (dict, "no forehand.Policy"),
     ],
 )
@@ -226,7 +252,7 @@ def test_a_robot_is_closed_also_when_it_fails():
     assert closed
 
 
-def test_messages_survive_optimisation():
+def test_messages_survive_optimization():
     """The checks do not rest on ``assert``, which ``python -O`` removes."""
     program = (
         "from forehand.conformance import assert_robot_conforms\n"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from forehand import Episode
-from forehand.data.assembly import assemble, check_fit, recording
-from forehand.data.demonstration import Noise, Perturbation, demonstrate
-from forehand.data.episodes import Episodes, read_episodes
-from forehand.data.recorder import Recorder
+from forehand.data.demonstrations.demonstrate import Noise, Perturbation, demonstrate
+from forehand.data.episodes import EpisodeTable, read_episodes
+from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
+from forehand.data.recording.recorder import Recorder
 from forehand.errors import ConfigurationError
 
 NONE = Noise()
@@ -28,15 +28,15 @@ def load_slider() -> ModuleType:
 slider = load_slider()
 
 
-def shown(tmp_path: Path, episode: Episode, noise: Noise = NONE, hold_steps: int = 3) -> tuple[bool, Episodes]:
+def shown(tmp_path: Path, episode: Episode, noise: Noise = NONE, hold_steps: int = 3) -> tuple[bool, EpisodeTable]:
     """Whether the expert succeeded, and the one episode that was recorded."""
     robot, root = slider.Slider(), tmp_path / "shown"
-    with recording(root):
-        check_fit(root, robot.contract)
+    with recording_lock(root):
+        require_same_contract(root, robot.contract)
         recorder = Recorder(root, robot.contract)
         done = demonstrate(robot, slider.Sliding(), episode, recorder, seed=0, noise=noise, hold_steps=hold_steps)
         recorder.save(0, episode.instruction)
-        assemble(root)
+        commit_episodes(root)
     return done, read_episodes(root)
 
 
@@ -93,5 +93,5 @@ def test_noise_of_an_unknown_field_is_refused():
 
 @pytest.mark.parametrize("values", [{"std": -1.0}, {"share": 1.0}, {"length": 0.5}])
 def test_impossible_noise_is_refused(values: dict[str, float]):
-    with pytest.raises(ConfigurationError, match="noise needs"):
+    with pytest.raises(ConfigurationError, match="noise"):
         Noise(**values)

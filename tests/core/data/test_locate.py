@@ -88,3 +88,30 @@ def test_the_fingerprint_is_of_the_content_and_not_of_the_place(small_dataset: P
     content[len(content) // 2] ^= 1
     video.write_bytes(content)
     assert fingerprint(copy) != before
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/chunk-000/file-000.parquet",
+        "meta/episodes/chunk-000/file-000.parquet",
+        "meta/info.json",
+        "meta/tasks.parquet",
+        "videos/observation.images.static/chunk-000/file-000.mp4",
+    ],
+)
+def test_a_git_lfs_pointer_is_recognised(copy: Path, name: str):
+    (copy / name).write_text(POINTER)
+    with pytest.raises(DatasetError, match=rf"{name} is a Git LFS pointer: .*Run git lfs pull") as error:
+        check_dataset(copy)
+    assert "finalized" not in str(error.value)
+
+
+def test_missing_frames_were_there_once(copy: Path):
+    shutil.rmtree(copy / "data")
+    with pytest.raises(DatasetError, match=r"has no table in data/\. Fetch or copy it again") as error:
+        check_dataset(copy)
+    assert "finalized" not in str(error.value)

@@ -1,6 +1,7 @@
 """Datasets with and without actions or sentences, seen as one, and drawn from by weights."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from forehand.checkpoint import build_policy
-from forehand.contract import Contract, Field
-from forehand.data.features import ACTION, read_info, write_contract
+from forehand.contracts.contract import Contract, Field
+from forehand.data.dataset import Dataset
+from forehand.data.features import ACTION_KEY, read_info, write_contract
 from forehand.data.sampling import WeightedBatches
-from forehand.data.windows import WindowDataset, describe
-from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
+from forehand.data.window_spec import WindowSpec
+from forehand.data.windows import WindowDataset
+from forehand.errors import ContractMismatch, DatasetError
+from forehand.learning.checkpoint import build_policy
 
+pytestmark = pytest.mark.usefixtures("example_parts")
 OPTIONS = {"history": 3, "chunk": 2, "horizon": None, "image_size": 16, "cameras": ["static"]}
 
 
@@ -34,7 +38,7 @@ def drop(root: Path, *columns: str) -> Path:
 @pytest.fixture
 def silent(write, tmp_path):
     """A dataset without actions and without language."""
-    root = drop(write(tmp_path / "silent"), ACTION, "task_index")
+    root = drop(write(tmp_path / "silent"), ACTION_KEY, "task_index")
     (root / "meta/tasks.parquet").unlink()
     return root
 
@@ -42,13 +46,12 @@ def silent(write, tmp_path):
 @pytest.mark.parametrize("silent_first", [True, False])
 def test_samples_without_actions_or_sentences_stand_beside_others(silent_first, silent, small_dataset):
     sources = [silent, small_dataset] if silent_first else [small_dataset, silent]
-    contract, statistics = describe(sources)
-    alone, _ = describe(small_dataset)
-    assert contract == alone
-    assert statistics["action"]["count"] == 21  # of the frames that have one
-    assert statistics["observation.state"]["count"] == 42
+    data = Dataset.open(sources)
+    assert data.contract == Dataset.open(small_dataset).contract
+    assert data.statistics["action"]["count"] == 21  # of the frames that have one
+    assert data.statistics["observation.state"]["count"] == 42
 
-    windows = WindowDataset(sources, **OPTIONS)
+    windows = WindowDataset(data, **OPTIONS)
     batch = windows.batch([0, 21])
     quiet, spoken = (0, 1) if silent_first else (1, 0)
     assert batch["observation"]["instruction"][quiet] == ""
@@ -61,18 +64,18 @@ def test_samples_without_actions_or_sentences_stand_beside_others(silent_first, 
 
 
 def test_actions_that_nobody_has_are_no_part_of_the_contract(silent):
-    contract, statistics = describe(silent)
-    assert contract.action == ()
-    assert contract.action_size == 0
-    assert "action" not in statistics
-    assert WindowDataset(silent, **OPTIONS)[0]["target"]["actions"].shape == (3, 2, 0)
+    data = Dataset.open(silent)
+    assert data.contract.action == ()
+    assert data.contract.action_size == 0
+    assert "action" not in data.statistics
+    assert WindowDataset(data, **OPTIONS)[0]["target"]["actions"].shape == (3, 2, 0)
 
 
 def test_all_but_the_actions_is_compared(silent, small_dataset):
-    contract, _ = describe(silent)
+    contract = Dataset.open(silent).contract
     write_contract(silent, replace(contract, state=(Field("state", 5),)))
     with pytest.raises(ContractMismatch, match="state field"):
-        describe([small_dataset, silent])
+        Dataset.open([small_dataset, silent])
 
 
 POLICY = {
@@ -81,55 +84,62 @@ POLICY = {
     "history": 3,
     "image_size": 16,
     "encoders": {
-        "text": {"name": "words"},
-        "state": {"name": "seer/state"},
-        "cameras": {"name": "keypoints", "cameras": ["static"], "tokens": 1, "keypoints": 4, "width": 8},
+        "text": {"name": "example/text"},
+        "state": {"name": "example/state"},
+        "cameras": {"name": "example/images", "cameras": ["static"]},
     },
-    "backbone": {"name": "seer/backbone", "layers": 1, "heads": 2},
-    "world_model": {"name": "appearance_flow", "cameras": ["static"], "width": 4, "horizon": 1},
-    "action_head": {"name": "seer/inverse_dynamics", "chunk": 2},
+    "backbone": {"name": "example/transformer"},
+    "world_model": {"name": "example/colour", "cameras": ["static"]},
+    "action_head": {"name": "example/regression", "chunk": 2},
     "reads": {reader: {"observation": "past"} for reader in ("observation", "foresight", "action")},
     "normalization": {"state": "mean_std", "action": "min_max"},
 }
 
 
+def test_actions_at_offsets_are_zeros_where_a_dataset_has_none(silent, small_dataset):
+    spec = WindowSpec(observation={"images.static": (0,)}, target={"action": (-1, 0, 1)}, image_size=16)
+    target = WindowDataset(Dataset.open([silent, small_dataset]), spec).batch([1, 22])["target"]
+    assert target["action_valid"].tolist() == [[False] * 3, [True] * 3]
+    assert target["action"][..., 0].tolist() == [[0, 0, 0], [0, 1, 2]]
+
+
 def test_silent_samples_teach_foresight_and_no_actions(silent, small_dataset):
-    policy = build_policy(POLICY, *describe([silent, small_dataset]))
-    windows = WindowDataset([silent, small_dataset], **policy.window)
+    data = Dataset.open([silent, small_dataset])
+    policy = build_policy(POLICY, data.contract, data.statistics)
+    windows = WindowDataset(data, **policy.window)
     for index, learned in ((0, False), (21, True)):
         policy.zero_grad()
         loss, terms = policy(windows.batch([index]))
         loss.backward()
         assert (terms["arm"] > 0) == learned
         assert terms["foresight"] > 0
-        assert bool(policy.action_head.arm_motion.weight.grad.any()) == learned
+        assert bool(policy.action_head.motion.weight.grad.any()) == learned
         assert policy.world_model.queries.grad.any()
 
 
 def test_where_nobody_acts_foresight_is_learned_alone(silent):
-    policy = build_policy({**POLICY, "action_head": None}, *describe(silent))
-    _, terms = policy(WindowDataset(silent, **policy.window).batch([0, 1]))
+    data = Dataset.open(silent)
+    policy = build_policy({**POLICY, "action_head": None}, data.contract, data.statistics)
+    _, terms = policy(WindowDataset(data, **policy.window).batch([0, 1]))
     assert set(terms) == {"foresight"}
-    with pytest.raises(ConfigurationError, match=r"no actions to learn.*policy\.action_head=null"):
-        build_policy(POLICY, *describe(silent))
 
 
 # ---- how often -----------------------------------------------------------------------------------------------------
 
 
 def test_all_windows_count_the_same_unless_something_is_asked(small_dataset):
-    assert WindowDataset(small_dataset, **OPTIONS).weights(None, 1) is None
+    assert WindowDataset(Dataset.open(small_dataset), **OPTIONS).sample_weights(None, 1) is None
 
 
 def test_each_dataset_gets_its_share(small_dataset, write, tmp_path):
     other = write(tmp_path / "other", lengths=(4,))
-    windows = WindowDataset([small_dataset, other], **OPTIONS)
-    weights = windows.weights([3, 1], 1)
+    windows = WindowDataset(Dataset.open([small_dataset, other]), **OPTIONS)
+    weights = windows.sample_weights([3, 1], 1)
     assert weights[:21].sum() == pytest.approx(3)
     assert weights[21:].sum() == pytest.approx(1)
     assert set(np.round(weights * 84)) == {12, 21}
-    with pytest.raises(DatasetError, match="3 shares were given for 2 datasets"):
-        windows.weights([1, 1, 1], 1)
+    with pytest.raises(DatasetError, match="3 dataset_weights were given for 2 datasets"):
+        windows.sample_weights([1, 1, 1], 1)
 
 
 def gripper_contract(contract: Contract) -> Contract:
@@ -138,18 +148,18 @@ def gripper_contract(contract: Contract) -> Contract:
 
 def test_windows_in_which_the_gripper_moves_come_more_often(write, tmp_path):
     root = write(tmp_path / "gripping", lengths=(8, 6))
-    write_contract(root, gripper_contract(describe(root)[0]))
+    write_contract(root, gripper_contract(Dataset.open(root).contract))
     for file in (root / "data").rglob("*.parquet"):  # opens at frame 5 of the first episode, is open in the second
         table = pq.read_table(file)
         actions = np.array([[0, 0, frame >= 5] for frame in range(14)], np.float32)
-        column = table.column_names.index(ACTION)
-        changed = table.schema.field(ACTION)
+        column = table.column_names.index(ACTION_KEY)
+        changed = table.schema.field(ACTION_KEY)
         table = table.set_column(column, changed, pa.array(actions.tolist(), type=changed.type))
         pq.write_table(table, file)
-    windows = WindowDataset(root, **OPTIONS)
-    assert windows.weights(None, 10).tolist() == [1, 1, 1, 10, 10, *[1] * 9]
+    windows = WindowDataset(Dataset.open(root), **OPTIONS)
+    assert windows.sample_weights(None, 10).tolist() == [1, 1, 1, 10, 10, *[1] * 9]
     with pytest.raises(DatasetError, match="names no gripper"):
-        WindowDataset(write(tmp_path / "armless", lengths=(4,)), **OPTIONS).weights(None, 10)
+        WindowDataset(Dataset.open(write(tmp_path / "armless", lengths=(4,))), **OPTIONS).sample_weights(None, 10)
 
 
 def test_draws_follow_the_weights_and_from_seed_and_step_alone():
@@ -167,3 +177,47 @@ def test_draws_follow_the_weights_and_from_seed_and_step_alone():
 def test_weights_that_mean_nothing_are_refused(weights):
     with pytest.raises(ValueError, match="weights"):
         WeightedBatches(np.array(weights), 2, seed=0)
+
+
+# ---- cameras -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_eyed(write, tmp_path):
+    """A dataset without the wrist camera."""
+    root = write(tmp_path / "one_eyed", lengths=(4,))
+    drop(root, "observation.images.wrist")
+    shutil.rmtree(root / "videos/observation.images.wrist")
+    return root
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_only_the_cameras_that_are_used_have_to_fit(one_eyed, small_dataset, first):
+    sources = [small_dataset, one_eyed] if first == 0 else [one_eyed, small_dataset]
+    config = {
+        **POLICY,
+        "world_model": None,
+        "reads": {"observation": {"observation": "past"}, "action": {"observation": "past"}},
+    }
+    data = Dataset.open(sources)
+    policy = build_policy(config, data.contract, data.statistics)
+    windows = WindowDataset(data, **policy.window)
+    assert len(windows) == 25
+    assert set(windows.batch([0, 24])["observation"]) == {"images.static", "state", "instruction"}
+
+
+def test_a_camera_that_is_used_and_missing_is_named(one_eyed, small_dataset):
+    for cameras in (["wrist"], None):
+        with pytest.raises(ContractMismatch, match=r"(?s)one_eyed does not fit .*camera 'wrist': needed 'present'"):
+            WindowDataset(Dataset.open([small_dataset, one_eyed]), **{**OPTIONS, "cameras": cameras})
+
+
+def test_a_camera_of_another_size_does_not_keep_others_from_being_mixed(small_dataset, write, tmp_path):
+    other = write(tmp_path / "other", lengths=(4,))
+    contract = Dataset.open(other).contract
+    write_contract(other, replace(contract, cameras=(contract.cameras[0], replace(contract.cameras[1], height=9))))
+    assert len(WindowDataset(Dataset.open([small_dataset, other]), **OPTIONS)) == 25
+    with pytest.raises(
+        ContractMismatch, match=r"(?s)wrist' height: needed 48, offered 9.*cannot be learned from together"
+    ):
+        WindowDataset(Dataset.open([small_dataset, other]), **{**OPTIONS, "cameras": ["wrist"]})

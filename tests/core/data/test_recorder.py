@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,14 +16,15 @@ from lerobot.datasets.aggregate import aggregate_datasets
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from forehand import Camera, Contract, Field, Observation
-from forehand.data import assembly, tables
-from forehand.data.assembly import assemble, check_fit, finished, recording
 from forehand.data.episodes import read_episodes
 from forehand.data.features import read_contract, read_info, to_features, write_contract
 from forehand.data.locate import check_dataset
-from forehand.data.recorder import Recorder, staging
-from forehand.data.video import Encoding
-from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
+from forehand.data.recording import commit as assembly
+from forehand.data.recording import tables
+from forehand.data.recording.commit import commit_episodes, finished_episodes, recording_lock, require_same_contract
+from forehand.data.recording.recorder import Recorder, staging_folder
+from forehand.errors import ConfigurationError, ContractMismatch, DatasetError, NotFinite
+from forehand.utils.video import Encoding
 
 CONTRACT = Contract(
     cameras=(Camera("static", 48, 64, "static"), Camera("wrist", 32, 32, "wrist")),
@@ -57,10 +59,10 @@ def record(root: Path, *episodes: int, encoding: Encoding | None = None, contrac
 
 
 def record_dataset(root: Path, *episodes: int, **options: Encoding) -> Path:
-    with recording(root):
-        check_fit(root, CONTRACT)
+    with recording_lock(root):
+        require_same_contract(root, CONTRACT)
         record(root, *episodes, **options)
-        assemble(root, "some robot")
+        commit_episodes(root, "some robot")
     return root
 
 
@@ -104,13 +106,13 @@ def test_facts_about_an_episode_can_be_asked_of_lerobot(tmp_path: Path):
 
 def annotated(root: Path, episode: int, *words: dict[str, str]) -> Path:
     """Record one more episode, with words about each of its frames."""
-    with recording(root):
-        check_fit(root, CONTRACT)
+    with recording_lock(root):
+        require_same_contract(root, CONTRACT)
         recorder = Recorder(root, CONTRACT)
         for step, about in enumerate(words):
             recorder.add(observation(episode, step), np.zeros(1, np.float32), about)
         recorder.save(episode, f"task {episode % 2}")
-        assemble(root)
+        commit_episodes(root)
     return root
 
 
@@ -179,20 +181,20 @@ def test_episodes_behind_a_missing_one_wait_for_it(tmp_path: Path):
     root = tmp_path / "new"
     record_dataset(root, 3, 0, 1)
     assert_holds(root, 0, 1)
-    assert finished(root) == {0, 1, 3}
+    assert finished_episodes(root) == {0, 1, 3}
     record_dataset(root, 2)
     assert_holds(root, 0, 1, 2, 3)
-    assert not staging(root).exists()
+    assert not staging_folder(root).exists()
 
 
 def test_differently_encoded_videos_are_not_joined(tmp_path: Path):
     root = tmp_path / "new"
-    with recording(root):
-        check_fit(root, CONTRACT)
+    with recording_lock(root):
+        require_same_contract(root, CONTRACT)
         record(root, 0, 1)
         record(root, 2, encoding=Encoding("mpeg4", crf=1, preset=None))
         record(root, 3)
-        assemble(root)
+        commit_episodes(root)
     assert len(list((root / "videos/observation.images.static").rglob("*.mp4"))) == 3
     assert [e["length"] for e in LeRobotDataset("tests/recorded", root=root).meta.episodes] == [6, 7, 8, 6]
     assert LeRobotDataset("tests/recorded", root=root)[20]["task"] == "task 0"
@@ -248,15 +250,15 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_recorder as t
 root = Path({root!r})
-with t.recording(root):
-    t.check_fit(root, t.CONTRACT)
+with t.recording_lock(root):
+    t.require_same_contract(root, t.CONTRACT)
     for episode in range({episodes}):
         t.record(root, episode)
         print(episode, flush=True)
     import os, signal
     real, calls = os.replace, iter(range(100))
     os.replace = lambda *files: real(*files) if next(calls) < 3 else os.kill(os.getpid(), signal.SIGKILL)
-    t.assemble(root)
+    t.commit_episodes(root)
 """
 
 
@@ -274,13 +276,13 @@ def test_a_killed_recorder_loses_no_finished_episode(tmp_path: Path):
 
     with pytest.raises(DatasetError, match=r"was interrupted .* Nothing is lost: run the same forehand command"):
         check_dataset(root)
-    with recording(root):
-        assert not list(staging(root).glob("unfinished-*"))
-        kept = finished(root)
+    with recording_lock(root):
+        assert not list(staging_folder(root).glob("unfinished-*"))
+        kept = finished_episodes(root)
         assert set(range(told)) <= kept <= set(range(told + 1))
-        check_fit(root, CONTRACT)
+        require_same_contract(root, CONTRACT)
         record(root, len(kept))
-        assemble(root)
+        commit_episodes(root)
     assert_holds(root, *range(len(kept) + 1))
 
 
@@ -292,7 +294,7 @@ def test_a_recorder_killed_while_putting_together_loses_no_episode(tmp_path: Pat
     assert killed.returncode == -signal.SIGKILL
     with pytest.raises(DatasetError, match=r"was interrupted .* Nothing is lost"):
         check_dataset(root)
-    with recording(root):
+    with recording_lock(root):
         pass  # all that it takes
     assert_holds(root, 0, 1, 2)
 
@@ -323,8 +325,8 @@ def test_being_killed_anywhere_while_putting_together_loses_nothing(
 
             return change
 
-        with recording(root):
-            check_fit(root, CONTRACT)
+        with recording_lock(root):
+            require_same_contract(root, CONTRACT)
             record(root, *range(published, published + 3))
             with monkeypatch.context() as patch:
                 for owner, name in ((assembly.os, "replace"), (assembly.shutil, "rmtree"), (Path, "rename")):
@@ -332,17 +334,17 @@ def test_being_killed_anywhere_while_putting_together_loses_nothing(
                 for name in ("write_frames", "write_json", "write_episode_rows"):
                     patch.setattr(tables, name, dying(getattr(tables, name)))
                 try:
-                    assemble(root)
+                    commit_episodes(root)
                 except Killed:
                     survived = False
                 else:
                     survived = True
-        with recording(root):
-            check_fit(root, CONTRACT)
-            assert finished(root) == set(range(published + 3))
-            assemble(root)
+        with recording_lock(root):
+            require_same_contract(root, CONTRACT)
+            assert finished_episodes(root) == set(range(published + 3))
+            commit_episodes(root)
         assert_holds(root, *range(published + 3))
-        assert not staging(root).exists()
+        assert not staging_folder(root).exists()
         if survived:
             assert last > 10
             return
@@ -354,38 +356,38 @@ def test_being_killed_anywhere_while_putting_together_loses_nothing(
 
 def test_only_one_process_records_at_a_place(tmp_path: Path):
     with (
-        recording(tmp_path / "new"),
+        recording_lock(tmp_path / "new"),
         pytest.raises(DatasetError, match="Another process is recording"),
-        recording(tmp_path / "new"),
+        recording_lock(tmp_path / "new"),
     ):
         pass
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("…")
-    with pytest.raises(DatasetError, match="holds other files and no dataset"), recording(tmp_path):
+    with pytest.raises(DatasetError, match="holds other files and no dataset"), recording_lock(tmp_path):
         pass
     assert [f.name for f in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_nothing_recorded_leaves_nothing_behind(tmp_path: Path):
-    with recording(tmp_path / "new"):
-        check_fit(tmp_path / "new", CONTRACT)
-        assert assemble(tmp_path / "new") == 0
+    with recording_lock(tmp_path / "new"):
+        require_same_contract(tmp_path / "new", CONTRACT)
+        assert commit_episodes(tmp_path / "new") == 0
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("put_together", [True, False])
 def test_another_contract_cannot_go_on(tmp_path: Path, put_together: bool):
     root = tmp_path / "new"
-    with recording(root):
-        check_fit(root, CONTRACT)
+    with recording_lock(root):
+        require_same_contract(root, CONTRACT)
         record(root, 0)
         if put_together:
-            assemble(root)
-    with pytest.raises(ContractMismatch, match=r"control rate \(Hz\): needed 20\.0, offered 10\.0"), recording(root):
-        check_fit(root, dataclasses.replace(CONTRACT, rate=10.0))
-    assert finished(root) == {0}
+            commit_episodes(root)
+    with pytest.raises(ContractMismatch, match=r"control rate \(Hz\): needed 20\.0, offered 10\.0"), recording_lock(root):
+        require_same_contract(root, dataclasses.replace(CONTRACT, rate=10.0))
+    assert finished_episodes(root) == {0}
 
 
 def test_a_dataset_with_other_features_cannot_be_gone_on_with(tmp_path: Path):
@@ -399,8 +401,8 @@ def test_a_dataset_with_other_features_cannot_be_gone_on_with(tmp_path: Path):
     dataset.save_episode(parallel_encoding=False)
     dataset.finalize()
     write_contract(root, CONTRACT)
-    with pytest.raises(DatasetError, match=r"has next\.reward \(float32\)"), recording(root):
-        check_fit(root, CONTRACT)
+    with pytest.raises(DatasetError, match=r"has next\.reward \(float32\)"), recording_lock(root):
+        require_same_contract(root, CONTRACT)
 
 
 def test_what_does_not_fit_the_contract_is_not_recorded(tmp_path: Path):
@@ -413,7 +415,18 @@ def test_what_does_not_fit_the_contract_is_not_recorded(tmp_path: Path):
         recorder.add(dataclasses.replace(good, images={"wrist": good.images["wrist"]}), action)
     with pytest.raises(ContractMismatch, match=r"action has 1 elements by the contract, but shape \(2,\)"):
         recorder.add(good, np.zeros(2, np.float32))
+    with pytest.raises(NotFinite, match=r"The action to be recorded is not finite: element 0 of '\w+' is nan"):
+        recorder.add(good, np.array([np.nan], np.float32))
+    with pytest.raises(NotFinite, match=r"The state to be recorded is not finite: element 1 of '\w+' is inf"):
+        recorder.add(dataclasses.replace(good, state=np.array([0, np.inf, 0, 0], np.float32)), action)
     assert len(recorder) == 0
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../elsewhere", "/tmp/static", "a\\b"])
+def test_cameras_that_are_no_names_of_files_are_refused(tmp_path: Path, name: str):
+    contract = dataclasses.replace(CONTRACT, cameras=(dataclasses.replace(CONTRACT.cameras[0], name=name),))
+    with pytest.raises(DatasetError, match=re.escape(f"cannot be named {name!r}")):
+        Recorder(tmp_path / "new", contract)
 
 
 def test_a_discarded_episode_never_was(tmp_path: Path):
@@ -424,8 +437,8 @@ def test_a_discarded_episode_never_was(tmp_path: Path):
     recorder.discard()
     with pytest.raises(DatasetError, match="Episode 0 has no frames"):
         recorder.save(0, "task")
-    assert finished(root) == set()
-    assert list(staging(root).iterdir()) == []
+    assert finished_episodes(root) == set()
+    assert list(staging_folder(root).iterdir()) == []
 
 
 def test_an_episode_is_not_recorded_twice(tmp_path: Path):
@@ -441,7 +454,8 @@ def test_rates_that_the_format_cannot_express_are_refused(tmp_path: Path):
 
 def test_recording_needs_neither_torch_nor_lerobot(tmp_path: Path):
     blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'lerobot', 'datasets', 'pandas']))"
-    wanted = "import forehand.data.crew, forehand.data.assembly, forehand.data.locate, forehand_apps.record"
+    modules = ("demonstrations.parallel", "recording.commit", "locate")
+    wanted = f"import {', '.join(f'forehand.data.{name}' for name in modules)}, forehand_apps.record"
     subprocess.run([sys.executable, "-c", f"{blocked}; {wanted}"], check=True)
 
 
@@ -452,7 +466,7 @@ def test_our_own_reader_reads_vectors_of_one_element(tmp_path: Path):
     assert episodes.tasks == ("task 0", "task 1")
 
 
-@pytest.mark.parametrize("fails", ["forehand.data.video.VideoWriter.write", "forehand.data.recorder.np.savez"])
+@pytest.mark.parametrize("fails", ["forehand.utils.video.VideoWriter.write", "forehand.data.recording.recorder.np.savez"])
 def test_a_full_disk_costs_the_running_episode_alone(tmp_path, monkeypatch, fails):
     recorder = Recorder(tmp_path / "data", CONTRACT)
 
@@ -464,13 +478,13 @@ def test_a_full_disk_costs_the_running_episode_alone(tmp_path, monkeypatch, fail
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with recording(recorder.root):
-        check_fit(recorder.root, CONTRACT)
+    with recording_lock(recorder.root):
+        require_same_contract(recorder.root, CONTRACT)
         record_one(0)
         with monkeypatch.context() as patch:
             patch.setattr(fails, full)
             with pytest.raises(DatasetError, match=r"No space left.*saved are kept"):
                 record_one(1)
-        assert len(list(staging(recorder.root).glob("episode*"))) == 1
+        assert len(list(staging_folder(recorder.root).glob("episode*"))) == 1
         record_one(1)
-        assert assemble(recorder.root) == 2
+        assert commit_episodes(recorder.root) == 2

@@ -1,20 +1,32 @@
 import dataclasses
+import errno
+import json
+import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from filelock import FileLock
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from torch.utils.data import DataLoader
 
+from forehand.data import frame_cache
 from forehand.data import frames as frames_module
+from forehand.data.dataset import Dataset
 from forehand.data.features import read_contract, write_contract
-from forehand.data.windows import WindowDataset, describe
-from forehand.errors import ContractMismatch, DatasetError
+from forehand.data.windows import WindowDataset
+from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
 
 # Frame i has the state and the action i, and the gray level 20 + 10 i; episodes start at frames 0, 7, 12 (see conftest).
 Write = Callable[..., Path]
@@ -22,7 +34,7 @@ Write = Callable[..., Path]
 
 def windows(root: Any, **changes: Any) -> WindowDataset:
     options: dict[str, Any] = {"history": 4, "chunk": 3, "horizon": 2, "image_size": (24, 32)}
-    return WindowDataset(root, **(options | changes))
+    return WindowDataset(Dataset.open(root), **(options | changes))
 
 
 def shown(images: torch.Tensor) -> list[int]:
@@ -137,7 +149,7 @@ def test_an_interrupted_decoding_is_done_again(small_dataset: Path, monkeypatch:
         windows(small_dataset)
     monkeypatch.setattr(frames_module, "resize", real)
     assert shown(windows(small_dataset)[0]["observation"]["images.static"]) == [0, 1, 2, 3]
-    assert not list(frames_module.cache_folder().rglob("*.partial"))
+    assert not list(frame_cache.cache_folder().rglob("*.partial"))
 
 
 READER = """
@@ -152,7 +164,7 @@ def test_processes_that_come_at_once_share_one_decoding(small_dataset: Path):
     command = [sys.executable, "-c", READER, str(small_dataset)]
     readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     sums = {reader.communicate()[0].split()[-1] for reader in readers}
-    assert len(list(frames_module.cache_folder().rglob("*.npy"))) == 1
+    assert len(list(frame_cache.cache_folder().rglob("*.npy"))) == 1
     frames = frames_module.open_frames(small_dataset, "observation.images.static", (24, 32))
     assert sums == {str(frames.sum(dtype=int))}
 
@@ -167,7 +179,7 @@ def test_a_changed_dataset_is_decoded_again(tmp_path: Path, write: Write):
 
 
 def test_statistics_are_those_of_all_frames(small_dataset: Path):
-    statistics = windows(small_dataset).statistics
+    statistics = Dataset.open(small_dataset).statistics
     values = np.arange(21.0)
     assert set(statistics) == {"observation.state", "action"}
     for key, size in (("observation.state", 4), ("action", 3)):
@@ -182,28 +194,43 @@ def test_statistics_are_those_of_all_frames(small_dataset: Path):
             np.testing.assert_allclose(statistics[key][name], np.full(size, expected))
 
 
-def test_a_dataset_is_described_without_decoding_it(small_dataset: Path):
-    dataset = windows(small_dataset)
-    for file in frames_module.cache_folder().rglob("*.npy"):
-        file.unlink()
-    contract, statistics = describe(small_dataset)
-    assert contract == dataset.contract
-    np.testing.assert_equal(statistics, dataset.statistics)
-    assert not list(frames_module.cache_folder().rglob("*.npy"))
+def test_a_dataset_is_opened_without_decoding_it(small_dataset: Path):
+    data = Dataset.open(small_dataset)
+    assert data.contract == read_contract(small_dataset)
+    assert not list(frame_cache.cache_folder().rglob("*.npy"))
     with pytest.raises(DatasetError, match="No dataset was given"):
-        describe([])
+        Dataset.open([])
+
+
+def test_a_training_opens_every_table_once(small_dataset: Path, tmp_path: Path, write: Write, monkeypatch):
+    opened: Counter[Path] = Counter()
+    for kind in (pq.ParquetFile, pq.ParquetDataset):
+
+        def count(self, path, *given, original=kind.__init__, **options):
+            opened[Path(path)] += 1
+            original(self, path, *given, **options)
+
+        monkeypatch.setattr(kind, "__init__", count)
+    other = write(tmp_path / "other", lengths=(4,))
+    opened.clear()
+    data = Dataset.open([small_dataset, other])
+    for _ in range(2):  # with videos to be decoded, and with decoded frames
+        dataset = WindowDataset(data, history=2, chunk=1, horizon=1, image_size=8)
+    assert len(dataset) == len(data.episodes) == 25
+    assert data.statistics["action"]["count"] == 25
+    assert opened == {file: 1 for root in (small_dataset, other) for file in root.rglob("*.parquet")}
 
 
 def test_datasets_are_mixed(small_dataset: Path, tmp_path: Path, write: Write):
     other = write(tmp_path / "other", changed_from=0, lengths=(4, 6))
-    mixed = windows([small_dataset, other])
+    mixed, data = windows([small_dataset, other]), Dataset.open([small_dataset, other])
     assert (len(mixed), mixed.episode_count) == (31, 5)
     batch = mixed.batch([20, 21, 3])["observation"]
     assert batch["state"][:, 0, 0].tolist() == [20, 100, 3]
     assert shown(batch["images.static"][:, 0]) == [20, 22, 3]  # 255 - 20 is the gray level of frame 21.5
     assert batch["instruction"][1] == "lift the red block"
-    assert mixed.fingerprint != windows(small_dataset).fingerprint
-    assert mixed.statistics["action"]["max"].tolist() == [109.0] * 3
+    assert data.fingerprint != Dataset.open(small_dataset).fingerprint
+    assert data.statistics["action"]["max"].tolist() == [109.0] * 3
 
 
 def test_datasets_that_do_not_fit_are_not_mixed(small_dataset: Path, tmp_path: Path, write: Write):
@@ -214,15 +241,17 @@ def test_datasets_that_do_not_fit_are_not_mixed(small_dataset: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "error", "message"),
     [
-        ({"cameras": ["front"]}, "no camera 'front'; its cameras are"),
-        ({"history": 0}, "history ≥ 1, not 0"),
-        ({"horizon": -1}, "horizon ≥ 0, not -1"),
+        ({"cameras": ["front"]}, DatasetError, "no camera 'front'; its cameras are"),
+        ({"history": 0}, ConfigurationError, "history ≥ 1, not 0"),
+        ({"horizon": -1}, ConfigurationError, "horizon ≥ 0, not -1"),
     ],
 )
-def test_impossible_windows_are_refused(small_dataset: Path, changes: dict[str, Any], message: str):
-    with pytest.raises(DatasetError, match=message):
+def test_impossible_windows_are_refused(
+    small_dataset: Path, changes: dict[str, Any], error: type[Exception], message: str
+):
+    with pytest.raises(error, match=message):
         windows(small_dataset, **changes)
 
 
@@ -241,3 +270,187 @@ def test_without_a_horizon_there_is_no_future(small_dataset: Path):
         "actions",
         "actions_valid",
     }
+
+
+# ---- videos that are not what the tables say -----------------------------------------------------------------------
+
+STATIC = "observation.images.static"
+
+
+def video_of(root: Path) -> Path:
+    return next((root / "videos" / STATIC).rglob("*.mp4"))
+
+
+def encode(path: Path, times: Any, step: int = 10) -> None:
+    """A video whose frame i has the gray level 20 + ``step`` · i, and comes at ``times[i]`` seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("h264", 1000, options={"g": "2", "crf": "18", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 + step * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+EVEN = np.arange(21) / 20
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (EVEN * 1.1, r"at its frame 5 .* the timestamps drift: frames are 55\.\d\d ms apart, where 50\.00 ms are due"),
+        (EVEN + 0.2, r"at its frame 0 .* the first frame comes at 0\.200 s instead of 0 s"),
+        (np.delete(EVEN, 9), r"at its frame 9 .* 0\.100 s pass before the next frame, where 0\.050 s are due"),
+    ],
+)
+def test_a_video_at_another_pace_says_how(tmp_path: Path, write: Write, times: Any, message: str):
+    root = write(tmp_path / "data")
+    encode(video_of(root), times)
+    with pytest.raises(DatasetError, match=message) as error:
+        windows(root)
+    assert "file-000.mp4" in str(error.value)
+    assert "Fetch" not in str(error.value)
+
+
+def test_the_nearest_frame_in_time_is_taken(tmp_path: Path, write: Write):
+    root = write(tmp_path / "data")
+    encode(video_of(root), np.repeat(EVEN, 2) + np.tile([0, 0.022], 21), step=5)
+    assert shown(windows(root, cameras=["static"])[0]["observation"]["images.static"]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("left", [0, 100, -1])
+def test_a_truncated_video_is_named(tmp_path: Path, write: Write, left: int):
+    root = write(tmp_path / "data")
+    video = video_of(root)
+    video.write_bytes(video.read_bytes()[:left])
+    with pytest.raises(DatasetError, match=r"file-000\.mp4 (cannot be decoded|ends after|holds no video)"):
+        windows(root)
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, write: Write):
+    root = write(tmp_path / "data", dtype="image")
+    table = pq.read_table(next((root / "data").rglob("*.parquet")))
+    rows = table[STATIC].to_pylist()
+    rows[4] = {"bytes": None, "path": "/etc/hostname"}
+    column = pa.array(rows, table.schema.field(STATIC).type)
+    table = table.set_column(table.column_names.index(STATIC), table.schema.field(STATIC), column)
+    pq.write_table(table, next((root / "data").rglob("*.parquet")))
+    with pytest.raises(DatasetError, match=rf"The picture of '{STATIC}' in row 4"):
+        windows(root)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("../{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4", "which is not inside its folder"),
+        ("/videos/{video_key}.mp4", "which is not inside its folder"),
+        ("videos/{video_key}/{episode}.mp4", "cannot be filled in"),
+        ("videos/{video_key.__class__}.mp4", "cannot be filled in"),
+        ("videos/{chunk_index:999999999d}.mp4", "cannot be filled in"),
+        ("videos/{chunk_index:{file_index}}.mp4", "cannot be filled in"),
+        ("videos/{video_key:3d}.mp4", "cannot be filled in"),
+        ("videos/{", "cannot be filled in"),
+        (None, "lacks None"),
+    ],
+)
+def test_videos_are_looked_for_inside_the_dataset_only(tmp_path: Path, write: Write, template: Any, message: str):
+    root = write(tmp_path / "data")
+    info = json.loads((root / "meta/info.json").read_text())
+    (root / "meta/info.json").write_text(json.dumps(info | {"video_path": template}))
+    with pytest.raises(DatasetError, match=message):
+        windows(root)
+
+
+def test_two_episodes_in_one_place_of_a_video_are_refused(tmp_path: Path, write: Write):
+    root = write(tmp_path / "data")
+    path = next((root / "meta/episodes").rglob("*.parquet"))
+    table, name = pq.read_table(path), f"videos/{STATIC}/from_timestamp"
+    pq.write_table(table.set_column(table.column_names.index(name), name, pa.array([0.0, 0.3, 0.6])), path)
+    with pytest.raises(DatasetError, match=r"Two episodes claim the same frames of .*file-000\.mp4"):
+        windows(root)
+
+
+# ---- the cache -----------------------------------------------------------------------------------------------------
+
+
+def maps() -> list[Path]:
+    return sorted(frame_cache.cache_folder().rglob("*.npy"))
+
+
+def test_what_is_not_read_may_change(tmp_path: Path, write: Write):
+    root = write(tmp_path / "data")
+    windows(root)
+    before = maps()
+    (root / "meta/stats.json").write_text("{}")
+    for file in root.rglob("*.mp4"):
+        file.touch()
+    windows(root)
+    windows(Path(shutil.copytree(root, tmp_path / "elsewhere")))
+    assert maps() == before
+
+
+def test_how_videos_are_read_is_part_of_the_key(tmp_path: Path, write: Write):
+    root = write(tmp_path / "data")
+    windows(root, cameras=["static"])
+    info = json.loads((root / "meta/info.json").read_text())
+    (root / "videos/renamed").mkdir()
+    for camera in ("static", "wrist"):  # the cameras change places
+        video = next((root / f"videos/observation.images.{camera}").rglob("*.mp4"))
+        video.rename(root / f"videos/renamed/{'wrist' if camera == 'static' else 'static'}.mp4")
+    for camera in ("static", "wrist"):
+        target = next((root / f"videos/observation.images.{camera}").iterdir()) / "file-000.mp4"
+        (root / f"videos/renamed/{camera}.mp4").rename(target)
+    (root / "meta/info.json").write_text(json.dumps(info))
+    assert shown(windows(root, cameras=["static"])[0]["observation"]["images.static"])[0] == 22  # 255 - 20
+
+
+def test_maps_of_earlier_versions_are_used(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch):
+    root = write(tmp_path / "data")
+    windows(root, cameras=["static"])
+    (path,) = maps()
+    former = frames_module._former_key(root, STATIC, (24, 32), "area")
+    path.rename(path.with_stem(former))
+    monkeypatch.setattr(frames_module.video, "decode", None)
+    windows(root, cameras=["static"])
+    assert maps() == [path]
+
+
+@pytest.mark.parametrize("where", ["posix_fallocate", "write"])
+def test_a_full_disk_is_reported_and_nothing_stays(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    root = write(tmp_path / "data")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if where == "posix_fallocate":
+        monkeypatch.setattr(os, "posix_fallocate", full)
+    else:
+        monkeypatch.setattr(frames_module, "resize", full)
+    with pytest.raises(DatasetError, match=r"need 0\.0 MB in .*frames, which has no room .*FOREHAND_CACHE"):
+        windows(root)
+    assert not list(frame_cache.cache_folder().rglob("*.partial"))
+    assert not maps()
+
+
+def test_a_disk_that_reserves_no_room_is_written_to(small_dataset: Path, monkeypatch: pytest.MonkeyPatch):
+    def unsupported(*_: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    assert shown(windows(small_dataset)[0]["observation"]["images.static"]) == [0, 1, 2, 3]
+
+
+def test_what_killed_decodings_left_is_removed(small_dataset: Path):
+    folder = frame_cache.cache_folder() / "frames"
+    folder.mkdir(parents=True)
+    left, going = folder / "left.partial", folder / "going.partial"
+    for file in (left, going):
+        file.touch()
+    with FileLock(going.with_suffix(".lock")):
+        windows(small_dataset)
+    assert not left.exists()
+    assert going.exists()

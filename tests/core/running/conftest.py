@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from forehand import Camera, Contract, Field, Observation, Policy, Prediction, Robot, Session
+from forehand import Camera, Contract, Field, Forecast, Observation, Policy, Prediction, Robot, Session
 
 CONTRACT = Contract(
     cameras=(Camera("static", 16, 16, "static"),),
@@ -53,7 +53,7 @@ class Scripted(Policy):
         self.seen, self.asked, self.opened, self.closed = [], [], 0, 0
         self.threads = set()
 
-    def open(self, instruction):
+    def open(self, instruction, seed=0):
         self.opened += 1
         policy = self
 
@@ -61,7 +61,7 @@ class Scripted(Policy):
             def close(self):
                 policy.closed += 1
 
-        return Noting(instruction)
+        return Noting(instruction, seed)
 
     def remember(self, session, observations):
         self.seen += [float(o.state[0]) for o in observations]
@@ -72,7 +72,7 @@ class Scripted(Policy):
         self.seen.append(float(observation.state[0]))
         self.asked.append(float(observation.state[0]))
         chunk = np.asarray(self.function(observation), np.float32).reshape(-1, 1)
-        return [Prediction(chunk, dict(observation.images) if forecast else None, int(forecast))]
+        return [Prediction(chunk, (Forecast(1, dict(observation.images)),) if forecast else ())]
 
 
 def timetable(length):

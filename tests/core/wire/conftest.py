@@ -6,15 +6,17 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
 import zmq
 
-from forehand import Camera, Contract, Field, Observation, Policy, Prediction, Session
-from forehand.wire import PolicyServer
+from forehand import Camera, Contract, Episode, Field, Forecast, Observation, Policy, Prediction, Robot, Session
+from forehand.wire import PolicyServer, WireError
+from forehand.wire.connection import ROBOT, Connection
 from forehand.wire.messages import Message, decode, encode
+from forehand.wire.serialize import episode_to_payload, observation_from_payload
 
 Step = Callable[[Sequence[Session], Sequence[Observation]], list[Prediction]]
 
@@ -41,7 +43,7 @@ def sense(contract: Contract) -> Callable[..., Observation]:
 
 def first_state_as_action(sessions: Sequence[Session], observations: Sequence[Observation]) -> list[Prediction]:
     """A policy whose answers show which observation they belong to."""
-    return [Prediction(np.stack([o.state, -o.state]), dict(o.images), 3) for o in observations]
+    return [Prediction(np.stack([o.state, -o.state]), (Forecast(3, dict(o.images)),)) for o in observations]
 
 
 class FunctionPolicy(Policy):
@@ -66,12 +68,25 @@ def serve(contract: Contract) -> Iterator[Callable[..., PolicyServer]]:
     with ExitStack() as stack:
 
         def start(
-            function: Step = first_state_as_action, address: str = "tcp://127.0.0.1:0", **options: object
+            function: Step = first_state_as_action,
+            address: str = "tcp://127.0.0.1:0",
+            contract: Contract = contract,
+            **options: object,
         ) -> PolicyServer:
             server = PolicyServer(FunctionPolicy(contract, function), address, **options)
             return stack.enter_context(server.running())
 
         yield start
+
+
+class ManualClock:
+    """A clock that advances when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class RawClient:
@@ -99,6 +114,48 @@ class RawClient:
         assert answer is not None
         assert answer.id == id
         return answer
+
+
+class RobotClient(Robot):
+    """A client of a robot host, on the wire's own connection."""
+
+    def __init__(self, address: str, timeout: float = 10.0) -> None:
+        self.connection = Connection(address, ROBOT, timeout)
+        self.session: str | None = None
+
+    def connect(self) -> None:
+        self.contract = self.connection.hello()
+        self.session = self.connection.request("open", {})["session"]
+
+    def reset(self, episode: Episode | None = None) -> Observation:
+        return self._observation(self._ask("reset", {"episode": episode_to_payload(episode)}, moves=True))
+
+    def observe(self) -> Observation:
+        return self._observation(self._ask("observe", {}))
+
+    def act(self, action: np.ndarray) -> np.ndarray:
+        return self._ask("act", {"action": action}, moves=True)["commanded"]
+
+    def step(self, action: np.ndarray) -> Observation:
+        return self._observation(self._ask("step", {"action": action}, moves=True))
+
+    def hold(self) -> None:
+        self._ask("hold", {})
+
+    def stop(self) -> None:
+        self._ask("stop", {})
+
+    def close(self) -> None:
+        if self.session is not None:
+            with suppress(WireError):
+                self._ask("close", {})
+        self.connection.close()
+
+    def _ask(self, kind: str, payload: dict, moves: bool = False) -> dict:
+        return self.connection.request(kind, payload, session=self.session, moves=moves)
+
+    def _observation(self, answer: dict) -> Observation:
+        return observation_from_payload(answer["observation"], self.contract)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import stat
 import time
 
@@ -10,11 +11,20 @@ import pytest
 import zmq
 
 from forehand.errors import ConfigurationError
+from forehand.utils.addresses import family
 from forehand.wire import AccessDenied, AddressUnavailable, ConnectionLost, Keyring, PolicyClient
-from forehand.wire.access import RELOAD, is_local
+from forehand.wire.access import RELOAD, ClientAuth, is_local
 from forehand.wire.keys import FOLDER_VARIABLE
 
 EVERYWHERE = "tcp://0.0.0.0:0"
+
+
+def _has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -108,13 +118,13 @@ def test_one_side_that_encrypts_and_one_that_does_not_never_meet(stranger_and_se
     with PolicyClient(serve().address, timeout=30) as client, pytest.raises(AccessDenied, match="does not encrypt"):
         client.ping()
     ours.remove("127.0.0.1")
-    with PolicyClient(address, timeout=30) as client, pytest.raises(AccessDenied, match="asks for keys"):
+    with PolicyClient(address, timeout=30) as client, pytest.raises(AccessDenied, match="requires keys"):
         client.ping()
 
 
 def test_without_keys_a_server_stays_on_loopback(computer, serve):
     computer("bare", with_keys=False)
-    with pytest.raises(AccessDenied, match=r"serves on loopback only.*forehand keys make=true"):
+    with pytest.raises(AccessDenied, match=r"serves on loopback only.*forehand keys generate=true"):
         serve(address=EVERYWHERE)
     with PolicyClient(serve().address) as client:
         client.ping()
@@ -133,18 +143,30 @@ def test_without_its_key_a_distant_host_is_sent_nothing(computer):
 def test_speaking_in_the_clear_takes_a_word_on_both_sides(computer, serve, caplog):
     ours = computer("bare", with_keys=False)
     server = serve(address=EVERYWHERE, insecure=True)
-    assert "open to everyone" in caplog.text
+    assert "accepts everyone" in caplog.text
     ours.know("127.0.0.1", "none")
     with PolicyClient(server.address.replace("0.0.0.0", "127.0.0.1")) as client:
         client.ping()
 
 
-def test_a_list_that_cannot_be_read_lets_nobody_in(stranger_and_server, caplog):
+def test_a_line_that_cannot_be_read_lets_nobody_in_and_keeps_nobody_out(stranger_and_server, caplog):
     ours, theirs, address = stranger_and_server
-    (theirs.folder / "allowed").write_text(f"robot {ours.public}\nbroken line\n")
+    (theirs.folder / "allowed").write_text(f"other {ours.public[:-1]}\n")
+    with PolicyClient(address, timeout=30) as client:
+        with pytest.raises(AccessDenied, match="not allowed"):
+            client.ping()
+        assert "is ignored: A key is 64 hexadecimal digits; the key of 'other'" in caplog.text
+        (theirs.folder / "allowed").write_text(f"other {ours.public[:-1]}\nrobot {ours.public}\n")
+        client.ping()
+    assert caplog.text.count("is ignored") == 1
+
+
+def test_a_list_that_cannot_be_opened_lets_nobody_in(stranger_and_server, caplog):
+    _, theirs, address = stranger_and_server
+    (theirs.folder / "allowed").mkdir()
     with PolicyClient(address, timeout=30) as client, pytest.raises(AccessDenied, match="not allowed"):
         client.ping()
-    assert "nobody can be let in: A key is 64 hexadecimal digits" in caplog.text
+    assert "no client can be authenticated" in caplog.text
 
 
 def test_no_secret_and_no_whole_key_is_ever_logged(stranger_and_server, caplog):
@@ -169,6 +191,12 @@ def test_no_secret_and_no_whole_key_is_ever_logged(stranger_and_server, caplog):
         ("tcp://127.8.0.1:5555", True),
         ("tcp://localhost:5555", True),
         ("tcp://[::1]:5555", True),
+        ("tcp://[0:0:0:0:0:0:0:1]:5555", True),
+        ("tcp://[::ffff:127.0.0.1]:5555", True),
+        ("tcp://LOCALHOST:5555", True),
+        ("tcp://[::ffff:0.0.0.0]:5555", False),
+        ("tcp://[fe80::1%eth0]:5555", False),
+        ("tcp://[2001:db8::1]:5555", False),
         ("ipc:///tmp/forehand", True),
         ("inproc://forehand", True),
         ("tcp://*:5555", False),
@@ -222,6 +250,121 @@ def test_what_is_no_key_is_not_written(computer, key):
     keyring = computer("robot")
     with pytest.raises(ConfigurationError, match="64 hexadecimal digits"):
         keyring.allow("laptop", key)
-    with pytest.raises(ConfigurationError, match="no blanks"):
-        keyring.allow("my laptop", "ab" * 32)
     assert keyring.allowed == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "my laptop", "#1", "a\tb", "a\nb", "a\x1b[31m", "a\x85b", "a\u2028b", "a\udc80", "a\0"]
+)
+def test_a_name_that_the_list_could_not_hold_is_refused(computer, name):
+    keyring = computer("robot")
+    keyring.allow("laptop", "ab" * 32)
+    with pytest.raises(ConfigurationError, match="no blanks and no '#' in front"):
+        keyring.allow(name, "cd" * 32)
+    with pytest.raises(ConfigurationError, match=r"no blanks|is no host"):
+        keyring.know(name, "cd" * 32)
+    assert keyring.allowed == {"laptop": "ab" * 32}
+
+
+@pytest.mark.parametrize("name", ["arm#1", "é", "a=b", "none", "'x'"])
+def test_any_other_name_comes_and_goes(computer, name):
+    keyring = computer("robot")
+    keyring.allow(name, "ab" * 32)
+    assert keyring.allowed == {name: "ab" * 32}
+    keyring.remove(name)
+    assert keyring.allowed == {}
+
+
+def test_a_bad_line_takes_down_no_other_and_is_kept_until_it_is_removed(computer):
+    keyring = computer("robot")
+    by_hand = f"# the lab\narm-1 {'ab' * 32} # left\narm-2 {'cd' * 31}\n\xff\n"
+    (keyring.folder / "allowed").write_bytes(by_hand.encode("latin-1"))
+    assert keyring.allowed == {"arm-1": "ab" * 32}
+    assert ["'arm-2'" in problem for problem in keyring.unreadable("allowed")] == [True, False]
+    keyring.allow("arm-3", "ef" * 32)
+    assert keyring.allowed == {"arm-1": "ab" * 32, "arm-3": "ef" * 32}
+    assert len(keyring.unreadable("allowed")) == 2
+    keyring.remove("arm-2")
+    assert len(keyring.unreadable("allowed")) == 1
+    assert (keyring.folder / "allowed").read_text().startswith(f"# the lab\narm-1 {'ab' * 32} # left\n")
+
+
+def test_a_key_cannot_smuggle_in_another_line(computer):
+    keyring = computer("robot")
+    keyring.allow("arm", f"{'ab' * 32} #\nother {'cd' * 32}")
+    assert keyring.allowed == {"arm": "ab" * 32}
+
+
+def test_a_known_host_whose_line_is_broken_is_not_spoken_to_in_the_clear(computer):
+    keyring = computer("robot")
+    (keyring.folder / "known").write_text(f"127.0.0.1 {'ab' * 31}\ngpu {'cd' * 32}\n")
+    with pytest.raises(ConfigurationError, match=r"64 hexadecimal digits; the key of '127\.0\.0\.1'"):
+        ClientAuth.for_address("tcp://127.0.0.1:5555")
+    assert keyring.key_of("gpu", "5555") == "cd" * 32
+
+
+@pytest.mark.parametrize(
+    ("stated", "place", "address"),
+    [
+        ("tcp://10.0.0.9", "10.0.0.9", "tcp://10.0.0.9:5555"),
+        ("tcp://10.0.0.9:5555", "10.0.0.9:5555", "tcp://10.0.0.9:5555"),
+        ("GPU-Box", "gpu-box", "tcp://gpu-box:5555"),
+        ("gpu-box", "gpu-box", "tcp://GPU-box:5555"),
+        ("::1", "::1", "tcp://[::1]:5555"),
+        ("[::1]:5555", "[::1]:5555", "tcp://[0:0:0:0:0:0:0:1]:5555"),
+        ("tcp://[2001:DB8::0001]", "2001:db8::1", "tcp://[2001:db8::1]:5555"),
+    ],
+)
+def test_a_host_is_known_however_it_is_written(computer, stated, place, address):
+    keyring = computer("robot")
+    keyring.know(stated, "ab" * 32)
+    assert keyring.known == {place: "ab" * 32}
+    assert ClientAuth.for_address(address).encrypted
+    keyring.remove(stated)
+    assert keyring.known == {}
+
+
+@pytest.mark.parametrize("stated", ["tcp://", "http://gpu", "gpu/x", "gpu:port", "gpu:1:2", "[gpu]:5555", "ipc:///tmp/x"])
+def test_what_is_no_host_is_not_known(computer, stated):
+    keyring = computer("robot")
+    with pytest.raises(ConfigurationError, match="is no host"):
+        keyring.know(stated, "ab" * 32)
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this computer has no IPv6")
+
+
+@needs_ipv6
+def test_the_loopback_of_ipv6_serves_without_keys(computer, serve, contract, sense):
+    computer("bare", with_keys=False)
+    server = serve(address="tcp://[::1]:0")
+    assert server.address.startswith("tcp://[::1]:")
+    with PolicyClient(server.address) as client:
+        assert client.open("push", contract).step(sense()).actions.shape == (2, 7)
+
+
+@needs_ipv6
+def test_both_protocols_reach_an_endpoint_that_listens_on_all_of_ipv6_and_only_with_keys(computer, serve):
+    computer("bare", with_keys=False)
+    with pytest.raises(AccessDenied, match="serves on loopback only"):
+        serve(address="tcp://[::]:0")
+    theirs = computer("server")
+    port = serve(address="tcp://[::]:0").address.rpartition(":")[2]
+    for host in ("[::1]", "127.0.0.1"):
+        theirs.know(host, theirs.public)
+        with PolicyClient(f"tcp://{host}:{port}") as client:
+            client.ping()
+
+
+@pytest.mark.parametrize(
+    ("resolved", "expected"),
+    [([socket.AF_INET6], socket.AF_INET6), ([socket.AF_INET6, socket.AF_INET], socket.AF_INET), ([], socket.AF_INET)],
+)
+def test_a_name_is_reached_by_ipv6_where_it_has_nothing_else(monkeypatch, resolved, expected):
+    def look_up(host, port, **options):
+        if not resolved:
+            raise socket.gaierror
+        return [(family, None, None, "", ()) for family in resolved]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert family("gpu-box") == expected

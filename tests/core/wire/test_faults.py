@@ -10,10 +10,10 @@ What covers which fault:
 - dropped, delayed, reordered, repeated, truncated messages: here
 - wrong version: ``test_policy_server.py``; a contract changed in between: ``test_lost_connections.py``
 - wrong, unknown or missing key: ``test_access.py``
-- a control loop that hangs: ``tests/core/running/test_watched_robot.py``
+- a control loop that hangs: ``tests/core/running/test_watchdog_robot.py``
 - disk full while recording: ``tests/core/data/test_recorder.py``, ``test_tape.py``
 - floods and strangers: ``test_policy_server.py``, ``test_lost_connections.py``
-- damaged messages by the million: here in short, ``benchmarks/wire_fuzz.py``
+- damaged messages by the million: here in short, ``performance/wire_fuzz.py``
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
+from tests.core.wire.conftest import RobotClient
 
 from forehand import Prediction, Robot
 from forehand.errors import ForehandError
 from forehand.wire import ConnectionLost, DeadlineExceeded, PolicyClient, RobotHost, UnknownSession
-from forehand.wire.clients import SILENCE
-from forehand_robots.remote import RemoteRobot
+from forehand.wire.clients import HEARTBEAT_TIMEOUT
 
 SERVER = """
 import sys
@@ -138,6 +138,7 @@ MISHAPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mishaps", MISHAPS.values(), ids=MISHAPS)
 def test_a_bad_network_costs_steps_but_never_gives_a_wrong_one(serve, contract, sense, mishaps):
     server = serve()
@@ -181,12 +182,13 @@ class Counting(Robot):
         pass
 
 
+@pytest.mark.slow
 def test_a_command_is_never_carried_out_twice_nor_after_a_later_one(contract, sense):
     robot = Counting(contract, sense)
     with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=60).running() as host:
         mishaps = {"repeat": 0.3, "delay": 0.2, "drop": 0.05}
         with proxy(host.address, seed=2, **mishaps) as between:
-            remote = RemoteRobot(between.address, timeout=0.3)
+            remote = RobotClient(between.address, timeout=0.3)
             for _ in range(50):
                 try:
                     remote.connect()
@@ -198,7 +200,7 @@ def test_a_command_is_never_carried_out_twice_nor_after_a_later_one(contract, se
                     remote.act(np.full(7, number / 100, np.float32))
                 except ForehandError:
                     continue
-            remote._session = None
+            remote.session = None
             remote.close()
         assert Counter(between.mishaps).keys() >= {"repeat", "delay"}
     assert len(robot.told) > 20
@@ -217,7 +219,7 @@ def test_a_frozen_server_is_missed_in_seconds_with_and_without_a_question(proces
         while idle.alive:
             assert time.monotonic() - started < 60
             time.sleep(0.05)
-        assert time.monotonic() - started > SILENCE / 2
+        assert time.monotonic() - started > HEARTBEAT_TIMEOUT / 2
         os.kill(child.pid, signal.SIGCONT)
         assert session.step(sense()).actions.shape == (1, 7)
 
@@ -246,16 +248,16 @@ def test_a_frozen_robot_costs_a_command_its_time_and_the_host_goes_on_answering(
     robot, released = Counting(contract, sense), threading.Event()
     robot.observe = lambda: (released.wait(60), sense(1))[1]
     with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=60).running() as host:
-        remote = RemoteRobot(host.address, timeout=10)
+        remote = RobotClient(host.address, timeout=10)
         remote.connect()
         remote.reset()
-        remote._connection.timeout = 0.3
+        remote.connection.timeout = 0.3
         with pytest.raises(DeadlineExceeded):
             remote.observe()
         with pytest.raises(DeadlineExceeded):
             remote.act(np.zeros(7, np.float32))
         released.set()
-        remote._connection.timeout = 10
+        remote.connection.timeout = 10
         remote.act(np.full(7, 0.5, np.float32))
         remote.close()
     assert robot.told == [0.5]  # the action that waited too long was not carried out
@@ -263,7 +265,7 @@ def test_a_frozen_robot_costs_a_command_its_time_and_the_host_goes_on_answering(
 
 def benchmark(name):
     """A module of ``benchmarks/``."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[3] / "benchmarks" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[3] / "performance" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import struct
@@ -14,6 +15,8 @@ import zmq
 
 from forehand.errors import ContractMismatch
 from forehand.wire import ConnectionLost, PolicyClient, UnknownSession
+from forehand.wire.link import Link
+from forehand.wire.peers import Peers
 
 SERVER = """
 import sys, time
@@ -93,10 +96,10 @@ def test_a_client_that_starts_first_waits_for_its_server(process, contract):
 BUSY_ELSEWHERE = """
 import sys, time
 import zmq
-from forehand.wire.access import Gate
+from forehand.wire.access import ServerAuth
 from forehand.wire.bind import bind
 
-socket = bind("tcp://127.0.0.1:0", Gate("tcp://127.0.0.1:0", insecure=False))
+socket, _ = bind("tcp://127.0.0.1:0", ServerAuth("tcp://127.0.0.1:0", insecure=False), 10)
 print(socket.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
 sys.stdin.readline()
 while socket.poll(1000):
@@ -165,7 +168,7 @@ class NoTorch:
 sys.meta_path.insert(0, NoTorch())
 from forehand import Contract, Policy, Prediction, Robot
 from forehand.wire import PolicyServer, RemotePolicy, RobotHost
-from forehand_robots.remote import RemoteRobot
+from forehand.wire.connection import ROBOT, Connection
 
 class Idle(Policy):
     contract = Contract((), (), (), 10.0)
@@ -183,3 +186,18 @@ print("torch" not in sys.modules, flush=True)
 def test_nothing_here_needs_torch(process):
     _, line = process(WITHOUT_TORCH)
     assert line == "True"
+
+
+def test_what_is_never_closed_ends_its_monitor_before_its_socket():
+    """Else the next event of the socket blocks the thread of ZeroMQ that moves the messages of the whole process."""
+    with zmq.Context.instance().socket(zmq.ROUTER) as bound:
+        owners = [peers := Peers(bound, most=1), link := Link("tcp://127.0.0.1:1")]
+        monitors = [peers.monitor, link._monitor]
+        dealer = link._socket
+        owners.append(owners)  # a cycle, whose members are collected in any order
+        del owners, peers, link
+        gc.collect()
+        assert [monitor.closed for monitor in monitors] == [True, True]
+        assert not dealer.closed
+        assert not bound.closed
+        dealer.close(linger=0)

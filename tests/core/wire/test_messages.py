@@ -166,6 +166,7 @@ def test_random_bytes_never_crash_the_decoder(frames, with_prefix):
     judge([PREFIX + frames[0], *frames[1:]] if with_prefix and frames else frames)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     st.fixed_dictionaries({}, optional=dict.fromkeys(HEADER, plain)),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import queue
 import socket
 import threading
 import time
 
+import msgpack
 import numpy as np
 import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.core.wire.conftest import FunctionPolicy, ManualClock
 
-from forehand import Prediction
-from forehand.errors import CheckpointError, ContractMismatch
+from forehand import Forecast, Prediction, Session
+from forehand.errors import CheckpointError, ContractMismatch, NotFinite
 from forehand.wire import (
     AddressUnavailable,
     Busy,
@@ -27,10 +30,11 @@ from forehand.wire import (
     RemotePolicy,
     UnknownSession,
 )
-from forehand.wire.clients import SILENCE, Limits
+from forehand.wire.batching import Batcher, Step
+from forehand.wire.clients import HEARTBEAT_TIMEOUT, ClientQuotas
 from forehand.wire.connection import ROBOT, Connection
-from forehand.wire.convert import observation_to_payload
 from forehand.wire.messages import PREFIX, Message, decode, encode
+from forehand.wire.serialize import observation_to_payload
 
 
 def wait_until(holds, timeout=30.0):
@@ -160,6 +164,20 @@ def test_an_exception_in_a_batch_is_told_to_everyone_in_it_and_the_server_lives_
         np.testing.assert_array_equal(session.step(sense(1)).actions[0], sense(1).state)
 
 
+def test_a_policy_that_would_end_its_thread_is_an_error_and_the_server_lives_on(serve, contract, sense, caplog):
+    def leave_once(sessions, observations):
+        if observations[0].time == 0:
+            raise SystemExit(0)
+        return states_as_actions(sessions, observations)
+
+    with PolicyClient(serve(leave_once, warm_up=True).address) as client:
+        session = client.open("push", contract)
+        assert "no warm-up (SystemExit: 0)" in caplog.text
+        with pytest.raises(InternalError, match="failed with SystemExit: 0"):
+            session.step(sense(0))
+        np.testing.assert_array_equal(session.step(sense(1)).actions[0], sense(1).state)
+
+
 def test_an_error_meant_for_people_arrives_as_it_was(serve, contract, sense):
     def refuse(sessions, observations):
         raise CheckpointError("model.safetensors is truncated; copy it again")
@@ -180,6 +198,98 @@ def test_a_policy_that_answers_nonsense_is_an_error_not_an_action(serve, contrac
         with pytest.raises((InternalError, ContractMismatch)):
             session.step(sense())
         client.ping()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["observation", "earlier"])
+def test_a_state_that_is_not_finite_is_refused_by_name_and_never_reaches_the_policy(
+    serve, contract, sense, raw, value, where
+):
+    server = serve()
+    bad = sense(1)
+    bad.state[6] = value
+    client = raw(server.address)
+    session = client.open(contract)
+    payload = {"observation": observation_to_payload(sense(2)), "earlier": [observation_to_payload(sense(2))]}
+    payload[where] = observation_to_payload(bad) if where == "observation" else [observation_to_payload(bad)]
+    answer = client.ask("step", 5, payload | {"forecast": False}, session)
+    assert (answer.kind, answer.payload["code"]) == ("error", "not_finite")
+    assert f"element 0 of 'gripper' is {value}" in answer.payload["message"]
+    assert server._policy.batches == []
+
+
+def test_a_time_that_is_not_finite_is_refused(serve, contract, sense):
+    with PolicyClient(serve().address) as client:
+        session = client.open("push", contract)
+        with pytest.raises(NotFinite, match="time is not finite: nan"):
+            session.step(dataclasses.replace(sense(), time=float("nan")))
+
+
+def test_a_session_s_seed_reaches_the_policy(serve, raw, contract, sense):
+    def seeds(sessions, observations):
+        return [Prediction(np.full((1, 7), session.seed, np.float32)) for session in sessions]
+
+    server = serve(seeds)
+    with PolicyClient(server.address, timeout=60) as client:
+        for seed in (0, 7, 2**40):
+            assert client.open("push", contract, seed=seed).step(sense()).actions[0, 0] == np.float32(seed)
+    assert RemotePolicy(server.address, 60.0).open("push", 7).step(sense()).actions[0, 0] == 7
+    payload = {"instruction": "push", "contract": contract.to_dict(), "seed": -1}
+    client = raw(server.address)
+    client.open(contract)
+    answer = client.ask("open", 9, payload)
+    assert "a whole number from 0, not -1" in answer.payload["message"]
+
+
+def test_an_answer_that_is_not_finite_is_never_sent_and_costs_only_its_own_session(serve, raw, contract, sense, gate):
+    """Of three robots in one batch the second has a state so large that the policy's numbers overflow."""
+    histories = []
+
+    class Remembering(Session):
+        def __init__(self, instruction, seed):
+            super().__init__(instruction, seed)
+            self.frames = []
+
+        def reset(self, instruction=None):
+            super().reset(instruction)
+            self.frames.clear()
+
+    def overflow(sessions, observations):
+        answers = []
+        gate(sessions, observations)
+        for session, observation in zip(sessions, observations, strict=True):
+            session.frames.append(observation.state)
+            histories.append(len(session.frames))
+            with np.errstate(over="ignore"):
+                answers.append(Prediction(np.sum(session.frames, axis=0)[None] * np.float32(10)))
+        return answers
+
+    server = serve(overflow)
+    server._policy.open = Remembering
+    robots = [raw(server.address) for _ in range(4)]
+    sessions = [robot.open(contract) for robot in robots]
+
+    def step(number, id, state):
+        seen = dataclasses.replace(sense(number), state=np.full(7, state, np.float32))
+        robots[number].send(
+            "step", id, {"observation": observation_to_payload(seen), "forecast": False}, sessions[number]
+        )
+
+    step(3, 10, 0)
+    assert gate.entered.acquire(timeout=20)
+    for number, state in enumerate((1, 1e38, 2)):
+        step(number, 10, state)
+        robots[number].ask("ping", 11)
+    gate.may_return.set()
+    answers = [robot.answer() for robot in robots]
+    assert server._policy.batches == [1, 3]
+    assert [a.kind for a in answers] == ["result", "error", "result", "result"]
+    assert answers[1].payload["code"] == "not_finite"
+    assert "element 0 of 'pose' is inf. The session's history was forgotten" in answers[1].payload["message"]
+    np.testing.assert_array_equal(answers[2].payload["actions"], np.full((1, 7), 20))
+    step(1, 12, 3)
+    np.testing.assert_array_equal(robots[1].answer().payload["actions"], np.full((1, 7), 30))
+    assert histories[-1] == 1
 
 
 def test_a_request_that_waited_too_long_is_answered_and_not_computed(serve, raw, contract, sense, gate):
@@ -226,14 +336,19 @@ def test_an_observation_that_does_not_fit_fails_alone(serve, contract, sense):
 
 
 def test_sessions_end_by_closing_and_by_silence(serve, contract, sense):
-    with PolicyClient(serve(session_timeout=0.3).address) as client:
+    clock = ManualClock()
+    server = serve(session_timeout=60.0, disconnect_timeout=60.0, clock=clock)
+    with PolicyClient(server.address) as client:
         closed, silent = client.open("push", contract), client.open("push", contract)
         closed.close()
         closed.close()
         with pytest.raises(UnknownSession, match="Open a new one"):
             closed.step(sense())
-        time.sleep(0.6)
-        with pytest.raises(UnknownSession, match=r"unused for 0\.3 s"):
+        clock.now += 59
+        silent.step(sense())
+        clock.now += 61
+        wait_until(lambda: not server._sessions)
+        with pytest.raises(UnknownSession, match="unused for 60 s"):
             silent.step(sense())
 
 
@@ -266,13 +381,13 @@ def test_another_version_is_answered_in_ours(serve, raw):
     client.socket.send_multipart([b"FHND\x63" + encode(Message("hello", 1, {}))[0][len(PREFIX) :]])
     answer = client.answer()
     assert answer.payload["code"] == "version_mismatch"
-    assert "speaks version 99" in answer.payload["message"]
+    assert "has version 99" in answer.payload["message"]
 
 
 def test_a_request_nobody_knows_or_without_a_budget_is_named(serve, raw):
     client = raw(serve().address)
     client.ask("hello", 1, {"contract": None})
-    assert "knows close, hello, open, ping, reset, step" in client.ask("dance", 2).payload["message"]
+    assert "has close, hello, open, ping, reset, step" in client.ask("dance", 2).payload["message"]
     assert "no budget" in client.ask("ping", 3, budget=None).payload["message"]
     assert "'instruction'" in client.ask("open", 4, {}).payload["message"]
 
@@ -324,7 +439,7 @@ def test_stopping_finishes_what_was_accepted_and_refuses_what_comes(serve, raw, 
 
 
 def test_a_hung_policy_does_not_keep_a_server_from_stopping(serve, raw, contract, sense, gate, monkeypatch):
-    monkeypatch.setattr("forehand.wire.endpoint.GRACE", 0.3)
+    monkeypatch.setattr("forehand.wire.endpoint.DRAIN_TIMEOUT", 0.3)
     server = serve(gate)
     client = raw(server.address)
     session = client.open(contract)
@@ -340,21 +455,22 @@ def test_a_hung_policy_does_not_keep_a_server_from_stopping(serve, raw, contract
 
 @pytest.mark.parametrize("latency_budget", [0.0, 0.01])
 def test_nothing_is_remembered_of_sessions_that_are_over(serve, contract, sense, latency_budget):
-    server = serve(latency_budget=latency_budget)
+    clock = ManualClock()
+    server = serve(latency_budget=latency_budget, clock=clock)
     with PolicyClient(server.address) as client:
         for _ in range(5):
             session = client.open("push", contract)
             session.step(sense())
             session.close()
-        time.sleep(1.1)
+            clock.now += 1.1
         session = client.open("push", contract)
         session.step(sense())
         assert server._batcher._asked.keys() <= {session._token}
         assert server._sessions.keys() == {session._token}
 
 
-def test_a_step_waits_for_the_others_within_the_latency_budget(serve, raw, contract, sense):
-    server = serve(latency_budget=20.0)
+def test_a_step_waits_for_the_others_within_the_latency_budget(serve, raw, contract, sense, gate):
+    server = serve(gate, latency_budget=1.0, clock=ManualClock())
     robots = [raw(server.address) for _ in range(3)]
     sessions = [robot.open(contract) for robot in robots]
 
@@ -362,21 +478,37 @@ def test_a_step_waits_for_the_others_within_the_latency_budget(serve, raw, contr
         payload = {"observation": observation_to_payload(sense(number)), "forecast": False}
         robots[number].send("step", id, payload, sessions[number])
 
-    for id in (10, 11):
-        for number in range(3):
-            step(number, id)
-            if id == 10:
-                robots[number].answer()  # alone, so nobody is waited for
-        server._batcher._asked |= dict.fromkeys(server._sessions, time.monotonic())  # however slow this machine is
-    assert [robot.answer().payload["timing"]["batch"] for robot in robots] == [3, 3, 3]
+    step(0, 10)
+    assert gate.entered.acquire(timeout=20)  # alone, since no other has sent a step yet
+    step(1, 10)
+    step(2, 10)
+    gate.may_return.set()
+    assert robots[0].answer().payload["timing"]["batch"] == 1
+    for id in (11, 12):
+        step(0, id)  # the two others wait for this one
+        assert [robot.answer().payload["timing"]["batch"] for robot in robots] == [3, 3, 3]
+        step(1, id)
+        step(2, id)
 
 
-def test_nobody_waits_for_company_until_it_is_too_late(serve, contract, sense):
-    server = serve(latency_budget=60.0)
-    with PolicyClient(server.address) as client:
-        session, _ = client.open("push", contract), client.open("push", contract)
-        server._batcher._asked |= dict.fromkeys(server._sessions, time.monotonic() + 3600)
-        assert session.step(sense(), timeout=1.0).actions.shape == (2, 7)
+def test_a_step_waits_for_others_half_of_its_time_at_most(contract, sense):
+    clock, answers = ManualClock(), queue.Queue()
+    policy = FunctionPolicy(contract, states_as_actions)
+    batcher = Batcher(policy, max_batch=2, latency_budget=3600.0, clock=clock)
+
+    def submit(name):
+        session, until = policy.open("push"), clock.now + 1.0
+        batcher.submit(Step("step", name, clock.now, until, answers.put, b"", policy, session, sense(), False))
+
+    batcher.start()
+    submit("one")
+    assert answers.get(timeout=20)["timing"]["queued"] == 0
+    submit("two")
+    with pytest.raises(queue.Empty):
+        answers.get(timeout=0.6)
+    clock.now += 0.6
+    assert answers.get(timeout=20)["timing"]["queued"] == pytest.approx(0.6)
+    batcher.stop()
 
 
 def test_clients_take_turns_whoever_has_more_sessions(serve, raw, contract, sense, gate):
@@ -416,22 +548,21 @@ def test_a_policy_that_cannot_be_warmed_up_serves_all_the_same(serve, contract, 
 
 
 def test_a_client_has_its_share_of_sessions_and_of_questions(serve, raw, contract):
-    server = serve(limits=Limits(sessions=1, rate=20))
+    clock = ManualClock()
+    server = serve(limits=ClientQuotas(sessions=1, rate=5), clock=clock)
     client = raw(server.address)
     client.open(contract)
     answer = client.ask("open", 3, {"instruction": "push", "contract": contract.to_dict()})
     assert (answer.payload["code"], "1 sessions open already" in answer.payload["message"]) == ("busy", True)
-    codes = [client.ask("ping", id).payload.get("code") for id in range(4, 100)]
-    assert codes[0] is None
-    assert "busy" in codes
-    time.sleep(1.2)
+    assert [client.ask("ping", id).payload.get("code") for id in range(4, 7)] == [None, None, "busy"]
+    clock.now += 1.2
     assert client.ask("ping", 100).kind == "result"
     with PolicyClient(server.address) as other:
         other.ping()
 
 
 def test_a_message_larger_than_granted_is_refused(serve, raw, contract, sense):
-    client = raw(serve(limits=Limits(message=2000)).address)
+    client = raw(serve(limits=ClientQuotas(message=2000)).address)
     session = client.open(contract)
     client.send("step", 3, {"observation": observation_to_payload(sense()), "forecast": False}, session)
     answer = client.answer()
@@ -439,7 +570,7 @@ def test_a_message_larger_than_granted_is_refused(serve, raw, contract, sense):
 
 
 def test_a_session_whose_robot_is_gone_is_closed_soon_and_others_are_not(serve, raw, contract, sense):
-    server = serve(absence=0.2)
+    server = serve(disconnect_timeout=0.2)
     silent, promising = raw(server.address), raw(server.address)
     promising.ask("hello", 1, {"contract": None, "heartbeat": 0.1})
     gone = promising.ask("open", 2, {"instruction": "push", "contract": contract.to_dict()}).payload["session"]
@@ -449,11 +580,16 @@ def test_a_session_whose_robot_is_gone_is_closed_soon_and_others_are_not(serve, 
 
 
 def test_heartbeats_keep_an_idle_client_and_its_sessions(serve, contract, sense):
-    server = serve(absence=0.1)
+    clock = ManualClock()
+    server = serve(disconnect_timeout=0.1, clock=clock)
     with PolicyClient(server.address) as client:
         session = client.open("push", contract)
-        time.sleep(SILENCE + 1)
+        for _ in range(3):
+            clock.now += 0.9 * HEARTBEAT_TIMEOUT
+            wait_until(lambda: all(c.last_heard == clock.now for c in server._clients.values()))
         assert session.step(sense()).actions.shape == (2, 7)
+    wait_until(lambda: all(client.ended for client in server._clients.values()))
+    clock.now += 1
     wait_until(lambda: not server._sessions)
 
 
@@ -467,7 +603,7 @@ def test_pictures_travel_as_jpeg_if_the_client_wants_them_so(serve, contract, se
 
     def look(sessions, observations):
         shown.append(observations[0].images)
-        return [Prediction(o.state[None], dict(o.images), 1) for o in observations]
+        return [Prediction(o.state[None], (Forecast(1, dict(o.images)),)) for o in observations]
 
     with PolicyClient(serve(look).address, jpeg=95) as client:
         forecast = client.open("push", contract).step(seen, forecast=True).forecast
@@ -507,7 +643,8 @@ def test_strangers_with_random_frames_do_not_disturb_a_live_server(serve, contra
     def disturb(frames):
         stranger.send_multipart(frames)
         while stranger.poll(0):
-            assert decode(stranger.recv_multipart()).kind in ("result", "error")
+            answer = stranger.recv_multipart()
+            assert answer[0] == b"" or decode(answer).kind in ("result", "error")
 
     disturb()
     alive(server, contract, sense)
@@ -522,3 +659,87 @@ def test_strangers_that_speak_no_zeromq_do_not_disturb_a_live_server(serve, cont
         with socket.create_connection((host, int(port))) as stranger:
             stranger.sendall(junk)
     alive(server, contract, sense)
+
+
+def test_clients_that_leave_are_noticed_and_lock_nobody_out(serve, raw):
+    server = serve(limits=ClientQuotas(clients=4))
+    for _ in range(3):
+        leaving = [raw(server.address) for _ in range(4)]
+        for client in leaving:
+            assert client.ask("hello", 1, {"contract": None}).kind == "result"
+        for client in leaving:
+            client.socket.close()
+    wait_until(lambda: not server._clients)  # long before anything times out
+
+
+def test_idle_clients_make_room_and_those_with_a_session_do_not(serve, raw, contract, sense):
+    server = serve(limits=ClientQuotas(clients=3))
+    robot = raw(server.address)
+    session = robot.open(contract)
+    idle = [raw(server.address) for _ in range(9)]
+    for client in idle:
+        assert client.ask("hello", 1, {"contract": None}).kind == "result"
+    assert len(server._clients) == 3
+    payload = {"observation": observation_to_payload(sense()), "forecast": False}
+    assert robot.ask("step", 5, payload, session).kind == "result"
+    assert idle[0].ask("ping", 2).payload["code"] == "hello_required"
+    assert idle[-1].ask("ping", 2).kind == "result"
+
+
+def test_where_all_clients_have_sessions_another_is_told_to_come_later(serve, raw, contract):
+    server = serve(limits=ClientQuotas(clients=2))
+    robots = [raw(server.address) for _ in range(2)]
+    for robot in robots:
+        robot.open(contract)
+    assert raw(server.address).ask("hello", 1, {"contract": None}).payload["code"] == "busy"
+
+
+def test_sessions_of_the_gone_make_room_where_there_is_none(serve, raw, contract):
+    server = serve(max_sessions=2)
+    leaving, staying = raw(server.address), raw(server.address)
+    left, kept = leaving.open(contract), staying.open(contract)
+    leaving.socket.close()
+    wait_until(lambda: len(server._clients) == 1)
+    newcomer = raw(server.address)
+    session = newcomer.open(contract)
+    assert server._sessions.keys() == {kept, session}
+    assert left not in server._sessions
+    answer = staying.ask("open", 5, {"instruction": "push", "contract": contract.to_dict()})
+    assert answer.payload["code"] == "busy"
+
+
+def test_more_connections_than_granted_end_and_those_of_clients_stay(serve, raw, contract, monkeypatch):
+    monkeypatch.setattr("forehand.wire.endpoint.SPARE", 0)
+    server = serve(limits=ClientQuotas(clients=2))
+    client = raw(server.address)
+    client.open(contract)
+    host, port = server.address.removeprefix("tcp://").split(":")
+    silent = [socket.create_connection((host, int(port)), timeout=20) for _ in range(10)]
+    for connection in silent[:-1]:
+        while connection.recv(64):
+            pass  # its greeting, then its end
+    wait_until(lambda: len(server._transport.peers) == 2)
+    assert client.ask("ping", 9).kind == "result"
+    for connection in silent:
+        connection.close()
+
+
+@pytest.mark.parametrize("array", [{b"nd": True, b"data": b""}, {b"__ndarray__": True}, b"bytes"])
+def test_another_dialect_is_told_what_to_send(serve, raw, array):
+    client = raw(serve().address)
+    client.ask("hello", 1, {"contract": None})
+    header = {"kind": "step", "id": 2, "session": "", "budget": 1.0, "payload": {"observation": {"state": array}}}
+    for frame in (PREFIX + msgpack.packb(header), msgpack.packb({"observation/state": array})):
+        client.socket.send(frame)
+        answer = client.answer()
+        assert answer.payload["code"] == "protocol_error"
+        assert "msgpack-numpy" in answer.payload["message"]
+        assert "docs/reference/protocol.md" in answer.payload["message"]
+
+
+def test_a_req_socket_gets_a_reply_that_it_can_read(serve):
+    with zmq.Context.instance().socket(zmq.REQ) as client:
+        client.linger, client.rcvtimeo = 0, 20_000
+        client.connect(serve().address)
+        client.send(msgpack.packb({"endpoint": "ping"}))
+        assert "docs/guides/clients.md" in msgpack.unpackb(client.recv())["error"]

@@ -1,4 +1,4 @@
-"""``docs/protocol.md`` is enough to write a client from: here is one, made of ZeroMQ, MessagePack and that page alone."""
+"""``docs/reference/protocol.md`` is enough to write a client from: here is one, of ZeroMQ, MessagePack and that page."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import msgpack
 import zmq
 
-from forehand.wire.convert import plain
+from forehand.utils.plain import to_plain
 from forehand.wire.errors import CODES
 from forehand.wire.messages import Message, encode
 
-PAGE = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "protocol.md").read_text()
 
 
 def test_the_bytes_on_the_page_are_the_bytes_on_the_wire():
@@ -47,7 +47,7 @@ def test_a_client_written_from_the_page_drives(serve, contract):
             assert fields["id"] == id
             return fields["payload"], arrays
 
-        hello, _ = ask("hello", 1, {"contract": plain(contract.to_dict())})
+        hello, _ = ask("hello", 1, {"contract": to_plain(contract.to_dict())})
         assert hello["role"] == "policy"
         opened, _ = ask("open", 2, {"instruction": "push", "contract": hello["contract"]})
         images, buffers = {}, [struct.pack("<7f", 1, 2, 3, 4, 5, 6, 7)]

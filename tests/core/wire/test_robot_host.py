@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from forehand import Robot
+from forehand.control.robot_thread import Command, RobotThread
 from forehand.errors import ConfigurationError, ContractMismatch
 from forehand.wire import RobotHost
-from forehand.wire.convert import observation_to_payload
-from forehand.wire.meter import PrometheusMeter
+from forehand.wire.metrics import PrometheusMetrics
+from forehand.wire.serialize import observation_to_payload
 
 from .conftest import read_metrics
 
@@ -107,7 +109,31 @@ def test_silence_after_an_action_makes_the_robot_hold_once(robot, raw):
         time.sleep(0.4)
         assert robot.asked.count("hold") == 1
         client.ask("act", 4, command(1), session)  # and it goes on when the client does
-        assert robot.asked[-1] == "act 1"
+        assert "act 1" in robot.asked
+
+
+def test_a_robot_that_fails_to_hold_is_not_at_rest(robot, raw, caplog):
+    robot.hold = lambda: 1 / 0
+    with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=60).running() as host:
+        client = raw(host.address)
+        client.ask("act", 3, command(0), open_session(client))
+    assert not host.at_rest
+    assert "failed to hold, whether it moves is unknown" in caplog.text
+
+
+def test_a_robot_that_does_not_return_is_named(robot, raw, caplog):
+    robot.may_finish.clear()
+    with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.1).running() as host:
+        client = raw(host.address)
+        session = open_session(client)
+        client.send("act", 3, command(0), session)
+        end = time.monotonic() + 20
+        while "the robot's act() has not returned for" not in caplog.text:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert not host.at_rest
+        robot.may_finish.set()
+    assert host.at_rest
 
 
 def test_silence_that_lasts_stops_the_robot_until_it_is_reset(robot, raw):
@@ -141,15 +167,28 @@ def test_a_robot_that_was_only_reset_holds_and_is_not_stopped(robot, raw):
     assert robot.asked[:4] == ["connect", "reset None", "hold", "act 1"]
 
 
-def test_who_says_hold_is_not_stopped(robot, raw):
+def test_who_says_hold_is_not_stopped(robot):
     robot.stop = lambda: robot.note("stop")
-    with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.05, stop=0.1).running() as host:
-        client = raw(host.address)
-        session = open_session(client)
-        client.ask("act", 3, command(0), session)
-        client.ask("hold", 4, {}, session)
-        time.sleep(0.3)
-        assert client.ask("act", 5, command(1), session).kind == "result"
+    robot.may_finish.clear()
+    thread = RobotThread(robot, watchdog=0.05, stop=0.1)
+    thread.start()
+
+    def act():
+        thread.require_running()
+        robot.act(np.zeros(7, np.float32))
+        return {}
+
+    def hold():
+        thread.hold()
+        return {}
+
+    for name, call in (("act", act), ("hold", hold)):  # so that no time passes in between, however busy the machine is
+        thread.submit(Command(name, "", 0.0, math.inf, lambda _: None, call, moves=name == "act"))
+    robot.may_finish.set()
+    assert robot.held.wait(20)
+    time.sleep(0.3)
+    thread.close()
+    thread.join()
     assert "stop" not in robot.asked
 
 
@@ -159,16 +198,16 @@ def test_a_robot_without_brakes_stops_by_holding(robot):
 
 
 def test_what_a_host_does_can_be_read(robot, raw):
-    meter = PrometheusMeter("127.0.0.1:0")
-    with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.1, stop=0.1, meter=meter).running() as host:
+    metrics = PrometheusMetrics("127.0.0.1:0")
+    with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.1, stop=0.1, metrics=metrics).running() as host:
         client = raw(host.address)
         session = open_session(client)
         client.ask("reset", 3, {"episode": None}, session)
         client.ask("act", 4, command(9), session)
-        while not host._keeper.stopped:
+        while not host._thread.stopped:
             time.sleep(0.01)
         client.ask("act", 5, command(1), session)
-        told = read_metrics(meter.address)
+        told = read_metrics(metrics.address)
     assert told['forehand_requests_total{code="ok",kind="act"}'] == 1
     assert told['forehand_requests_total{code="failed",kind="act"}'] == 1
     assert told['forehand_stage_seconds_count{stage="computed"}'] == 3
@@ -221,7 +260,7 @@ def test_a_second_client_is_told_busy_until_the_first_closes(robot, raw):
         second.ask("hello", 1, {"contract": None})
         answer = second.ask("open", 2)
         assert answer.payload["code"] == "busy"
-        assert "held by another client, last heard" in answer.payload["message"]
+        assert "held by another client, last active" in answer.payload["message"]
         assert second.ask("act", 3, command(0), "guessed").payload["code"] == "unknown_session"
         first.ask("close", 3, {}, session)
         assert second.ask("open", 4).kind == "result"
@@ -230,7 +269,7 @@ def test_a_second_client_is_told_busy_until_the_first_closes(robot, raw):
 
 
 def test_a_silent_client_loses_the_robot_only_to_someone_who_wants_it(robot, raw):
-    with RobotHost(robot, "tcp://127.0.0.1:0", release=0.2).running() as host:
+    with RobotHost(robot, "tcp://127.0.0.1:0", lease_timeout=0.2).running() as host:
         first, second = raw(host.address), raw(host.address)
         session = open_session(first)
         time.sleep(0.4)
@@ -243,7 +282,7 @@ def test_a_silent_client_loses_the_robot_only_to_someone_who_wants_it(robot, raw
 
 def test_a_robot_at_work_is_not_taken_away(robot, raw):
     robot.may_finish.clear()
-    with RobotHost(robot, "tcp://127.0.0.1:0", release=0.1).running() as host:
+    with RobotHost(robot, "tcp://127.0.0.1:0", lease_timeout=0.1).running() as host:
         first, second = raw(host.address), raw(host.address)
         first.send("act", 3, command(0), open_session(first))
         assert robot.acting.wait(20)

@@ -1,5 +1,7 @@
 """A plugin with the smallest robot there is: a bright square that slides over a dark plane to where it is told."""
 
+import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +15,15 @@ TARGETS = {"left": (0.2, 0.5), "right": (0.8, 0.5)}
 
 
 class Slider(Robot):
-    """delay: seconds that a step takes; broken: fail in the third step of every episode; rate: Hz."""
+    """delay: seconds that a step takes; broken: fail in the third step of every episode; rate: Hz.
 
-    def __init__(self, delay: float = 0.0, broken: bool = False, rate: float = 20.0) -> None:
-        self.delay, self.broken = delay, broken
+    loose: every hold fails; hangs: the third step of every episode takes an hour.
+    """
+
+    def __init__(
+        self, delay: float = 0.0, broken: bool = False, rate: float = 20.0, loose: bool = False, hangs: bool = False
+    ) -> None:
+        self.delay, self.broken, self.loose, self.hangs = delay, broken, loose, hangs
         self.contract = Contract(
             cameras=(Camera("static", SIZE, SIZE, "static"), Camera("wrist", SIZE, SIZE, "wrist")),
             state=(Field("position", 2, unit="m"),),
@@ -45,13 +52,25 @@ class Slider(Robot):
     def act(self, action: np.ndarray) -> np.ndarray:
         time.sleep(self.delay)
         self.steps += 1
+        if self.hangs and self.steps == 3:
+            hang()
         if self.broken and self.steps == 3:
             raise OSError("the cable came loose")
         self.position = np.clip(self.position + action, 0, 1)
         return action
 
     def hold(self) -> None:
-        pass
+        if self.loose:
+            raise OSError("the brake does not answer")
+
+
+def hang() -> None:
+    """Take an hour, and say on standard error once the process has taken up a request to stop."""
+    handler = signal.getsignal(signal.SIGINT)
+    while signal.getsignal(signal.SIGINT) is handler:
+        time.sleep(0.02)
+    print("a request to stop has come", file=sys.stderr, flush=True)
+    time.sleep(3600)
 
 
 class Straight(Expert):

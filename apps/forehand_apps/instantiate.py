@@ -1,0 +1,107 @@
+"""Instantiation of robots, policies and action chunkers from their configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from forehand import Benchmark, Contract, Policy, Robot, registry
+from forehand.control.chunking import ActionChunker, make_chunker
+from forehand.control.converted_robot import converted
+from forehand.errors import ConfigurationError
+from forehand.evaluation.expert_policy import Oracle
+from forehand.wire import RemotePolicy
+
+SOURCES = ("address", "checkpoint", "name", "expert")
+
+
+def make(kind: str, config: DictConfig, **more: Any) -> Any:
+    """The part of ``kind`` that ``config`` (``name`` and ``options``) describes, with ``more`` options."""
+    return registry().create(kind, config.name, **{**_options(config), **more})
+
+
+def make_robot(config: DictConfig, **more: Any) -> Robot:
+    """The robot that ``config`` describes, with the conversions of its ``convert``."""
+    robot: Robot = make("robot", config, **more)
+    return converted(robot, config.get("convert"))
+
+
+def make_robots(config: DictConfig) -> list[Robot]:
+    """One robot for each address in ``config.robots``; the robot of ``config.robot`` where there is none."""
+    if not config.robots:
+        return [make_robot(config.robot)]
+    options = _options(config.robot) if config.robot.name == "remote" else {}
+    remote = OmegaConf.create({"name": "remote", "options": options, "convert": config.robot.get("convert")})
+    return [make_robot(remote, address=address) for address in config.robots]
+
+
+def open_policies(config: DictConfig, robots: list[Robot], benchmark: Benchmark | None = None) -> list[Policy]:
+    """A policy for each robot: a client each where it is served elsewhere, else one in this process for all.
+
+    ``benchmark``: the one whose expert replaces the policy, with ``policy.expert=true``.
+    """
+    if benchmark is not None and policy_source(config) == "expert":
+        for robot in robots:
+            contract_of(robot)
+        return [Oracle(benchmark, robot) for robot in robots]
+    if policy_source(config) == "address":
+        return [RemotePolicy(config.address, config.timeout, jpeg=config.jpeg) for _ in robots]
+    return [open_local_policy(config, lambda: contract_of(robots[0]))] * len(robots)
+
+
+def open_local_policy(config: DictConfig, contract: Callable[[], Contract]) -> Policy:
+    """A checkpoint or a registered policy, in this process; only the latter needs ``contract``."""
+    if policy_source(config) == "checkpoint":
+        from forehand.learning.checkpoint import load_policy
+        from forehand.learning.devices import pick_device
+
+        return load_policy(config.checkpoint, str(pick_device(config.device)), rate=config.get("rate"))
+    policy: Policy = make("policy", config, contract=contract())
+    return policy
+
+
+def policy_source(config: DictConfig) -> str:
+    """Which one of address, checkpoint and name is given; none or several is an error."""
+    sources = [s for s in SOURCES if config.get(s) is not None]
+    if len(sources) != 1:
+        known = [f"policy.{s}" for s in SOURCES if s in config]
+        found = " and ".join(f"policy.{s}" for s in sources) + " are" if sources else "none is"
+        raise ConfigurationError(f"Choose the policy with one of {', '.join(known)}; {found} given.")
+    return sources[0]
+
+
+def contract_of(robot: Robot) -> Contract:
+    """A robot's contract; it is connected for a moment where the contract is not available before."""
+    if not hasattr(robot, "contract"):
+        robot.connect()
+        robot.close()
+    return robot.contract
+
+
+def chunker_factory(config: DictConfig, contract: Contract) -> Callable[[], ActionChunker]:
+    """A factory of action chunkers by ``config.chunking`` and ``config.binary_gripper``; tried once, to fail early."""
+    options: dict[str, Any] = plain(config.chunking)
+    name = options.pop("name")
+
+    def make_one() -> ActionChunker:
+        return make_chunker(contract, name, binary_gripper=config.binary_gripper, **options)
+
+    make_one()
+    return make_one
+
+
+def _options(config: DictConfig) -> dict[str, Any]:
+    return plain(config.get("options") or {})
+
+
+def plain(config: Any, *, partial: bool = False) -> dict[str, Any]:
+    """What ``config`` holds, resolved, in plain Python types; {} for None.
+
+    Raises :class:`MissingMandatoryValue` where a value must be given still, unless it may be ``partial``.
+    """
+    if not isinstance(config, DictConfig):
+        return {}
+    found = OmegaConf.to_container(config, resolve=True, throw_on_missing=not partial)
+    return {str(k): v for k, v in found.items()} if isinstance(found, dict) else {}

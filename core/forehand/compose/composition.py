@@ -1,0 +1,359 @@
+"""Composition of parts: encoders, a backbone, a world model and an action head, tied by the reads table. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from forehand.compose.augmentation import random_shift
+from forehand.compose.controls import require_control
+from forehand.compose.making import PartConfig, make_part, require_module_names
+from forehand.compose.normalization import Normalizer, Statistics
+from forehand.compose.parts import (
+    FEATURES,
+    IMAGES,
+    INSTRUCTION,
+    SENSORS,
+    STATE,
+    VALID,
+    ActionHead,
+    Backbone,
+    Encoder,
+    Inputs,
+    IterativeActionHead,
+    Pretrained,
+    VisionTower,
+    WorldModel,
+    require_cameras,
+)
+from forehand.compose.plans import Plans, roles
+from forehand.compose.token_dropout import TokenDropout, drop_tokens
+from forehand.compose.tokens import (
+    ACTION,
+    EPISODE,
+    OBSERVATION,
+    Layout,
+    Reads,
+    TokenGroup,
+    check_keys,
+    check_reads,
+    lookahead,
+)
+from forehand.compose.towers import SharedTowers
+from forehand.compose.validity import hide_invalid, layout_validity
+from forehand.contracts.contract import Contract
+from forehand.contracts.sensor import Sensor
+from forehand.data.tower_features import FrozenFeatures
+from forehand.errors import ConfigurationError, nearest
+from forehand.utils.images import METHODS
+
+QueryParts = Mapping[str, WorldModel | ActionHead]
+"""The parts that own query tokens, by the name of their group."""
+
+
+class Composition(nn.Module):
+    """Parts, found by name in the registry, tied together by ``reads`` and nothing else.
+
+    contract, statistics: of the data it is trained on. dim: D, the width of tokens. history: T, the longest window.
+    image_size: height and width that images are resized to. encoders: slot → part (``{name: ..., options}``), in the
+    order of their tokens. backbone, world_model, action_head: parts; the last two may be None. reads: see
+    :mod:`forehand.compose.tokens`. towers: name → vision tower (``{name: ..., options}``), made once and shared by the
+    parts that read or forecast its features (:mod:`forehand.compose.towers`). detach: ``foresight``, ``action`` or both:
+    whose loss sends no gradient into the encoders, at the price of another pass through the backbone in training. share:
+    a composition of the same options for other data, whose parts stand in for those that depend on no state or action.
+    normalization: methods for ``state`` and ``action``
+    (:class:`~forehand.compose.normalization.Normalizer`). foresight_control: what the world model is compared with
+    instead of the future, in an ablation (:mod:`forehand.compose.controls`). random_shift: camera → pixels of random
+    shift in training. token_dropout: what readers do without in training, at random
+    (:mod:`forehand.compose.token_dropout`). resize: how images are brought to their size
+    (:func:`forehand.utils.images.resize`).
+
+    Raises :class:`ConfigurationError` for parts, tables and cameras that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        contract: Contract,
+        statistics: Statistics,
+        dim: int,
+        history: int,
+        image_size: int,
+        encoders: Mapping[str, PartConfig],
+        backbone: PartConfig,
+        world_model: PartConfig | None = None,
+        action_head: PartConfig | None = None,
+        reads: Reads,
+        normalization: Mapping[str, str],
+        towers: Mapping[str, PartConfig] | None = None,
+        detach: Sequence[str] | None = None,
+        share: Composition | None = None,
+        foresight_control: str | None = None,
+        random_shift: Mapping[str, int] | None = None,
+        token_dropout: TokenDropout | None = None,
+        resize: str = "area",
+    ) -> None:
+        super().__init__()
+        self.contract, self.history, self.image_size = contract, history, image_size
+        if resize not in METHODS:
+            raise ConfigurationError(f"resize: unknown method {resize!r}. {nearest(resize, METHODS)}")
+        self.resize = resize
+        self.reads = {reader: dict(row or {}) for reader, row in reads.items()}
+        self.random_shift = dict(random_shift or {})
+        self.token_dropout: TokenDropout = token_dropout or {}
+        self.towers: SharedTowers = (
+            share.towers if share else SharedTowers({n: c for n, c in (towers or {}).items() if c}, image_size)
+        )
+        shared = {"contract": contract, "dim": dim, "image_size": image_size, "towers": self.towers.shapes}
+
+        require_module_names("encoders", encoders)
+        common = {s: e for s, e in share.encoders.items() if STATE not in e.inputs} if share else {}
+        self.encoders: dict[str, Encoder] = nn.ModuleDict(  # type: ignore[assignment]
+            {
+                s: common.get(s) or make_part("encoder", config, shared)
+                for s, config in encoders.items()
+                if config is not None
+            }
+        )
+        self.backbone: Backbone = (
+            share.backbone if share else make_part("backbone", backbone, {**shared, "history": history})
+        )
+        self.world_model: WorldModel | None = None
+        if world_model:
+            other = share.world_model if share else None
+            same = other is not None and STATE not in other.target_vectors
+            self.world_model = other if same else make_part("world_model", world_model, shared)
+        self.action_head: ActionHead | None = make_part("action_head", action_head, shared) if action_head else None
+        if self.world_model is None and self.action_head is None:
+            raise ConfigurationError("policy: neither a world model nor an action head: nothing to learn.")
+        self.groups = [
+            TokenGroup(g.name, g.count, (*g.tags, OBSERVATION), g.scope) for e in self.encoders.values() for g in e.groups
+        ]
+        self.query_parts: QueryParts = {
+            part.group.name: part for part in (self.world_model, self.action_head) if part is not None
+        }
+        self.detach = tuple(detach or ())
+        require_control(foresight_control)
+        self.foresight_control = foresight_control
+        self.cameras = self._cameras()
+        require_cameras(contract, self.cameras, "the policy")
+        if share:
+            read = share.contract.sensors
+            if read != tuple(s for s in contract.sensors if s.name in {sensor.name for sensor in read}):
+                raise ConfigurationError(
+                    f"The shared parts read the sensors {[s.name for s in read]}, which these data lack, or measure "
+                    f"otherwise."
+                )
+        self.contract = replace(contract, sensors=self._sensors())  # what is not read, a robot need not have
+        self._check_parts()
+        self._check_tables()
+
+        self.normalize_state = Normalizer(
+            normalization["state"], contract.state, statistics.get("observation.state", {}), "the state"
+        )
+        self.normalize_action = Normalizer(
+            normalization["action"], contract.action, statistics.get("action", {}), "the action"
+        )
+        self.plans = Plans(self.groups, [part.group for part in self.query_parts.values()], self.reads, history)
+
+    def _cameras(self) -> tuple[str, ...]:
+        """All cameras that an encoder takes or the world model forecasts, sorted."""
+        keys = {key for encoder in self.encoders.values() for key in encoder.inputs}
+        seen = {key.removeprefix(IMAGES) for key in keys if key.startswith(IMAGES)}
+        features = [*(key for key in keys if key.startswith(FEATURES)), *map(FEATURES.__add__, self.target_features)]
+        return tuple(sorted(seen.union(self.forecast_cameras, (self.towers.camera(key) for key in features))))
+
+    def _check_parts(self) -> None:
+        for encoder in self.encoders.values():
+            if any(g.scope == EPISODE for g in encoder.groups) and encoder.inputs != (INSTRUCTION,):
+                raise ConfigurationError(
+                    f"policy: {type(encoder).__name__} makes tokens once an episode, so it may read the instruction "
+                    f"alone, not {list(encoder.inputs)}."
+                )
+        for feature in self.target_features:
+            tower = feature.partition(".")[0]
+            if any(parameter.requires_grad for parameter in self.towers.towers[tower].parameters()):
+                raise ConfigurationError(
+                    f"world_model: its target, the features of tower {tower!r}, would be trained along and could "
+                    f"collapse. Freeze it: policy.towers.{tower}.frozen=true."
+                )
+        for name in self.detach:
+            if name not in self.query_parts:
+                raise ConfigurationError(f"detach: {name!r} has no loss here. {nearest(name, self.query_parts)}")
+        head = self.action_head
+        if isinstance(head, IterativeActionHead):
+            row = {key: rule for reader, r in self.reads.items() if head.group.matches(reader) for key, rule in r.items()}
+            read_by = [reader for reader, r in self.reads.items() if r.get(ACTION) and not head.group.matches(reader)]
+            if read_by or row.get(ACTION) not in (None, "same"):
+                raise ConfigurationError(
+                    f"reads: {type(head).__name__} makes its tokens anew for each pass, so only they may read them, in "
+                    f"the same timestep; {read_by[0] if read_by else ACTION!r} reads 'action' otherwise."
+                )
+
+    def _sensors(self) -> tuple[Sensor, ...]:
+        """All sensors beside cameras that an encoder takes, in the contract's order."""
+        keys = {key for encoder in self.encoders.values() for key in encoder.inputs}
+        return tuple(sensor for sensor in self.contract.sensors if SENSORS + sensor.name in keys)
+
+    def _check_tables(self) -> None:
+        groups = [*self.groups, *(part.group for part in self.query_parts.values())]
+        check_reads(self.reads, groups)
+        check_keys("token_dropout", self.token_dropout, groups)
+        if unknown := [c for c in self.random_shift if c not in self.cameras]:
+            raise ConfigurationError(
+                f"random_shift: the policy has no camera {unknown[0]!r}. {nearest(unknown[0], self.cameras)}"
+            )
+
+    @property
+    def forecast_cameras(self) -> tuple[str, ...]:
+        """The cameras that the world model forecasts; none without a world model."""
+        return tuple(self.world_model.cameras) if self.world_model else ()
+
+    @property
+    def target_features(self) -> tuple[str, ...]:
+        """``<tower>.<camera>`` of the features that the world model is compared with."""
+        return tuple(self.world_model.target_features) if self.world_model else ()
+
+    @property
+    def lookahead(self) -> int:
+        """g: how far into the future a rule reads; the last g timesteps of a window give no loss."""
+        return max((lookahead(rule) for row in self.reads.values() for rule in row.values()), default=0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.normalize_state.center.device
+
+    def readouts(
+        self, observation: Inputs, steps: int | None = None, queries: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """What every query token of the first ``steps`` timesteps (default all) has read: name → (B, steps, count, D).
+
+        observation: ``images.<camera>`` (B, T, H, W, 3), ``sensors.<name>`` (B, T, *shape) as measured, ``state``
+        (B, T, S) in the contract's units, ``instruction`` (B strings, or (B, F) features). queries: tokens
+        (B, steps, count, D) of a group in place of its learned ones.
+        """
+        length = observation[STATE].shape[1]
+        tokens = self._window_tokens(observation)
+        asked = tuple(range(length if steps is None else steps))
+        detached = tuple(name for name in self.query_parts if name in self.detach and self.training)
+        attached = tuple(name for name in self.query_parts if name not in detached)
+        readouts: dict[str, Tensor] = {}
+        if attached:
+            readouts |= self._read(tokens, length, attached, asked, queries or {})
+        for name in detached:
+            fixed = {key: values.detach() for key, values in tokens.items()}
+            readouts |= self._read(fixed, length, (name,), asked, queries or {})
+        return {name: readouts[name] for name in self.query_parts}
+
+    def _read(
+        self,
+        tokens: Mapping[str, Tensor],
+        length: int,
+        wanted: tuple[str, ...],
+        asked: tuple[int, ...],
+        queries: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """One pass through the backbone for the ``wanted`` queries at the timesteps ``asked``."""
+        plan = self.plans.window(length, wanted, asked, self.device)
+        mask = plan.mask
+        if self.training and self.token_dropout:
+            mask = drop_tokens(mask, plan.layout, self.token_dropout)
+        if valid := {k.removeprefix(VALID): v for k, v in tokens.items() if k.startswith(VALID)}:
+            mask = hide_invalid(mask, layout_validity(plan.layout, valid))
+        sequence = arrange(plan.layout, tokens, self.query_parts, queries)
+        out = self.backbone(sequence, plan.timesteps, mask, **roles(self.backbone, plan.queries))
+        counts = [self.query_parts[name].group.count for name in wanted]
+        read = out.index_select(1, plan.query_index).split([len(asked) * count for count in counts], dim=1)
+        return {name: r.unflatten(1, (len(asked), count)) for name, r, count in zip(wanted, read, counts, strict=True)}
+
+    def _window_tokens(self, observation: Inputs) -> dict[str, Tensor]:
+        """The tokens of every group at every timestep, name → (B, T, count, D); images are shifted in training."""
+        batch, length = observation[STATE].shape[:2]
+        frames = {k: v.reshape(-1, *v.shape[2:]) for k, v in observation.items() if k != INSTRUCTION}
+        if self.training:
+            frames |= {IMAGES + c: random_shift(frames[IMAGES + c], pixels) for c, pixels in self.random_shift.items()}
+        instruction = observation[INSTRUCTION]
+        frames[INSTRUCTION] = (
+            instruction.repeat_interleave(length, dim=0)
+            if isinstance(instruction, Tensor)
+            else [sentence for sentence in instruction for _ in range(length)]
+        )
+        once = self.encode({INSTRUCTION: instruction}, once=True)
+        episode = {group.name for group in self.groups if group.scope == EPISODE}
+        repeated = {
+            name: t[:, None].expand(-1, 1 if name.removeprefix(VALID) in episode else length, *t.shape[1:])
+            for name, t in once.items()
+        }
+        each = self.encode(frames, once=False)
+        return repeated | {name: t.unflatten(0, (batch, length)) for name, t in each.items()}
+
+    def encode(self, inputs: Inputs, *, once: bool) -> dict[str, Tensor]:
+        """Tokens of the encoders that run once an instruction, or of those that run once a frame."""
+        prepared = dict(inputs)
+        if STATE in prepared:
+            prepared[STATE] = self.normalize_state(prepared[STATE])
+        for sensor in self.contract.sensors:
+            if (key := SENSORS + sensor.name) in prepared:
+                prepared[key] = prepared[key].float() * sensor.scale
+        if not once:
+            wanted = {key for e in self.encoders.values() for key in e.inputs}
+            prepared |= self.towers.features(wanted, prepared)
+        tokens: dict[str, Tensor] = {}
+        for encoder in self.encoders.values():
+            if (encoder.inputs == (INSTRUCTION,)) == once:
+                tokens |= encoder({key: prepared[key] for key in encoder.inputs})
+        return tokens
+
+    def frozen_features(self) -> dict[str, FrozenFeatures]:
+        """Features of shared towers that do not learn, of cameras that are not shifted: windows may hold them."""
+        read = {key for encoder in self.encoders.values() for key in encoder.inputs if key.startswith(FEATURES)}
+        wanted = read.union(FEATURES + name for name in self.target_features)
+        return self.towers.frozen(key for key in wanted if not self.random_shift.get(self.towers.camera(key)))
+
+    def compile(self, *given: Any, **options: Any) -> None:
+        """Let ``torch.compile`` have what computes most: vision towers, the backbone and the world model."""
+        for part in self.modules():
+            if isinstance(part, VisionTower | Backbone | WorldModel):
+                part.compile(*given, **options)
+
+    def resolved_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """``config``, from which this was made, with the options that its parts read from files."""
+        resolved = dict(config)
+        for key in ("backbone", "world_model", "action_head"):
+            if options := _resolved_options(getattr(self, key)):
+                resolved[key] = {**config[key], **options}
+        found = {slot: options for slot, encoder in self.encoders.items() if (options := _resolved_options(encoder))}
+        if found:
+            encoders = config["encoders"]
+            resolved["encoders"] = {**encoders, **{slot: {**encoders[slot], **found[slot]} for slot in found}}
+        return resolved
+
+    def load_pretrained(self) -> None:
+        """Fill every part that does not start from scratch; a checkpoint's policy has no need of it."""
+        for module in self.modules():
+            if isinstance(module, Pretrained):
+                module.load_pretrained()
+
+
+def arrange(
+    layout: Layout, tokens: Mapping[str, Tensor], queries: QueryParts, given: Mapping[str, Tensor] = MappingProxyType({})
+) -> Tensor:
+    """The sequence of a layout, (B, L, D), from the tokens of each group, (B, T, count, D), and learned queries.
+
+    given: tokens, (B, T, count, D), that stand in for learned queries.
+    """
+    batch = len(next(iter(tokens.values())))
+    by_step = {name: values.unbind(1) for name, values in {**tokens, **given}.items()}
+    learned = {name: part.queries.expand(batch, -1, -1) for name, part in queries.items() if name not in given}
+    blocks = [(b.group.name, b.timestep) for b in layout.blocks]
+    return torch.cat([learned[name] if name in learned else by_step[name][step] for name, step in blocks], dim=1)
+
+
+def _resolved_options(part: nn.Module | None) -> Mapping[str, Any]:
+    return part.resolved_options if isinstance(part, Pretrained) else {}

@@ -1,0 +1,87 @@
+"""Training loss of a composition: what its queries have read, against a window's targets. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from forehand.compose.composition import Composition
+from forehand.compose.controls import controlled_target
+from forehand.compose.parts import FEATURES, FUTURE, IMAGES, PRESENT, STATE, Inputs, IterativeActionHead, LossTerms
+
+
+def window_loss(composition: Composition, observation: Inputs, target: Inputs) -> tuple[Tensor, LossTerms]:
+    """The loss of a batch of windows and its terms, each a scalar; see :mod:`forehand.data.windows`."""
+    steps = max(1, target["valid"].shape[1] - composition.lookahead)  # those behind have no goal, and give no loss
+    present = {PRESENT + camera: observation[IMAGES + camera] for camera in composition.forecast_cameras}
+    present |= {PRESENT + key: value for key, value in observation.items() if key.startswith(FEATURES)}
+    target = {**target, **present}
+    queries: dict[str, Tensor] = {}
+    head = composition.action_head
+    if isinstance(head, IterativeActionHead):
+        normalized = composition.normalize_action(target["actions"][:, :steps])
+        queries[head.group.name], drawn = head.training_tokens({"actions": normalized})
+        target = {**target, **drawn}
+    return composition_loss(composition, composition.readouts(observation, steps, queries), target)
+
+
+def composition_loss(
+    composition: Composition, readouts: Mapping[str, Tensor], target: Inputs
+) -> tuple[Tensor, LossTerms]:
+    """The loss of readouts at a window's first timesteps, or all, and the terms it is the weighted sum of.
+
+    readouts: query group → (B, steps, count, D). target: what a window holds of it
+    (:class:`forehand.data.windows.WindowDataset`), and ``present.<camera>`` (B, T, H, W, 3) of the forecast cameras.
+    """
+    valid = target["valid"]
+    if ahead := composition.lookahead:  # what has no goal inside its episode gives no loss
+        valid = valid & F.pad(valid[:, ahead:], (0, min(ahead, valid.shape[1])))
+    steps = next(iter(readouts.values())).shape[1]
+    valid, target = valid[:, :steps], {key: values[:, :steps] for key, values in target.items()}
+    terms: LossTerms = {}
+    if (model := composition.world_model) is not None:
+        target = {**target, **_target_vectors(composition, target)}
+        compared = controlled_target(composition.foresight_control, target, training=composition.training)
+        future = compared["future_valid"]
+        there = valid.reshape(valid.shape + (1,) * (future.ndim - valid.ndim)) & future
+        terms |= model.loss(readouts[model.group.name], {**compared, **_target_features(composition, compared)}, there)
+    if (head := composition.action_head) is not None:
+        wanted = valid[..., None] & target["actions_valid"]
+        actions = {**target, "actions": composition.normalize_action(target["actions"])}
+        with torch.autocast(valid.device.type, enabled=False):  # it costs nothing, and actions are fine motions
+            terms |= head.loss(readouts[head.group.name].float(), actions, wanted)
+    total = torch.zeros((), device=valid.device)
+    for part in composition.query_parts.values():
+        for name, weight in part.weights.items():
+            total = total + weight * terms[name]
+    return total, terms
+
+
+def _target_vectors(composition: Composition, target: Inputs) -> dict[str, Tensor]:
+    """Vectors that the world model is compared with, of now and of the future, and which of the future exist."""
+    model, found = composition.world_model, dict[str, Tensor]()
+    assert model is not None
+    for key in model.target_vectors:
+        values, there = target[key].float(), target[f"{key}_valid"][:, :, 1:]
+        if key == STATE:
+            values = composition.normalize_state(values)
+        several = len(model.horizons) > 1
+        found[PRESENT + key] = values[:, :, 0]
+        found[FUTURE + key] = values[:, :, 1:] if several else values[:, :, 1]
+        found["future_valid"] = there if several else there[..., 0]
+    return found
+
+
+@torch.no_grad()
+def _target_features(composition: Composition, target: Inputs) -> dict[str, Tensor]:
+    """Features of the shared towers that the world model is compared with, of now and of the future."""
+    features: dict[str, Tensor] = {}
+    for key, time in product((FEATURES + name for name in composition.target_features), (PRESENT, FUTURE)):
+        known = target.get(time + key)  # computed beforehand
+        images = time + composition.towers.camera(key)
+        features[time + key] = composition.towers.of(key, target[images]) if known is None else known.float()
+    return features

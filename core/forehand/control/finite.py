@@ -1,0 +1,60 @@
+"""Checks for NaN and infinity, with errors that name the field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand.contracts.contract import Contract, Field
+from forehand.errors import NotFinite
+from forehand.robot import Observation
+
+
+def require_finite(what: str, values: NDArray[Any], fields: Sequence[Field]) -> None:
+    """Raise :class:`NotFinite` for the first number of ``values`` (…, S) that is not finite.
+
+    ``fields``: what the S elements are; the message names the field, the element within it, and the value.
+    """
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    *row, element = (int(index) for index in np.argwhere(~finite)[0])
+    value = values[(*row, element)]
+    for field in fields:
+        if element < field.size:
+            raise NotFinite(f"{what} is not finite: element {element} of {field.name!r} is {value}.")
+        element -= field.size
+    raise NotFinite(f"{what} is not finite: element {element} behind its fields is {value}.")
+
+
+def require_finite_observation(observation: Observation, contract: Contract) -> None:
+    """Raise :class:`NotFinite` if the state, a sensor or the time of ``observation`` is not finite.
+
+    Raises :class:`ContractMismatch` where a sensor is missing, or is not the contract's.
+    """
+    require_finite("The observation's state", observation.state, contract.state)
+    require_sensors(observation, contract)
+    require_finite_time(observation)
+
+
+def require_sensors(observation: Observation, contract: Contract) -> None:
+    """Raise :class:`ContractMismatch` or :class:`NotFinite` unless all sensors of ``contract`` are as it says.
+
+    RGB cameras are not looked at.
+    """
+    for sensor in contract.sensors:
+        sensor.check(observation.sensors.get(sensor.name))
+
+
+def require_finite_time(observation: Observation) -> None:
+    """Raise :class:`NotFinite` if the time of ``observation`` is not a finite number."""
+    try:
+        finite = math.isfinite(observation.time)
+    except TypeError:  # no number at all, such as None
+        finite = False
+    if not finite:
+        raise NotFinite(f"The observation's time is not finite: {observation.time}.")

@@ -1,0 +1,1 @@
+"""Demonstrations: scripted experts recorded in a simulator, in one process or several."""

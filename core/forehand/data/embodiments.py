@@ -1,0 +1,114 @@
+"""Windows of several embodiments: batches in which each embodiment's windows stand by themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand.data.dataset import Dataset, Source
+from forehand.data.tower_features import FrozenFeatures
+from forehand.data.window_spec import WindowSpec
+from forehand.data.windows import Sample, WindowDataset
+from forehand.errors import DatasetError
+
+
+class EmbodimentWindows:
+    """The windows of several datasets by embodiment, numbered end to end.
+
+    windows: embodiment → :class:`~forehand.data.windows.WindowDataset`.
+    """
+
+    def __init__(self, windows: Mapping[str, WindowDataset]) -> None:
+        self.windows = dict(windows)
+        self._first = np.cumsum([0, *(len(w) for w in windows.values())])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    @property
+    def episode_count(self) -> int:
+        """Episodes of all embodiments."""
+        return sum(w.episode_count for w in self.windows.values())
+
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> dict[str, Sample]:
+        """The windows ``indices``, as a batch for each embodiment that has some of them."""
+        numbers = np.asarray(indices)
+        owner = np.searchsorted(self._first, numbers, side="right") - 1
+        found = {}
+        for i, (name, windows) in enumerate(self.windows.items()):
+            if (mine := owner == i).any():
+                found[name] = windows.batch(numbers[mine] - self._first[i])
+        return found
+
+    def add_features(self, features: Mapping[str, FrozenFeatures], cache: str | Path | None = None) -> None:
+        """See :meth:`forehand.data.windows.WindowDataset.add_features`."""
+        for windows in self.windows.values():
+            windows.add_features(features, cache)
+
+    def sample_weights(
+        self, dataset_weights: Sequence[float] | None, gripper_oversampling: float
+    ) -> NDArray[np.float64] | None:
+        """Sampling weight of each window, (N,), or None where all are equal; ``dataset_weights``: by embodiment."""
+        own = [w.sample_weights(None, gripper_oversampling) for w in self.windows.values()]
+        if dataset_weights is None:
+            if all(weights is None for weights in own):
+                return None
+            dataset_weights = [len(w) for w in self.windows.values()]
+        if len(dataset_weights) != len(own):
+            raise DatasetError(
+                f"{len(dataset_weights)} dataset_weights were given for {len(own)} embodiments; give one for each."
+            )
+        parts = []
+        for windows, weights, share in zip(self.windows.values(), own, dataset_weights, strict=True):
+            drawn = np.ones(len(windows)) if weights is None else weights
+            parts.append(share * drawn / drawn.sum())
+        return np.concatenate(parts)
+
+
+class EmbodimentDatasets:
+    """The datasets of several embodiments, whose states and actions may differ.
+
+    datasets: embodiment → :class:`~forehand.data.dataset.Dataset`. contract, statistics: those of the first.
+    """
+
+    def __init__(self, datasets: Mapping[str, Dataset]) -> None:
+        self.datasets = dict(datasets)
+        first = next(iter(datasets.values()))
+        self.contract, self.statistics = first.contract, first.statistics
+
+    @classmethod
+    def open(cls, sources: Mapping[str, Source | Sequence[Source]]) -> EmbodimentDatasets:
+        """Read and check the tables of all; raises :class:`DatasetError`, naming the embodiment."""
+        if not sources:
+            raise DatasetError("No dataset was given.")
+        found = {}
+        for name, source in sources.items():
+            try:
+                found[str(name)] = Dataset.open(source)
+            except DatasetError as error:
+                raise DatasetError(f"embodiment {name!r}: {error}") from error
+        return cls(found)
+
+    @property
+    def embodiments(self) -> dict[str, dict[str, Any]]:
+        """Contract and statistics of each, as a cross-embodiment policy is built from them."""
+        return {name: {"contract": d.contract, "statistics": d.statistics} for name, d in self.datasets.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name for the content of all datasets and which embodiment each is of."""
+        text = "\0".join(f"{name}\0{d.fingerprint}" for name, d in self.datasets.items())
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def windows(
+        self, window: WindowSpec | Mapping[str, Any] | None = None, *, cache: str | Path | None = None, **options: Any
+    ) -> EmbodimentWindows:
+        """Windows of each; the arguments are those of :class:`~forehand.data.windows.WindowDataset`."""
+        return EmbodimentWindows(
+            {name: WindowDataset(d, window, cache=cache, **options) for name, d in self.datasets.items()}
+        )

@@ -1,0 +1,196 @@
+"""Reading a dataset's files, from its folder only, with errors that name the file and the row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from forehand.errors import DatasetError
+
+_LFS_POINTER = b"version https://git-lfs"
+_MAX_POINTER_BYTES = 1024
+_MAX_NAMED_ROWS = 3  # rows that an error lists
+
+
+def path_inside(root: Path, name: str) -> Path:
+    """``root / name``; raises :class:`DatasetError` where that leads out of ``root``.
+
+    Links are followed: they are made on this machine, as by the hub's cache, and not by the dataset's author.
+    """
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise DatasetError(
+            f"The dataset at {root} names a file {name!r}, which is not inside its folder. Correct its meta/info.json."
+        )
+    return root / path
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a word is a plain name of a file or folder, without a path."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
+def fill_template(template: str, **values: Any) -> str:
+    """A path template of ``meta/info.json`` with its placeholders filled in; raises :class:`DatasetError` by name."""
+    fields = "|".join(name + r"(?::0?\d?d)?" * isinstance(value, int) for name, value in values.items())
+    if not re.fullmatch(rf"(?:[^{{}}]|{{(?:{fields})}})*", template):
+        raise DatasetError(
+            f"The path {template!r} in meta/info.json cannot be filled in. It may have the placeholders "
+            f"{', '.join(values)}, numbers with a width such as :03d."
+        )
+    return template.format(**values)
+
+
+def refuse_lfs_pointer(path: Path) -> None:
+    """Raise :class:`DatasetError` if ``path`` is a Git LFS pointer in place of a file's content."""
+    if path.stat().st_size > _MAX_POINTER_BYTES:
+        return
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise DatasetError(
+                f"{path} is a Git LFS pointer: the content of the file was never fetched. Run git lfs pull in the "
+                f"dataset's folder, or download the dataset with: hf download --repo-type dataset <owner/name>"
+            )
+
+
+def table_files(root: Path, folder: str) -> list[Path]:
+    """The tables in a folder of the dataset at ``root``, in the order of their rows."""
+    files = sorted((root / folder).rglob("*.parquet"))
+    if not files:
+        raise DatasetError(f"The dataset at {root} has no table in {folder}/. Fetch or copy it again, whole.")
+    return files
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pa.Table:
+    """A table, or some of its columns and those ``optional`` ones that it has.
+
+    Raises :class:`DatasetError` where it is damaged or lacks one of ``columns``.
+    """
+    with read_errors(path), pq.ParquetFile(path) as file:
+        if columns is None:
+            return file.read()
+        names = file.schema_arrow.names
+        _require_columns(path, names, columns)
+        wanted = [*columns, *(name for name in optional if name in names)]
+        return file.read(columns=wanted).select(wanted)
+
+
+def _require_columns(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
+    if missing := set(columns) - set(names):
+        raise DatasetError(f"{path} lacks the columns {sorted(missing)}. Fetch or copy the dataset again, whole.")
+
+
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Raise :class:`DatasetError` naming the table at ``path`` where it cannot be read within the context."""
+    try:
+        refuse_lfs_pointer(path)
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path} cannot be read ({error}). Fetch or copy the dataset again, whole.") from error
+
+
+def to_matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
+    """A column of numbers, truth values, or arrays of them, as (N, D), row by row; raises :class:`ValueError`."""
+    flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    while True:
+        if flat.null_count:
+            raise ValueError(f"{flat.null_count} values are missing")
+        if isinstance(flat, pa.ExtensionArray):
+            flat = flat.storage
+        elif pa.types.is_list(flat.type) or pa.types.is_large_list(flat.type) or pa.types.is_fixed_size_list(flat.type):
+            if len(pc.unique(pc.list_value_length(flat))) > 1:
+                raise ValueError("the rows are not of the same length")
+            flat = flat.flatten()
+        else:
+            break
+    if not (pa.types.is_floating(flat.type) or pa.types.is_integer(flat.type) or pa.types.is_boolean(flat.type)):
+        raise ValueError(f"values of type {flat.type} are not numbers")
+    values: NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return values
+
+
+class Rows:
+    """Some columns of the tables in one folder of a dataset, N rows end to end, each of which can be named.
+
+    ``columns`` are required; of ``optional`` ones those of the first table are read, which all others must have too.
+    """
+
+    def __init__(self, root: Path, folder: str, columns: Sequence[str], optional: Sequence[str] = ()) -> None:
+        self.root = root
+        self._files = table_files(root, folder)
+        first = read_table(self._files[0], columns, optional)
+        self.columns: tuple[str, ...] = tuple(first.column_names)
+        self._tables = [first, *(read_table(file, self.columns) for file in self._files[1:])]
+        self._until = np.cumsum([len(table) for table in self._tables])
+
+    def __len__(self) -> int:
+        return int(self._until[-1])
+
+    def describe_rows(self, *rows: int) -> str:
+        """``row 3 of data/chunk-000/file-000.parquet`` (counted from 0): the file of the first, and a few rows there."""
+        file = int(np.searchsorted(self._until, rows[0], side="right"))
+        first = int(self._until[file]) - len(self._tables[file])
+        here = [row - first for row in rows if first <= row < self._until[file]]
+        more = ", …" if len(rows) > len(here[:_MAX_NAMED_ROWS]) else ""
+        name = self._files[file].relative_to(self.root)
+        return f"row{'s' * (len(here) > 1)} {', '.join(map(str, here[:_MAX_NAMED_ROWS]))}{more} of {name}"
+
+    @property
+    def last_file(self) -> str:
+        """The last file, by name."""
+        return str(self._files[-1].relative_to(self.root))
+
+    def records(self, columns: Sequence[str]) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+        """Each file, and its rows of ``columns`` by name; raises :class:`DatasetError` where they were not read."""
+        for file, table in zip(self._files, self._tables, strict=True):
+            _require_columns(file, self.columns, columns)
+            yield file, table.select(list(columns)).to_pylist()
+
+    def array(self, column: str) -> NDArray[Any]:
+        """One column as (N, D); raises :class:`DatasetError` naming the file whose values are no such thing."""
+        parts = []
+        for file, table in zip(self._files, self._tables, strict=True):
+            try:
+                parts.append(to_matrix(table[column]) if len(table) else None)
+            except ValueError as error:
+                raise DatasetError(f"{column!r} in {file} cannot be read: {error}.") from error
+        there = [part for part in parts if part is not None]
+        if len({part.shape[1] for part in there}) != 1:
+            raise DatasetError(f"{column!r} is of different sizes in the tables of {self.root}, or they are empty.")
+        return np.concatenate(there)
+
+    def integers(self, column: str) -> NDArray[np.int64]:
+        """One column of whole numbers, (N,)."""
+        values = self.array(column)
+        if values.shape[1] != 1 or not np.issubdtype(values.dtype, np.integer):
+            raise DatasetError(f"{column!r} in the tables of {self.root} is not one whole number a row.")
+        return values[:, 0].astype(np.int64)
+
+    def vectors(self, column: str, size: int) -> NDArray[np.float32]:
+        """One column of vectors of ``size`` finite numbers, (N, ``size``); arrays are laid out row by row."""
+        with np.errstate(over="ignore"):
+            values = self.array(column).astype(np.float32)
+        if values.shape[1] != size:
+            raise DatasetError(
+                f"{column!r} has {values.shape[1]} elements in the tables of {self.root}, but {size} by its contract. "
+                f"Correct the shape in meta/info.json (or meta/forehand_contract.json)."
+            )
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(bad):
+            element = int(np.flatnonzero(~np.isfinite(values[bad[0]]))[0])
+            raise DatasetError(
+                f"{column!r} is not finite in {len(bad)} of {len(self)} rows of the dataset at {self.root}: element "
+                f"{element} is {values[bad[0], element]} in {self.describe_rows(*map(int, bad))} (counted from 0). "
+                f"Correct these values, or leave their episodes out (lerobot-edit-dataset)."
+            )
+        return values

@@ -1,0 +1,1 @@
+"""Recording: episodes written frame by frame, and committed atomically to a LeRobotDataset."""

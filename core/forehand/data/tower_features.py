@@ -1,0 +1,50 @@
+"""Feature cache: what a frozen vision tower makes of every frame of a camera, in one memory-mapped file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand.data.frame_cache import FRAMES_AT_ONCE, FrameBlock, MapLayout, frames_folder, open_map
+from forehand.data.locate import content_digest
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """How features of one camera are computed: ``encode`` maps (n, H, W, 3) uint8 to (n, *``shape``) float32.
+
+    digest: a name for what ``encode`` computes, from the tower's weights and configuration.
+    """
+
+    camera: str
+    shape: tuple[int, ...]
+    digest: str
+    encode: Callable[[Array], Array]
+
+
+def open_features(root: Path, key: str, frames: Array, features: FrozenFeatures, cache: Path | None = None) -> Array:
+    """Features of all ``frames`` (N, H, W, 3) of the camera ``key`` of the dataset at ``root``, (N, *shape) float16.
+
+    The first call computes them; afterwards they are a read-only memory map, which any process shares that asks for the
+    same frames and the same weights. An interrupted computation is started over. Raises :class:`DatasetError`.
+    """
+    folder = frames_folder(cache)
+    pixels = Path(str(getattr(frames, "filename", "")))
+    about = f"features\0{features.digest}\0{pixels.stem or content_digest(root, [], key)}"
+    name = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+    layout = MapLayout(f"{key} (features)", root, len(frames), features.shape, np.dtype(np.float16))
+    return open_map(folder, name, layout, _blocks(frames, features))
+
+
+def _blocks(frames: Array, features: FrozenFeatures) -> Iterator[FrameBlock]:
+    for start in range(0, len(frames), FRAMES_AT_ONCE):
+        some = np.arange(start, min(start + FRAMES_AT_ONCE, len(frames)))
+        yield some, features.encode(frames[some]).astype(np.float16)

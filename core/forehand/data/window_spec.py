@@ -1,0 +1,221 @@
+"""Window specification: the frames that a policy takes as input and as targets, as offsets for each key. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand.contracts.contract import Contract
+from forehand.errors import ConfigurationError, nearest
+from forehand.utils.images import METHODS, Size
+
+IMAGES, FUTURE, SENSORS = "images.", "future.", "sensors."
+STATE = "state"
+ACTIONS = ("action", "actions")
+KEYS = (f"{IMAGES}<camera>", f"{FUTURE}<camera>", f"{SENSORS}<name>", STATE, *ACTIONS)
+
+_OPTIONS = ("history", "chunk", "horizon", "horizons", "image_size", "resize", "cameras", "sensors", "targets")
+
+
+def camera_of(key: str) -> str | None:
+    """The camera of ``images.<camera>`` or ``future.<camera>``; None for any other key."""
+    return next((key.removeprefix(p) for p in (IMAGES, FUTURE) if key.startswith(p) and key != p), None)
+
+
+def sensor_of(key: str) -> str | None:
+    """The sensor of ``sensors.<name>``; None for any other key."""
+    return key.removeprefix(SENSORS) if key.startswith(SENSORS) and key != SENSORS else None
+
+
+def mask_of(key: str) -> str:
+    """The key of the mask that says which values of ``key`` exist; all ``future.<camera>`` share one."""
+    return "future_valid" if key.startswith(FUTURE) else f"{key}_valid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSpec:
+    """Frames of a window by key: offsets in control steps, relative to the window's anchor frame.
+
+    observation: what a policy may be given, at offsets of at most 0: ``images.<camera>``, ``sensors.<name>`` of a sensor
+    beside cameras, ``state``, and ``action`` (of earlier steps, below 0); the instruction always comes with it. target:
+    what only a loss may see, at any offsets: the same keys, and ``future.<camera>``. ``action`` may be called
+    ``actions``. For example ::
+
+        WindowSpec(
+            observation={"images.static": (-1, 0), "state": (-1, 0)},
+            target={"action": range(-1, 15), "images.static": (3,)},
+            image_size=96,
+        )
+
+    timesteps: None, or T: the observation holds the frames 0 … T-1, and every one of these timesteps has targets of its
+    own, at offsets from it; so a causal model learns every length of history from one window (:meth:`causal`).
+    image_size: (height, width), or the side of a square; None: each camera's own size. resize: how images are brought to
+    it (:func:`forehand.utils.images.resize`).
+
+    :class:`forehand.data.windows.WindowDataset` gives the shapes. Raises :class:`ConfigurationError` naming the key and
+    the offset that cannot be.
+    """
+
+    observation: Mapping[str, Sequence[int]]
+    target: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    timesteps: int | None = None
+    image_size: int | Size | None = None
+    resize: str = "area"
+
+    def __post_init__(self) -> None:
+        if self.timesteps is not None and self.timesteps < 1:
+            raise ConfigurationError(f"windows need timesteps ≥ 1, not {self.timesteps}.")
+        for side in ("observation", "target"):
+            for key in getattr(self, side):
+                _require_key(side, key)
+            checked = {key: _offsets(f"{side}.{key}", given) for key, given in getattr(self, side).items()}
+            object.__setattr__(self, side, checked)
+        for key, offsets in self.observation.items():
+            self._require_observable(key, offsets)
+        futures = [(key, offsets) for key, offsets in self.target.items() if key.startswith(FUTURE)]
+        for key, offsets in futures[1:]:
+            if offsets != futures[0][1]:
+                raise ConfigurationError(
+                    f"window: target.{key} has the offsets {offsets} and target.{futures[0][0]} {futures[0][1]}, but "
+                    f"these cameras share one mask. Give both the same, or call them {IMAGES}<camera>."
+                )
+        if self.image_size is not None:
+            sides = (self.image_size,) if isinstance(self.image_size, int) else tuple(self.image_size)
+            if len(sides) not in (1, 2) or min(sides) < 1:
+                raise ConfigurationError(f"window: image_size is one side or (height, width), not {self.image_size}.")
+            object.__setattr__(self, "image_size", sides[0] if len(sides) == 1 else sides)
+        if self.resize not in METHODS:
+            raise ConfigurationError(f"window: unknown resize {self.resize!r}. {nearest(self.resize, METHODS)}")
+
+    def _require_observable(self, key: str, offsets: Sequence[int]) -> None:
+        if self.timesteps is not None:
+            if tuple(offsets) != tuple(range(self.timesteps)) or key in ACTIONS:
+                raise ConfigurationError(
+                    f"window: of {self.timesteps} timesteps, observation.{key} has the offsets {offsets}; images and "
+                    f"states have 0 to {self.timesteps - 1} there, and actions are targets. Correct it, or leave "
+                    f"timesteps out."
+                )
+            return
+        last = -1 if key in ACTIONS else 0
+        if key.startswith(FUTURE) or max(offsets) > last:
+            raise ConfigurationError(
+                f"window: observation.{key} has the offsets {offsets}, but at run time a policy has {key} up to {last} "
+                f"only. What comes later is a target."
+            )
+
+    @classmethod
+    def causal(
+        cls,
+        *,
+        history: int,
+        chunk: int,
+        horizons: int | Sequence[int] | None = None,
+        cameras: Iterable[str],
+        sensors: Iterable[str] = (),
+        targets: Mapping[str, Sequence[int]] | None = None,
+        image_size: int | Size | None = None,
+        resize: str = "area",
+    ) -> WindowSpec:
+        """Windows of a causal model: ``history`` timesteps, each with targets of its own.
+
+        history: T, timesteps of images, sensors and states. chunk: actions from each timestep on. horizons: how many
+        steps ahead the images are that are targets of each timestep; an integer is one horizon, None or () is none.
+        targets: further targets of each timestep, key → offsets.
+        """
+        ahead = () if horizons is None else (horizons,) if isinstance(horizons, int) else tuple(horizons)
+        for name, values, least in (("history", [history], 1), ("chunk", [chunk], 1), ("horizon", ahead, 0)):
+            if wrong := [value for value in values if value < least]:
+                raise ConfigurationError(f"windows need {name} ≥ {least}, not {wrong[0]}.")
+        if len(set(ahead)) < len(ahead):
+            raise ConfigurationError(f"windows need different horizons, not {ahead}.")
+        cameras = tuple(cameras)
+        return cls(
+            observation={
+                key: range(history) for key in (*(IMAGES + c for c in cameras), *(SENSORS + s for s in sensors), STATE)
+            },
+            target={
+                "actions": range(chunk),
+                **({FUTURE + c: ahead for c in cameras} if ahead else {}),
+                **(targets or {}),
+            },
+            timesteps=history,
+            image_size=image_size,
+            resize=resize,
+        )
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The cameras of all keys."""
+        named = (camera_of(key) for key in (*self.observation, *self.target))
+        return tuple(dict.fromkeys(camera for camera in named if camera is not None))
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """The sensors of all keys."""
+        named = (sensor_of(key) for key in (*self.observation, *self.target))
+        return tuple(dict.fromkeys(sensor for sensor in named if sensor is not None))
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last offset of the window's timesteps; without these, of its actions, or else of its observation."""
+        if self.timesteps is not None:
+            return 0, self.timesteps - 1
+        acts = [o for side in (self.observation, self.target) for k in ACTIONS for o in side.get(k, ())]
+        reached = acts or [0, *(o for offsets in self.observation.values() for o in offsets)]
+        return min(reached), max(reached)
+
+    def masked(self, key: str) -> bool:
+        """Whether an observation has a mask of ``key``: an offset may leave the episode, or the action be absent."""
+        return self.timesteps is None and (key in ACTIONS or any(self.observation[key]))
+
+    def target_offsets(self, key: str) -> NDArray[np.int64]:
+        """The offsets of a target from the anchor, (n,), or (T, n) of timesteps; ``future.<camera>`` has no n of 1."""
+        offsets = np.array(self.target[key], np.int64)
+        if key.startswith(FUTURE) and len(offsets) == 1:
+            offsets = offsets.reshape(())
+        if self.timesteps is None:
+            return offsets
+        return np.arange(self.timesteps).reshape(-1, *(1,) * offsets.ndim) + offsets
+
+
+def read_window(window: WindowSpec | Mapping[str, Any], contract: Contract) -> WindowSpec:
+    """The specification that a policy's ``window`` is, or whose options it holds.
+
+    Options are those of :meth:`WindowSpec.causal`; ``horizon`` means ``horizons``, and without ``cameras`` all of the
+    contract are taken. Raises :class:`ConfigurationError`.
+    """
+    if isinstance(window, WindowSpec):
+        return window
+    if not isinstance(window, Mapping):
+        raise ConfigurationError(f"A policy's window is a WindowSpec or a mapping of options, not {window!r}.")
+    options = dict(window)
+    if unknown := [name for name in options if name not in _OPTIONS]:
+        raise ConfigurationError(f"window: there is no option {unknown[0]!r}. {nearest(unknown[0], _OPTIONS)}")
+    if missing := [name for name in ("history", "chunk") if name not in options]:
+        raise ConfigurationError(f"window: {' and '.join(missing)} must be given, or a WindowSpec.")
+    if "horizon" in options and "horizons" in options:
+        raise ConfigurationError("window: horizon and horizons are one option. Give one of them.")
+    if "horizon" in options:
+        options["horizons"] = options.pop("horizon")
+    if options.get("cameras") is None:
+        options["cameras"] = [camera.name for camera in contract.cameras]
+    return WindowSpec.causal(**options)
+
+
+def _offsets(where: str, given: Any) -> tuple[int, ...]:
+    try:
+        offsets = tuple(given)
+    except TypeError:
+        offsets = ()
+    if not offsets or not all(isinstance(o, int | np.integer) and not isinstance(o, bool) for o in offsets):
+        raise ConfigurationError(f"window: {where} needs whole numbers of control steps, as (-1, 0), not {given!r}.")
+    return tuple(map(int, offsets))
+
+
+def _require_key(side: str, key: str) -> None:
+    if key not in (STATE, *ACTIONS) and camera_of(key) is None and sensor_of(key) is None:
+        raise ConfigurationError(f"window: {side} has no key {key!r}. {nearest(key, KEYS)}")

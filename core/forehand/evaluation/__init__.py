@@ -1,0 +1,1 @@
+"""Evaluation: success rates over seeded episodes, their confidence intervals, and the results file."""

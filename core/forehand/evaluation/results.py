@@ -1,0 +1,280 @@
+"""Evaluation results: episodes, tables, and the file that is kept up to date during a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from forehand.errors import ConfigurationError
+from forehand.evaluation.intervals import Interval, mean_interval, wilson_interval
+from forehand.robot import Episode
+from forehand.utils.files import replacing
+from forehand.utils.plain import to_plain
+from forehand.utils.reading import read_json, require_literal
+from forehand.utils.renames import renamed_keys
+
+RESULTS, TABLE = "results.json", "table.md"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One finished episode.
+
+    index: its trial's place in the benchmark's list; position: its place in the trial, a chain's first being 0;
+    instruction_given: the policy's instruction, while success is judged on ``instruction``; steps: control steps until it
+    ended; seconds: wall time; video: path relative to the output folder.
+    """
+
+    index: int
+    task: str
+    instruction: str
+    instruction_given: str
+    seed: int
+    success: bool
+    steps: int
+    seconds: float
+    video: str | None = None
+    position: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """This episode's entry of ``results.json``, where ``instruction_given`` is called ``heard``."""
+        return {"heard" if key == "instruction_given" else key: value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> EpisodeResult:
+        """The inverse of :meth:`to_dict`; raises ``TypeError`` for an entry of other keys."""
+        return cls(**{"instruction_given" if key == "heard" else key: value for key, value in entry.items()})
+
+
+class SuccessRate:
+    """Success rate of ``successes`` among ``n`` trials."""
+
+    n: int
+    successes: int
+
+    @property
+    def rate(self) -> float:
+        """Successes among n, in [0, 1]; 0 where nothing was tried."""
+        return self.successes / self.n if self.n else 0.0
+
+    @property
+    def interval(self) -> Interval:
+        """The Wilson 95 % interval of the rate."""
+        return wilson_interval(self.successes, self.n)
+
+
+@dataclass(frozen=True)
+class TaskResult(SuccessRate):
+    """Successes of one task, or of all together."""
+
+    task: str
+    n: int
+    successes: int
+
+
+@dataclass(frozen=True)
+class ChainSuccess(SuccessRate):
+    """How many chains began with this many successes in a row."""
+
+    length: int
+    n: int
+    successes: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All finished episodes, by trial and position, and the manifest: where they come from.
+
+    length: how many episodes a whole trial has, more than one for chains.
+    """
+
+    episodes: tuple[EpisodeResult, ...]
+    length: int = 1
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def total(self) -> TaskResult:
+        """All tasks together."""
+        return _count("all", self.episodes)
+
+    @property
+    def tasks(self) -> list[TaskResult]:
+        """Each task, in the order of its first episode."""
+        names = dict.fromkeys(e.task for e in self.episodes)
+        return [_count(name, [e for e in self.episodes if e.task == name]) for name in names]
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many episodes in a row succeeded in each finished trial."""
+        found: dict[int, int] = {}
+        for episode in self.episodes:
+            found[episode.index] = found.get(episode.index, 0) + episode.success
+        return list(found.values())
+
+    @property
+    def chains(self) -> list[ChainSuccess]:
+        """Success of 1, 2, … episodes in a row."""
+        lengths = self.lengths
+        return [ChainSuccess(k, len(lengths), sum(n >= k for n in lengths)) for k in range(1, self.length + 1)]
+
+    @property
+    def average_length(self) -> float:
+        """Successes in a row, on average over the trials; 0 where nothing was tried."""
+        return sum(self.lengths) / len(self.lengths) if self.lengths else 0.0
+
+    @property
+    def average_interval(self) -> Interval:
+        """The 95 % interval of the average length."""
+        return mean_interval(self.lengths, 0.0, float(self.length))
+
+    def table(self) -> str:
+        """Markdown: for chains success of 1, 2, … in a row; then task, n, successes, rate, Wilson 95 % interval."""
+        return "\n\n".join(([self._chain_table()] if self.length > 1 else []) + [self._task_table()])
+
+    def _chain_table(self) -> str:
+        rows = self.chains
+        lines = ["| in a row | n | successes | rate | 95 % interval |", "|---|---:|---:|---:|---|"]
+        for row in rows:
+            lines.append(f"| {row.length} | {row.n} | {row.successes} | {row.rate:.2f} | {row.interval} |")
+        lines.append(f"| average length | {rows[0].n} | | {self.average_length:.2f} | {self.average_interval} |")
+        return "\n".join(lines)
+
+    def _task_table(self) -> str:
+        lines = ["| task | n | successes | rate | 95 % interval |", "|---|---:|---:|---:|---|"]
+        for row in [*self.tasks, self.total]:
+            lines.append(f"| {row.task} | {row.n} | {row.successes} | {row.rate:.2f} | {row.interval} |")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``results.json`` holds."""
+        rows = [
+            {"task": r.task, "n": r.n, "successes": r.successes, "rate": r.rate, "interval": list(r.interval)}
+            for r in [self.total, *self.tasks]
+        ]
+        return {
+            **self.manifest,
+            "success_rate": self.total.rate,
+            "success_interval": list(self.total.interval),
+            "table": rows,
+            **self._chain_facts(),
+            "episodes": [e.to_dict() for e in self.episodes],
+        }
+
+    def _chain_facts(self) -> dict[str, Any]:
+        if self.length == 1:
+            return {}
+        rows = [asdict(row) | {"interval": list(row.interval)} for row in self.chains]
+        return {"in_a_row": rows, "average_length": self.average_length, "average_interval": list(self.average_interval)}
+
+
+class ResultsFile:
+    """``results.json`` in an output folder, rewritten whole after every episode, so that nothing is lost."""
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Sequence[Mapping[str, Any]],
+        setup: Mapping[str, Any],
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """All as plain JSON values. ``plan``: what identifies each episode; ``setup``: what else determines the outcome;
+        ``config``: the evaluation's configuration, for a replay.
+        """
+        self.folder = folder
+        self.plan = to_plain(plan)
+        self.setup = to_plain(setup)
+        self.config = to_plain(config or {})
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def finished(self) -> list[EpisodeResult]:
+        """The episodes that an earlier run of the same evaluation finished; another evaluation's are refused."""
+        if not (self.folder / RESULTS).exists():
+            return []
+        record = read_record(self.folder)
+        self._started, setup = record.started, renamed_keys(record.setup, command="eval")
+        differing = sorted(k for k in self.setup.keys() | setup.keys() if self.setup.get(k) != setup.get(k))
+        differing += ["episodes"] if record.plan != self.plan else []
+        if differing:
+            raise ConfigurationError(
+                f"{self.folder} holds another evaluation: {', '.join(differing)} differ. "
+                f"Choose another output, or repeat the command it was made with to continue it."
+            )
+        return record.episodes
+
+    def write(self, evaluation: Evaluation, provenance: Mapping[str, Any]) -> Evaluation:
+        """Keep ``evaluation`` on the disk; returns it with its manifest."""
+        manifest = {
+            "format": FORMAT,
+            "started": self._started,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "complete": len(evaluation.lengths) == len({episode["trial"] for episode in self.plan}),
+            "provenance": dict(provenance),
+            "setup": self.setup,
+            "config": self.config,
+            "plan": self.plan,
+        }
+        kept = replace(evaluation, manifest=manifest, folder=self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _replace(self.folder / RESULTS, json.dumps(kept.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        _replace(self.folder / TABLE, kept.table() + "\n")
+        return kept
+
+
+def trial_plan(trials: Sequence[Sequence[Episode]], instruction_given: Callable[[Episode], str]) -> list[dict[str, Any]]:
+    """What identifies each episode of an evaluation, and which trial it belongs to."""
+    return [
+        asdict(episode) | {"options": dict(episode.options), "heard": instruction_given(episode), "trial": number}
+        for number, trial in enumerate(trials)
+        for episode in trial
+    ]
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """An evaluation as read from its output folder; ``plan``, ``setup``, ``config`` as in :class:`ResultsFile`."""
+
+    started: str
+    plan: list[dict[str, Any]]
+    setup: dict[str, Any]
+    config: dict[str, Any]
+    episodes: list[EpisodeResult]
+
+    @property
+    def trials(self) -> list[tuple[Episode, ...]]:
+        """Every trial that was planned."""
+        found: dict[int, list[Episode]] = {}
+        for entry in self.plan:
+            facts = {f.name: entry[f.name] for f in fields(Episode)}
+            found.setdefault(entry["trial"], []).append(Episode(**facts))
+        return [tuple(trial) for trial in found.values()]
+
+
+def read_record(folder: Path) -> EvaluationRecord:
+    """What an evaluation wrote into its output ``folder``; :class:`ConfigurationError` where that is nothing."""
+    path = folder / RESULTS
+    try:
+        data = read_json(path)
+        require_literal(data.get("config", {}), "config")
+        episodes = [EpisodeResult.from_dict(e) for e in data["episodes"]]
+        return EvaluationRecord(data["started"], data["plan"], data["setup"], data.get("config", {}), episodes)
+    except OSError as error:
+        raise ConfigurationError(
+            f"There is no evaluation in {folder}: {path} cannot be read ({error.strerror})."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"{path} is not an evaluation's results ({error}); choose another output.") from error
+
+
+def _count(name: str, episodes: Sequence[EpisodeResult]) -> TaskResult:
+    return TaskResult(name, len(episodes), sum(e.success for e in episodes))
+
+
+def _replace(path: Path, text: str) -> None:
+    with replacing(path) as staging:
+        staging.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Learning: the trainer, its recipe and run folder, checkpoints, and pretrained weights."""

@@ -1,0 +1,153 @@
+"""Training recipe: settings of the optimization, of the data and of the run, flat under one name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from forehand.errors import ConfigurationError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationConfig:
+    """Settings of AdamW and of the numerics.
+
+    Learning rate: linear warm-up over ``warmup_steps``, then a cosine to zero at ``steps``. seed: of the weights and of
+    all that is drawn. max_grad_norm: L2 norm to which larger gradients are scaled down. gradient_accumulation_steps:
+    batches whose gradients are averaged for a step (each batch counts alike), for effective batches that do not fit into
+    memory. precision: ``bfloat16`` computes in that format what loses little by it (autocast); weights, optimizer and
+    losses stay float32. compile: let ``torch.compile`` fuse what the policy offers for it.
+
+    parameter_groups: pattern → options of the parameters whose names match: ``learning_rate``, or
+    ``learning_rate_scale`` (a factor of the recipe's), ``weight_decay``, and ``frozen`` (they are not trained). A pattern
+    has wildcards (``encoders.*``), or is a name or the beginning of names up to a dot; where several match, later ones
+    count, option by option. no_decay_norms_and_biases: no weight decay for biases and parameters of normalization layers.
+    """
+
+    steps: int
+    learning_rate: float
+    seed: int
+    weight_decay: float = 1e-4
+    warmup_steps: int = 0
+    max_grad_norm: float = 1.0
+    gradient_accumulation_steps: int = 1
+    precision: str = "float32"
+    compile: bool = False
+    parameter_groups: dict[str, Any] | None = None
+    no_decay_norms_and_biases: bool = False
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, {"steps": 0, "gradient_accumulation_steps": 1, "seed": 0, "warmup_steps": 0})
+        for name in ("learning_rate", "weight_decay", "max_grad_norm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigurationError(f"recipe.{name} must be 0 or a positive number, not {getattr(self, name)}.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigurationError(f"recipe.precision must be float32 or bfloat16, not {self.precision!r}.")
+        require_groups(self.parameter_groups)
+
+    def rate(self, step: int, learning_rate: float | None = None) -> float:
+        """The learning rate of ``step``, counted from 0; ``learning_rate``: its peak, where that is not the recipe's."""
+        peak = self.learning_rate if learning_rate is None else learning_rate
+        # Not torch's LambdaLR, whose product of rate and factor differs in the last bit in 663 of 3,000 steps.
+        if step < self.warmup_steps:
+            return peak * (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Settings of the batches.
+
+    batch_size: windows in a batch. dataset_weights: of the windows drawn, how many come from each dataset, relative to
+    each other; None: by their number. gripper_oversampling: how many times as often windows are drawn in which the
+    gripper opens or closes.
+    """
+
+    batch_size: int
+    dataset_weights: list[float] | None = None
+    gripper_oversampling: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, {"batch_size": 1})
+        if not 0 < self.gripper_oversampling < math.inf:
+            raise ConfigurationError(
+                f"recipe.gripper_oversampling must be a positive number, not {self.gripper_oversampling}."
+            )
+        weights = self.dataset_weights
+        if weights is not None and not (all(0 <= w < math.inf for w in weights) and any(weights)):
+            raise ConfigurationError(f"recipe.dataset_weights must be positive numbers, some may be 0; not {weights}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Settings of logs and checkpoints, in steps; the weights do not depend on them."""
+
+    log_every: int = 20
+    save_every: int = 500
+    keep_checkpoints: int = 1
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, {"log_every": 1, "save_every": 1, "keep_checkpoints": 1})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(OptimizationConfig, DataConfig, RunConfig):
+    """All settings of a training run. Raises :class:`ConfigurationError` naming the one that is out of range."""
+
+    def __post_init__(self) -> None:
+        for part in (OptimizationConfig, DataConfig, RunConfig):
+            part.__post_init__(self)
+
+    @property
+    def effective_batch_size(self) -> int:
+        """How many windows a step learns from."""
+        return self.batch_size * self.gradient_accumulation_steps
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The fields that need not be given, and the values they then have."""
+        return {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+
+    @property
+    def reproducibility_fields(self) -> dict[str, Any]:
+        """The fields that the weights depend on: those of optimization and data."""
+        return {f.name: getattr(self, f.name) for part in (OptimizationConfig, DataConfig) for f in fields(part)}
+
+
+def require_groups(groups: Any) -> None:
+    """Raise :class:`ConfigurationError` unless ``groups`` are None, or map patterns of names to options."""
+    if not isinstance(groups, Mapping | None):
+        raise ConfigurationError(
+            f"recipe.parameter_groups maps names of parameters to options, as {{head.*: {{frozen: true}}}}, "
+            f"not {groups!r}."
+        )
+    for pattern, options in (groups or {}).items():
+        _require_group(f"recipe.parameter_groups: {pattern!r}", options)
+
+
+def _require_group(where: str, options: Any) -> None:
+    numbers = ("learning_rate", "learning_rate_scale", "weight_decay")
+    known = (*numbers, "frozen")
+    if not isinstance(options, Mapping) or not options:
+        raise ConfigurationError(f"{where} needs options, as {{learning_rate: 1e-5}}, not {options!r}.")
+    if unknown := [name for name in options if name not in known]:
+        raise ConfigurationError(f"{where} has no option {unknown[0]!r}. {nearest(unknown[0], known)}")
+    for name in numbers:
+        value = options.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ConfigurationError(f"{where}: {name} must be 0 or a positive number, not {value!r}.")
+    if not isinstance(options.get("frozen", False), bool):
+        raise ConfigurationError(f"{where}: frozen must be true or false, not {options['frozen']!r}.")
+    if "learning_rate" in options and "learning_rate_scale" in options:
+        raise ConfigurationError(f"{where} has learning_rate and learning_rate_scale. Give one of them.")
+    if options.get("frozen") and len(options) > 1:
+        raise ConfigurationError(f"{where} is frozen, and has a rate or a weight decay beside. Give one or the other.")
+
+
+def _require_at_least(config: Any, least: Mapping[str, int]) -> None:
+    for name, minimum in least.items():
+        if getattr(config, name) < minimum:
+            raise ConfigurationError(f"recipe.{name} must be at least {minimum}, not {getattr(config, name)}.")

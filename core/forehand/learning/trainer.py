@@ -1,0 +1,339 @@
+"""Training loop for any policy with a loss, on windows of any dataset; resumes exactly. Needs torch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+from torch import Tensor
+
+from forehand.data.window_spec import WindowSpec
+from forehand.errors import CheckpointError, ForehandError
+from forehand.learning.checkpoint import (
+    checkpoints,
+    latest_checkpoint,
+    load_weights,
+    read_checkpoint,
+    read_provenance,
+    read_tensors,
+    remove_checkpoint,
+    save_policy,
+    step_folder,
+)
+from forehand.learning.parameter_groups import parameter_groups
+from forehand.learning.recipe import Recipe
+from forehand.plugins import registry
+from forehand.utils.renames import renamed_keys
+from forehand.utils.signals import stop_event
+
+log = logging.getLogger(__name__)
+
+LOG = "training.jsonl"
+TRAINING_STATE = "training.safetensors"
+
+
+class TrainingDiverged(ForehandError):
+    """The loss or the weights are no longer finite; what was saved before is kept."""
+
+
+BatchFn = Callable[[int], Mapping[str, Any]]
+LogCallback = Callable[[dict[str, Any]], None]
+
+
+@runtime_checkable
+class TrainablePolicy(Protocol):
+    """What a policy offers so that it can be trained, beside being a :class:`torch.nn.Module`.
+
+    What it draws at random in training comes from torch's default generators, so that training can be resumed exactly.
+    It may choose the groups of its parameters (:class:`~forehand.learning.parameter_groups.OffersParameterGroups`).
+    """
+
+    @property
+    def window(self) -> WindowSpec | Mapping[str, Any]:
+        """What a window of data must hold, or its options (:func:`forehand.data.window_spec.read_window`)."""
+
+    def load_pretrained(self) -> None:
+        """Fill what does not start from scratch; called once, before training."""
+
+    def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch of windows, and the terms it is made of, for the log; all scalars."""
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """``batch`` with its tensors on ``device``; everything else as it is."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    return batch
+
+
+class Trainer:
+    """Trains ``policy`` on ``batches(number)`` and writes everything it leaves behind into ``folder``.
+
+    policy: a :class:`TrainablePolicy`. batches: a pure function of the batch's number, counted from 0 over all steps, so
+    that a resumed run has the batches of an uninterrupted one; a step takes ``recipe.gradient_accumulation_steps`` of
+    them. config, statistics, facts: what goes into the checkpoints beside the weights; the fact ``fingerprint`` names
+    the content of the dataset. embodiments: contract and statistics of each, where the policy has several.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        batches: BatchFn,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        config: Mapping[str, Any],
+        statistics: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        embodiments: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.embodiments = embodiments
+        self.policy, self.batches, self.recipe, self.folder = policy, batches, recipe, folder
+        resolve = getattr(policy, "resolved_config", dict)
+        self.config, self.statistics, self.facts = resolve(config), statistics, facts
+        self.device = next(policy.parameters()).device
+        self.groups = parameter_groups(policy, recipe)
+        for frozen in (group for group in self.groups if group.frozen):
+            for parameter in frozen.parameters.values():
+                parameter.requires_grad_(False)
+        self.parameters = {name: p for name, p in policy.named_parameters() if p.requires_grad}
+        self.trained_groups = [group for group in self.groups if not group.frozen]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": list(g.parameters.values()), "lr": g.learning_rate, "weight_decay": g.weight_decay}
+                for g in self.trained_groups
+            ],
+            fused=True,
+        )
+        self.step = 0
+        self.interrupted = False
+
+    def run(self, report: LogCallback) -> None:
+        """Train to the last step, or until SIGINT or SIGTERM: then ``interrupted`` is True and everything is saved.
+
+        ``report`` is called every ``log_every`` steps with what is also written to the log, a line of JSON each.
+        Raises :class:`TrainingDiverged`.
+        """
+        recipe = self.recipe
+        self.policy.train()
+        self._truncate_log(self.step)
+        started, last = time.monotonic(), self.step
+        with (
+            stop_event(forced_by=[signal.SIGINT]) as stop,
+            ThreadPoolExecutor(1) as ahead,
+            (self.folder / LOG).open("a") as lines,
+        ):
+            upcoming = self._prefetch(ahead, self.step * recipe.gradient_accumulation_steps)
+            if recipe.compile and self.step < recipe.steps:
+                self._compile()
+            while self.step < recipe.steps and not stop.is_set():
+                loss, terms, norm = self._update(upcoming)
+                self.step += 1
+                if self.step % recipe.log_every == 0 or self.step == recipe.steps:
+                    now = time.monotonic()
+                    entry = {
+                        "step": self.step,
+                        "loss": float(loss),
+                        **{name: float(value) for name, value in terms.items()},
+                        "gradient_norm": float(norm),
+                        "learning_rate": recipe.rate(self.step - 1),
+                        "windows_per_second": recipe.effective_batch_size * (self.step - last) / (now - started),
+                    }
+                    started, last = now, self.step
+                    lines.write(json.dumps(entry) + "\n")
+                    lines.flush()
+                    report(entry)
+                if self.step % recipe.save_every == 0:
+                    self.save()
+            # Within reach of the signals' handlers still: one that comes now must not break this off.
+            self.interrupted = self.step < recipe.steps
+            self.save()
+
+    def _prefetch(self, ahead: ThreadPoolExecutor, first: int) -> Iterator[Mapping[str, Any]]:
+        """The batches from number ``first`` on, each prepared while the one before it is computed."""
+        end = self.recipe.steps * self.recipe.gradient_accumulation_steps
+        jobs = (ahead.submit(self.batches, number) for number in range(first, end))
+        upcoming = next(jobs, None)
+        while upcoming is not None:
+            batch = to_device(upcoming.result(), self.device)
+            upcoming = next(jobs, None)
+            yield batch
+
+    def _compile(self) -> None:
+        """Compile the policy, and try it on the next batch without side effects; where it fails, train uncompiled."""
+        batch = to_device(self.batches(self.step * self.recipe.gradient_accumulation_steps), self.device)
+        try:
+            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                self.policy.compile()
+                loss = self._loss(batch)[0]
+                if loss.isfinite():  # else the step itself raises
+                    loss.backward()
+        except Exception as error:  # compilers fail in many ways, and none of them is a reason not to train
+            for module in self.policy.modules():
+                module._compiled_call_impl = None
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            log.warning(
+                "recipe.compile: torch.compile failed with %s: %s. Training continues without it, slower but the same. "
+                "On a CPU it needs a C++ compiler (g++), on a GPU Triton; recipe.compile=false leaves it out.",
+                type(error).__name__,
+                reason,
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _update(self, batches: Iterator[Mapping[str, Any]]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        for options, group in zip(self.optimizer.param_groups, self.trained_groups, strict=True):
+            options["lr"] = self.recipe.rate(self.step, group.learning_rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, found = [], []
+        for batch in itertools.islice(batches, self.recipe.gradient_accumulation_steps):
+            loss, terms = self._loss(batch)
+            self._require_finite(loss, terms)
+            (loss / self.recipe.gradient_accumulation_steps).backward()
+            losses.append(loss.detach())
+            found.append({name: value.detach() for name, value in terms.items()})
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
+        if not norm.isfinite():
+            raise self._diverged(f"the norm of the gradient is {norm.item()}", self.step + 1)
+        self.optimizer.step()
+        named = dict.fromkeys(name for one in found for name in one)  # a batch of one embodiment may lack some
+        terms = {name: torch.stack([one[name] for one in found if name in one]).mean() for name in named}
+        return torch.stack(losses).mean(), terms, norm
+
+    def _require_finite(self, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Keep a loss that is not finite from reaching the weights, or kernels that index by what depends on it."""
+        if not loss.isfinite():
+            terms = {name: value for name, value in terms.items() if not value.isfinite()}
+            by_term = ", ".join(f"its term {name} is {value.item()}" for name, value in terms.items())
+            raise self._diverged(f"the loss is {loss.item()}" + (f" ({by_term})" if by_term else ""), self.step + 1)
+
+    def _loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            loss, terms = self.policy(batch)
+        return loss, terms
+
+    def save(self) -> Path:
+        """Write a checkpoint of this step (unless it is there) and let go of older ones."""
+        folder = step_folder(self.folder, self.step)
+        if not folder.exists():
+            # The loss is looked at now and then; weights that it has spoilt since must not replace good ones.
+            if not all(p.isfinite().all() for p in self.parameters.values()):
+                raise self._diverged("weights are no longer finite", self.step)
+            save_policy(
+                folder,
+                self.policy,
+                self.config,
+                self.statistics,
+                {
+                    **self.facts,
+                    "step": self.step,
+                    "recipe": asdict(self.recipe),
+                    "parameter_groups": [group.facts for group in self.groups],
+                },
+                extra=lambda staging: save_file(self._state(), staging / TRAINING_STATE),
+                embodiments=self.embodiments,
+            )
+        for stale in checkpoints(self.folder)[: -self.recipe.keep_checkpoints]:
+            remove_checkpoint(stale)
+        return folder
+
+    def resume(self, checkpoint: Path) -> None:
+        """Continue from ``checkpoint`` exactly: weights, optimizer, random state and step.
+
+        Raises :class:`CheckpointError` if it was made with another policy, dataset or recipe, and names what differs.
+        """
+        config, _ = read_checkpoint(checkpoint)
+        if not (checkpoint / TRAINING_STATE).is_file():
+            raise CheckpointError(
+                f"{checkpoint} holds no {TRAINING_STATE}: it can be run, but training cannot continue from it."
+            )
+        self._require_same(checkpoint, config)
+        load_weights(self.policy, checkpoint)
+        state = read_tensors(checkpoint / TRAINING_STATE)
+        for key, value in state.items():
+            if key.startswith("optimizer/"):
+                _, kind, name = key.split("/", 2)
+                if name not in self.parameters:
+                    raise CheckpointError(f"{checkpoint} holds optimizer state of {name!r}, which is not trained here.")
+                self.optimizer.state[self.parameters[name]][kind] = value.to(self.device)
+        self.step = int(state["step"])
+        torch.set_rng_state(state["rng"])
+        if "rng_cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["rng_cuda"], self.device)
+
+    def _state(self) -> dict[str, Tensor]:
+        state = {"rng": torch.get_rng_state(), "step": torch.tensor(self.step)}
+        if self.device.type == "cuda":
+            state["rng_cuda"] = torch.cuda.get_rng_state(self.device)
+        for name, parameter in self.parameters.items():
+            for kind, value in self.optimizer.state.get(parameter, {}).items():
+                state[f"optimizer/{kind}/{name}"] = value.detach().cpu().contiguous()
+        return state
+
+    def _require_same(self, checkpoint: Path, config: Mapping[str, Any]) -> None:
+        then = read_provenance(checkpoint)
+        recorded = renamed_keys(then.get("recipe", {}), under="recipe")
+        recorded |= {name: value for name, value in self.recipe.defaults().items() if name not in recorded}
+        recipe = {name: value for name, value in recorded.items() if name in self.recipe.reproducibility_fields}
+        before = {"policy": config, "recipe": recipe, "dataset fingerprint": then.get("fingerprint")}
+        now = {
+            "policy": OmegaConf.to_container(OmegaConf.create(dict(self.config)), resolve=True),
+            "recipe": self.recipe.reproducibility_fields,
+            "dataset fingerprint": self.facts.get("fingerprint"),
+        }
+        if differing := _differences(before, now):
+            raise CheckpointError(
+                f"Training cannot continue from {checkpoint}, which was made otherwise:\n"
+                + "\n".join(f"  - {line}" for line in differing)
+                + "\nRepeat the command it was made with, or train anew in another output."
+            )
+
+    def _diverged(self, what: str, step: int) -> TrainingDiverged:
+        kept = latest_checkpoint(self.folder)
+        return TrainingDiverged(
+            f"Training diverged: {what} at step {step}. "
+            + (f"{kept} is kept. " if kept else "No checkpoint had been written. ")
+            + f"Train anew with a lower recipe.learning_rate (now {self.recipe.learning_rate:g}), or look for broken "
+            f"values in the dataset."
+        )
+
+    def _truncate_log(self, step: int) -> None:
+        """Cut what a run that got further, and was killed there, wrote after its last checkpoint."""
+        path = self.folder / LOG
+        if not path.exists():
+            return
+        kept = 0
+        for line in path.read_bytes().splitlines(keepends=True):
+            try:
+                if json.loads(line)["step"] > step:
+                    break
+            except ValueError:  # a line that was never finished
+                break
+            kept += len(line)
+        os.truncate(path, kept)
+
+
+def _differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """The differences of two nested mappings, a line each."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [*before, *(key for key in now if key not in before)]
+        return [
+            line
+            for key in keys
+            for line in _differences(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))
+        ]
+    same = before == now or registry().is_alias(before, now)
+    return [] if same else [f"{where}: was {before!r}, is {now!r}"]

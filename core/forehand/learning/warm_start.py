@@ -1,0 +1,55 @@
+"""Warm start: training initialized with another checkpoint's weights, for fine-tuning. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from forehand.compose.normalization import Normalizer
+from forehand.compose.parts import Backbone
+from forehand.errors import CheckpointError, ConfigurationError, nearest
+from forehand.learning.checkpoint import WEIGHTS, fingerprint, latest_checkpoint, read_checkpoint
+from forehand.learning.weights import read_tensors, state_dict_mismatch
+
+
+def load_pretrained_weights(policy: Any, checkpoint: str | Path, reinitialize: Sequence[str] = ()) -> dict[str, Any]:
+    """Fill ``policy`` with the weights of a checkpoint folder, or of the newest one of a training run.
+
+    reinitialize: weights that keep their own initial values, by name or by the beginning of their names
+    (``action_head.queries``, ``world_model``). The normalization stays that of the new data, and a longer history is cut
+    to the policy's. What the policy does not have is left aside. Returns facts for the provenance: ``checkpoint``,
+    ``fingerprint``, ``fresh`` (what was reinitialized) and ``left_aside``. Raises :class:`CheckpointError` naming what
+    does not fit; then nothing was filled.
+    """
+    folder = Path(checkpoint).expanduser()
+    folder = latest_checkpoint(folder) or folder
+    read_checkpoint(folder)
+    offered, needed = read_tensors(folder / WEIGHTS), policy.state_dict()
+    own = set()
+    for beginning in reinitialize:
+        if not (meant := {name for name in needed if name == beginning or name.startswith(beginning + ".")}):
+            hint = nearest(beginning, needed)
+            raise ConfigurationError(f"reinitialize: the policy has no weights {beginning!r}. {hint}")
+        own |= meant
+    for path, module in policy.named_modules():
+        if isinstance(module, Normalizer):
+            own |= {name for name in needed if name.startswith(path + ".")}
+        if isinstance(module, Backbone):
+            inner = {n.removeprefix(path + "."): t for n, t in offered.items() if n.startswith(path + ".")}
+            offered |= {f"{path}.{name}": tensor for name, tensor in module.truncate_history(inner).items()}
+    wanted = {name: tensor for name, tensor in needed.items() if name not in own}
+    kept = {name: tensor for name, tensor in offered.items() if name in wanted}
+    if listing := state_dict_mismatch(kept, wanted):
+        raise CheckpointError(
+            f"Training cannot begin with the weights in {folder.resolve()}: they do not fit this policy.\n{listing}\n"
+            f"Choose the policy that they were trained as, or begin these weights anew: reinitialize=[…]."
+        )
+    policy.load_state_dict(kept | {name: needed[name] for name in own})
+    aside = sorted({name.partition(".")[0] for name in offered if name not in needed})
+    return {
+        "checkpoint": str(folder.resolve()),
+        "fingerprint": fingerprint(folder),
+        "fresh": list(reinitialize),
+        "left_aside": aside,
+    }

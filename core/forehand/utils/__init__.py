@@ -1,0 +1,1 @@
+"""Utilities shared by all folders: files, clocks, images, video, processes, signals. No torch."""

@@ -1,0 +1,1 @@
+"""Protocol adapters for the clients of openpi and GR00T."""

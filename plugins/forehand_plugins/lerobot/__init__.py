@@ -1,0 +1,1 @@
+"""Policies of the LeRobot library in Forehand's loop."""

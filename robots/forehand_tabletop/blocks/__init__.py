@@ -1,0 +1,1 @@
+"""Benchmark ``tabletop``: push, lift and stack three coloured blocks."""

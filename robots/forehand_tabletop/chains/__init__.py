@@ -1,0 +1,1 @@
+"""Benchmark ``tabletop-chains``: 32 tasks, and chains of five of them, in environments A to D."""

@@ -1,0 +1,123 @@
+"""Benchmark ``tabletop-chains``: chains of five instructions, in a seen or an unseen environment."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from forehand import Benchmark, Episode, Expert, Robot, Showcase
+from forehand.errors import ConfigurationError, UnknownName, nearest
+from forehand.registry import indefinite
+from forehand_tabletop.chains.chains import PRECEDING, frozen_chains, preceding_tasks, random_start, start_for
+from forehand_tabletop.chains.disturbances import disturbed
+from forehand_tabletop.chains.sentences import sentences
+from forehand_tabletop.chains.showcases import showcases
+from forehand_tabletop.chains.tasks import MAX_STEPS, TASKS
+from forehand_tabletop.chains.variants import load_variant
+
+PLAY = "play"
+PLAY_STEPS = 300
+
+
+class TabletopChainsBenchmark(Benchmark):
+    """Seeded episodes and chains for the robot ``tabletop-chains``.
+
+    ``variant``: the environment: A, B, C, D, several of them (``"ABC"``, in turn), or a YAML file; ``sentences``:
+    ``train``, or ``test``, which are held out; ``disturbances``: names of
+    :mod:`~forehand_tabletop.chains.disturbances`, which every episode then has; ``preceding_tasks``: up to how many other
+    tasks the expert does, unrecorded, before a single task begins, so that hand and objects start as within a chain.
+    """
+
+    robots = ("TabletopChainsRobot",)
+    tasks: Sequence[str] = tuple(TASKS)
+    annotations = ("variant",)
+
+    def __init__(
+        self, variant: str = "D", sentences: str = "test", disturbances: Sequence[str] = (), preceding_tasks: int = 0
+    ) -> None:
+        if preceding_tasks < 0:
+            raise ConfigurationError(f"preceding_tasks must be 0 or a positive number, not {preceding_tasks}.")
+        self.variants = (variant,) if variant.endswith((".yaml", ".yml")) else tuple(variant)
+        for name in self.variants:
+            load_variant(name)
+        self.split, self.preceding_tasks = sentences, preceding_tasks
+        self.disturbances = disturbed(disturbances)
+
+    def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:
+        """``count`` episodes of one task each, evenly over ``tasks``, each in a scene in which it is possible.
+
+        The task ``play``, which is not a default one, has neither instruction nor success condition. A shorter list with
+        the same arguments is a prefix of a longer one.
+        """
+        names = self.tasks if tasks is None else tasks
+        for name in names:
+            if name not in TASKS and name != PLAY:
+                raise UnknownName(f"The benchmark 'tabletop-chains' has no task {name!r}. {nearest(name, TASKS)}")
+        if not names or count < 0:
+            raise ConfigurationError(f"Cannot make {count} episodes of the tasks {list(names)}.")
+        seeds = random.Random(seed).sample(range(2**31), count)
+        return [self._episode(names[i % len(names)], i // len(names), s) for i, s in enumerate(seeds)]
+
+    def trials(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[tuple[Episode, ...]]:
+        """The first ``count`` of the thousand chains of five; with ``tasks``, single episodes of these instead."""
+        if tasks is not None:
+            return super().trials(count, seed, tasks)
+        return [self._chain(number, scene) for number, scene in enumerate(_scenes(count, seed))]
+
+    def trial(self, number: int, seed: int, tasks: Sequence[str] | None = None) -> tuple[Episode, ...]:
+        """The trial of this number, without making those before it."""
+        if tasks is not None:
+            return super().trial(number, seed, tasks)
+        return self._chain(number, _scenes(number + 1, seed)[number])
+
+    def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
+        """The scripted expert, which needs the simulator in this process; ``seed`` matters to the task ``play`` alone."""
+        from forehand_tabletop.chains.experts import ChainExpert  # the simulator: not needed to list episodes
+        from forehand_tabletop.chains.play import PlayExpert
+        from forehand_tabletop.chains.robot import TabletopChainsRobot
+
+        if not isinstance(robot, TabletopChainsRobot):
+            raise ConfigurationError(
+                f"The expert of tabletop-chains reads the simulator's state, so it needs the robot 'tabletop-chains' in "
+                f"its own process; it was given {indefinite(type(robot).__name__)}."
+            )
+        return PlayExpert(robot, seed) if episode.task == PLAY else ChainExpert(robot, episode.task, robot.start)
+
+    def showcases(self, seed: int) -> list[Showcase]:
+        """Every environment (A to D and the chosen ones), task and disturbance, and a chain."""
+        return showcases(type(self), self.variants, seed)
+
+    def counterfactual_instruction(self, episode: Episode) -> str:
+        """A sentence of another task that is possible in the same scene; the same one each time."""
+        rng = random.Random(episode.seed)
+        others = [name for name in TASKS if name != episode.task and name.split("_")[0] != episode.task.split("_")[0]]
+        return rng.choice(sentences(rng.choice(others), self.split))
+
+    def _chain(self, number: int, scene: int) -> tuple[Episode, ...]:
+        rng, chain = random.Random(scene), frozen_chains()[number]
+        options = self._scene_options(number) | chain.start.to_dict()
+        instructions = [rng.choice(sentences(task, self.split)) for task in chain.tasks]
+        return tuple(
+            Episode(task, sentence, scene, MAX_STEPS, options, continues=position > 0)
+            for position, (task, sentence) in enumerate(zip(chain.tasks, instructions, strict=True))
+        )
+
+    def _episode(self, task: str, turn: int, seed: int) -> Episode:
+        rng = random.Random(seed)
+        if task == PLAY:
+            return Episode(PLAY, "", seed, PLAY_STEPS, self._scene_options(turn) | random_start(rng).to_dict())
+        earlier = rng.randint(0, self.preceding_tasks) if self.preceding_tasks else 0
+        start, done = preceding_tasks(task, earlier, rng) if earlier else (start_for(task, rng), ())
+        options = self._scene_options(turn) | start.to_dict() | ({PRECEDING: " ".join(done)} if done else {})
+        sentence = rng.choice(sentences(task, self.split))
+        return Episode(task, sentence, seed, MAX_STEPS, options)
+
+    def _scene_options(self, turn: int) -> dict[str, str | int | float | bool]:
+        return {"variant": self.variants[turn % len(self.variants)], **self.disturbances}
+
+
+def _scenes(count: int, seed: int) -> list[int]:
+    """The seed of each of the first chains' scenes."""
+    if not 0 <= count <= len(frozen_chains()):
+        raise ConfigurationError(f"There are {len(frozen_chains())} chains: episodes={count} must be one of 0 to that.")
+    return random.Random(seed).sample(range(2**31), count)

@@ -1,0 +1,98 @@
+"""HTML pages: words of tasks, instructions and results are shown as text, whatever they hold."""
+
+import dataclasses
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from forehand import Camera, Contract, Episode, Field, Registry, Showcase
+from forehand.utils.video import Encoding, VideoWriter
+from forehand_apps import demo_page, gallery_page
+from forehand_apps.gallery_page import RenderedShowcase
+
+HOSTILE = """<script>alert('&amp;')</script>"> <img src=x onerror="alert(1)">"""
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its elements, its text outside scripts and styles, and all attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements, self.text, self.attributes = [], "", []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.text += "" if self.elements[-1:] in (["script"], ["style"]) else data
+
+
+@pytest.fixture
+def film(tmp_path):
+    path = tmp_path / "film.mp4"
+    writer = VideoWriter(path, 10, 32, 32, Encoding())
+    for gray in range(0, 250, 25):
+        writer.write(np.full((32, 32, 3), gray, np.uint8))
+    writer.close()
+    return path
+
+
+def test_a_gallery_shows_hostile_words_as_text(film, monkeypatch):
+    parts = Registry()
+    parts.add("benchmark", HOSTILE, object, summary=HOSTILE)
+    monkeypatch.setattr(gallery_page, "registry", lambda: parts)
+    poster = film.with_suffix(".jpg")
+    poster.write_bytes(b"\xff\xd8")
+    contract = Contract((Camera(HOSTILE, 32, 32),), (), (Field("position", 3),), 10.0)
+    trial = [Episode(HOSTILE, HOSTILE, 0, 10)]
+    showcase = Showcase(HOSTILE, HOSTILE, trial, HOSTILE, (HOSTILE, HOSTILE))
+    shown = [
+        RenderedShowcase(showcase, [film, poster], {HOSTILE: HOSTILE}, 10, False),
+        RenderedShowcase(dataclasses.replace(showcase, section="stills", video=False), 2 * [poster], {}, 0, None),
+    ]
+    benchmark = type("Benchmark", (), {"tasks": (HOSTILE,)})()
+    page = Page(gallery_page.write_page(film.parent, HOSTILE, benchmark, contract, shown).read_text())
+    assert page.elements.count("script") == 1  # its own
+    assert "onerror" not in dict(page.attributes)
+    assert page.text.count(HOSTILE) == 14
+    assert ("alt", f"{HOSTILE}, another camera") in page.attributes
+
+
+def test_a_demo_shows_hostile_words_as_text(film, tmp_path):
+    row = {"task": HOSTILE, "successes": 1, "n": 2, "rate": 0.5, "interval": (0.1, 0.9)}
+    episode = {"video": film.name, "heard": HOSTILE, "instruction": "lift", "success": True, "steps": 10}
+    for evaluation in demo_page.EVALUATIONS:
+        folder = tmp_path / evaluation.folder
+        folder.mkdir()
+        (folder / film.name).write_bytes(film.read_bytes())
+        (folder / demo_page.RESULTS).write_text(json.dumps({"table": [row, row], "episodes": [episode]}))
+        (tmp_path / evaluation.policy).mkdir(exist_ok=True)
+        (tmp_path / evaluation.policy / demo_page.LOG).write_text('{"step": 1, "arm": 0.5}\n')
+    summary = {
+        "success_rate": 0.5,
+        "success_interval": (0.1, 0.9),
+        "untrained_success_rate": 0.0,
+        "episodes": 2,
+        "demonstrations": 6,
+        "recipe": {"steps": 4},
+        "seconds": 90.0,
+        "seed": 0,
+        "evaluation_seed": 1,
+        "stages": {HOSTILE: 1.0},
+        "machine": HOSTILE,
+        "versions": {"numpy": HOSTILE},
+        "commit": None,
+    }
+    demo_page.write_page(tmp_path, summary)
+    page = Page((tmp_path / demo_page.PAGE).read_text())
+    assert "script" not in page.elements
+    assert "onerror" not in dict(page.attributes)
+    assert page.text.count(HOSTILE) == 7
+    assert "50% of 2 held-out episodes succeed" in page.text
+    assert page.elements.count("video") == 2
+    assert page.elements.count("svg") == 1

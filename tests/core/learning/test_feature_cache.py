@@ -1,0 +1,97 @@
+"""Features of a frozen tower are computed once a frame, and training with them is training without, but for rounding."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from forehand.compose.towers import SharedTowers
+from forehand.data.dataset import Dataset
+from forehand.data.embodiments import EmbodimentDatasets
+from forehand.data.windows import WindowDataset
+from forehand.learning.checkpoint import build_cross_embodiment, build_policy
+
+CAMERAS = ["static", "wrist"]
+POLICY = {
+    "name": "composed",
+    "dim": 16,
+    "history": 2,
+    "image_size": 32,
+    "towers": {"eyes": {"name": "example/patches"}},
+    "encoders": {
+        "state": {"name": "example/state"},
+        "cameras": {"name": "example/features", "cameras": CAMERAS, "tower": "eyes"},
+    },
+    "backbone": {"name": "example/transformer"},
+    "world_model": {"name": "example/future_features", "cameras": CAMERAS, "horizon": [1, 2], "tower": "eyes"},
+    "action_head": {"name": "example/regression", "chunk": 2},
+    "reads": {
+        "observation": {"observation": "past"},
+        "foresight": {"observation": "past"},
+        "action": {"observation": "past", "foresight": "same"},
+    },
+    "normalization": {"state": "none", "action": "none"},
+}
+
+
+def build(data, **changes):
+    torch.manual_seed(0)
+    return build_policy(POLICY | changes, data.contract, data.statistics)
+
+
+@pytest.fixture
+def data(slider_dataset):
+    return Dataset.open(slider_dataset)
+
+
+def test_windows_with_features_give_the_loss_that_they_give_without(data, tmp_path):
+    policy = build(data).eval()
+    plain, cached = (WindowDataset(data, policy.window, cache=tmp_path) for _ in range(2))
+    cached.add_features(policy.frozen_features(), tmp_path)
+    last = len(plain) - 1
+    with torch.no_grad():
+        loss, terms = policy(plain.batch([0, 3, last]))
+        runs = policy.towers.towers["eyes"].runs
+        again, same = policy(cached.batch([0, 3, last]))
+    assert policy.towers.towers["eyes"].runs == runs
+    torch.testing.assert_close(again, loss, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(same, terms, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        cached.batch([2])["observation"]["features.eyes.static"][0].float(),
+        policy.towers.of("features.eyes.static", plain.batch([2])["observation"]["images.static"][0]),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_they_are_computed_once_for_the_same_weights(data, tmp_path):
+    for runs in (True, False):
+        policy = build(data)
+        windows = WindowDataset(data, policy.window, cache=tmp_path)
+        windows.add_features(policy.frozen_features(), tmp_path)
+        assert bool(policy.towers.towers["eyes"].runs) == runs
+    frames = len(list((tmp_path / "frames").glob("*.npy")))
+    other = build(data)
+    other.towers.towers["eyes"].register_buffer("gain", torch.ones(1))
+    WindowDataset(data, other.window, cache=tmp_path).add_features(other.frozen_features(), tmp_path)
+    assert len(list((tmp_path / "frames").glob("*.npy"))) == frames + len(CAMERAS)
+
+
+def test_what_learns_or_is_shifted_is_not_kept(data):
+    assert build(data).frozen_features().keys() == {"features.eyes.static", "features.eyes.wrist"}
+    assert build(data, random_shift={"wrist": 2}).frozen_features().keys() == {"features.eyes.static"}
+    learning = build(data)
+    learning.towers.towers["eyes"].scale = torch.nn.Parameter(torch.ones(1))
+    assert isinstance(learning.towers, SharedTowers)
+    assert not learning.frozen_features()
+
+
+def test_embodiments_share_a_tower_and_have_frames_of_their_own(slider_dataset, tmp_path):
+    data = EmbodimentDatasets.open({"one": slider_dataset, "other": slider_dataset})
+    embodiments = data.embodiments
+    embodiments["other"]["contract"] = replace(data.contract, rate=30.0)
+    policy = build_cross_embodiment(POLICY, embodiments).eval()
+    windows = data.windows(policy.window, cache=tmp_path)
+    plain = policy(windows.batch([0, len(windows) - 1]))[0]
+    windows.add_features(policy.frozen_features(), tmp_path)
+    torch.testing.assert_close(policy(windows.batch([0, len(windows) - 1]))[0], plain, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,55 @@
+"""The benchmarks run, at a small size; they check themselves that what they compare computes the same."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PERFORMANCE, EXPERIMENTS = ROOT / "performance", ROOT / "experiments"
+SMALL = (
+    "policy.image_size=32",
+    "policy.history=6",
+    "policy.dim=48",
+    "policy.backbone={name:seer/backbone,layers:1,heads:4}",
+    "policy.world_model.layers=1",
+    "policy.random_shift={primary:2,wrist:1}",
+    "+policy.encoders.cameras.tower={width:16,layers:1,heads:2}",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("seer_latency", ("--rounds=1", "--sessions=2"), ["full window", "fifth step", "peak memory", "foresight"]),
+        ("seer_training", ("--rounds=1", "--batch=2"), ["ratio to ours", "peak memory", "backward"]),
+    ],
+)
+def test_a_benchmark_runs(name, options, told):
+    run = subprocess.run(
+        [sys.executable, PERFORMANCE / f"{name}.py", *options, *SMALL], capture_output=True, text=True, check=True
+    )
+    for words in (*told, "floor:"):
+        assert words in run.stdout
+
+
+@pytest.mark.slow
+def test_the_simulators_are_measured():
+    run = subprocess.run(
+        [sys.executable, PERFORMANCE / "simulator_speed.py", "--seconds=0.02"], capture_output=True, text=True, check=True
+    )
+    for name in ("tabletop", "tabletop-chains"):
+        (row,) = [line for line in run.stdout.splitlines() if line.startswith(f"| {name} |")]
+        assert len(row.split("|")) == 8
+
+
+@pytest.mark.slow
+def test_the_experts_are_counted(tmp_path):
+    options = ("--seeds=1", "--chains=1", "--variants=A", f"--results={tmp_path / 'found.jsonl'}")
+    command = [sys.executable, EXPERIMENTS / "tabletop_experts.py", *options]
+    first, again = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert "| open_drawer | 1/1 |" in first
+    assert again == first  # from what was kept
+    assert len((tmp_path / "found.jsonl").read_text().splitlines()) == 33
