@@ -81,7 +81,7 @@ class GymnasiumRobot(Robot):
         """Make the environment and read its spaces; raises :class:`ConfigurationError` if it cannot serve as a robot."""
         if self._environment is not None:
             return
-        choose_renderer()  # again: Gymnasium reads it as it draws, whatever has become of the environment since the import
+        choose_renderer()  # again: Gymnasium reads the variable only as it draws
         renders = RENDER in (self._given_cameras or {}).values()
         mode = {"render_mode": "rgb_array"} if renders else {}
         try:
