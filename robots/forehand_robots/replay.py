@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand import Episode, Observation, Robot, Sensor
-from forehand.data.episodes import EpisodeTable, read_episodes
+from forehand.data.episode_table import EpisodeTable
+from forehand.data.episodes import read_episodes
 from forehand.data.features import camera_keys, read_contract, read_info
 from forehand.data.frames import open_frames
 from forehand.data.locate import locate_dataset

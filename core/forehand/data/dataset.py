@@ -1,4 +1,4 @@
-"""Tables of one or several LeRobotDatasets, read once: contract, statistics, episodes and tasks."""
+"""Tables of one or several datasets, read once: contract, statistics, episodes and tasks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from forehand.contracts.compatibility import require_fit
 from forehand.contracts.contract import Contract
-from forehand.data.consistency import read_spans
-from forehand.data.episodes import EpisodeTable, column_statistics, read_episodes
-from forehand.data.features import ACTION_KEY, STATE_KEY, read_contract, read_info
-from forehand.data.locate import fingerprint, locate_dataset
-from forehand.data.reading import Rows
+from forehand.data.episode_table import EpisodeTable, column_statistics
+from forehand.data.features import ACTION_KEY, STATE_KEY
+from forehand.data.lerobot_source import LeRobotSource
+from forehand.data.source import DataSource
 from forehand.data.statistics import DatasetStatistics
 from forehand.errors import DatasetError
 
@@ -30,14 +29,11 @@ UNFIT = "They cannot be learned from together: take one of them, or convert the 
 class Dataset:
     """Everything but the images of one or several datasets, in memory.
 
-    roots: the folders. contracts: that of each. spans: the table of episodes of each, with the positions of images.
-    episodes: the frames of all, N in all, end to end. first_frames: (len(roots) + 1,), the number of the first frame of
-    each, and N.
+    sources: one or several. episodes: the frames of all, N in all, end to end. first_frames: (len(sources) + 1,), the
+    number of the first frame of each, and N.
     """
 
-    roots: tuple[Path, ...]
-    contracts: tuple[Contract, ...]
-    spans: tuple[Rows, ...]
+    sources: tuple[DataSource, ...]
     episodes: EpisodeTable
     first_frames: NDArray[np.int64]
 
@@ -49,19 +45,22 @@ class Dataset:
         are compared once it is known which are used (:meth:`require_cameras`). Raises :class:`DatasetError`, or
         :class:`ContractMismatch` naming the fields that differ.
         """
-        roots = tuple(locate_dataset(s) for s in ([sources] if isinstance(sources, str | Path) else sources))
-        if not roots:
+        opened = tuple(LeRobotSource(s) for s in ([sources] if isinstance(sources, str | Path) else sources))
+        if not opened:
             raise DatasetError("No dataset was given.")
-        contracts = tuple(read_contract(root) for root in roots)
-        _require_fit(roots, contracts, ())
-        spans = tuple(read_spans(root, read_info(root)) for root in roots)
-        parts = [read_episodes(root, rows) for root, rows in zip(roots, spans, strict=True)]
-        return cls(roots, contracts, spans, _concatenate(parts), np.cumsum([0, *(len(part) for part in parts)]))
+        _require_fit(opened, ())
+        parts = [source.episodes for source in opened]
+        return cls(opened, _concatenate(parts), np.cumsum([0, *(len(part) for part in parts)]))
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Where the sources lie."""
+        return tuple(source.root for source in self.sources)
 
     @property
     def contract(self) -> Contract:
         """That of the first dataset with actions."""
-        return self.contracts[_leading(self.contracts)]
+        return self.sources[_leading(self.sources)].contract
 
     @cached_property
     def statistics(self) -> DatasetStatistics:
@@ -70,33 +69,31 @@ class Dataset:
         acts = self.episodes.has_action
         if acts.any():
             found[ACTION_KEY] = column_statistics(self.episodes.actions[acts])
-        return DatasetStatistics(found, self.roots)
+        return DatasetStatistics(found, self.sources)
 
     @cached_property
     def fingerprint(self) -> str:
         """A short name for the content of all datasets, the same on every machine."""
-        names = [fingerprint(root) for root in self.roots]
+        names = [source.fingerprint for source in self.sources]
         return names[0] if len(names) == 1 else hashlib.blake2b("\0".join(names).encode(), digest_size=16).hexdigest()
 
     def require_cameras(self, cameras: Sequence[str] | None, sensors: Sequence[str] = ()) -> None:
         """Raise :class:`ContractMismatch` unless ``cameras`` (None: all) and ``sensors`` are the same in all datasets."""
-        _require_fit(self.roots, self.contracts, cameras, sensors)
+        _require_fit(self.sources, cameras, sensors)
 
 
-def _leading(contracts: Sequence[Contract]) -> int:
-    return next((i for i, contract in enumerate(contracts) if contract.action), 0)
+def _leading(sources: Sequence[DataSource]) -> int:
+    return next((i for i, source in enumerate(sources) if source.contract.action), 0)
 
 
-def _require_fit(
-    roots: Sequence[Path], contracts: Sequence[Contract], cameras: Sequence[str] | None, sensors: Sequence[str] = ()
-) -> None:
-    first = _leading(contracts)
-    felt = tuple(s for s in contracts[first].sensors if s.name in sensors)
-    used = tuple(c for c in contracts[first].cameras if cameras is None or c.name in cameras)
-    for root, contract in zip(roots, contracts, strict=True):
-        action = contracts[first].action if contract.action else ()
-        needed = replace(contracts[first], cameras=used, action=action, sensors=felt)
-        require_fit(needed, contract, f"the dataset {roots[first]}", f"the dataset {root}", UNFIT)
+def _require_fit(sources: Sequence[DataSource], cameras: Sequence[str] | None, sensors: Sequence[str] = ()) -> None:
+    first = sources[_leading(sources)]
+    felt = tuple(s for s in first.contract.sensors if s.name in sensors)
+    used = tuple(c for c in first.contract.cameras if cameras is None or c.name in cameras)
+    for source in sources:
+        action = first.contract.action if source.contract.action else ()
+        needed = replace(first.contract, cameras=used, action=action, sensors=felt)
+        require_fit(needed, source.contract, f"the dataset {first.root}", f"the dataset {source.root}", UNFIT)
 
 
 def _concatenate(parts: Sequence[EpisodeTable]) -> EpisodeTable:

@@ -1,9 +1,8 @@
-"""Numeric tables of a dataset: states, actions, and episode boundaries."""
+"""Reading of a LeRobotDataset's tables: states, actions, episode boundaries and tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.data.consistency import COUNTED, check_rows, check_timestamps, read_spans
+from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import ACTION_KEY, STATE_KEY, read_contract, read_info
 from forehand.data.reading import Rows, read_table
 from forehand.errors import DatasetError
 
 TASKS_FILE = "meta/tasks.parquet"
-QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-
-
-@dataclass(frozen=True)
-class EpisodeTable:
-    """Every frame of a dataset in order, N in all, without its images.
-
-    states: (N, S) float32; actions: (N, A) float32; episode: (N,) the episode of each frame; end: (N,) one past the last
-    frame of that episode; instructions: the N frames' tasks, as indices (N,) into ``tasks``; has_action: (N,) bool. A
-    dataset without actions has A = 0, one without language the task "".
-    """
-
-    states: NDArray[np.float32]
-    actions: NDArray[np.float32]
-    episode: NDArray[np.int64]
-    end: NDArray[np.int64]
-    instructions: NDArray[np.int64]
-    tasks: tuple[str, ...]
-    has_action: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.states)
 
 
 def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
@@ -105,20 +83,3 @@ def _task_positions(rows: Rows, tasks: Mapping[int, str]) -> NDArray[np.int64]:
             f"copy the dataset again, whole."
         )
     return found
-
-
-def column_statistics(values: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Mean, std, min, max and quantiles of (N, D) values, each (D,), and count (1,), named as LeRobot names them.
-
-    They are exact. LeRobot averages the quantiles of single episodes when it merges statistics, which pulls them towards
-    the middle, and older datasets lack them.
-    """
-    wide = values.astype(np.float64)
-    return {
-        "mean": wide.mean(axis=0),
-        "std": wide.std(axis=0),
-        "min": wide.min(axis=0),
-        "max": wide.max(axis=0),
-        "count": np.array([len(wide)]),
-        **dict(zip(QUANTILES, np.quantile(wide, list(QUANTILES.values()), axis=0), strict=True)),
-    }

@@ -50,7 +50,11 @@ def frames_folder(cache: Path | None) -> Path:
 
 
 def open_map(
-    folder: Path, name: str, layout: MapLayout, blocks: Iterable[FrameBlock], former: Callable[[], str] | None = None
+    folder: Path,
+    name: str,
+    layout: MapLayout,
+    blocks: Iterable[FrameBlock],
+    former: Callable[[], str | None] | None = None,
 ) -> NDArray[Any]:
     """The memory map ``name`` in ``folder``, (total, *shape), read-only; written first from ``blocks`` where it is new.
 
@@ -60,8 +64,8 @@ def open_map(
     path = folder / f"{name}.npy"
     if not path.exists():
         with FileLock(path.with_suffix(".lock")):
-            if former is not None:
-                _rename_former(folder / f"{former()}.npy", path)
+            if former is not None and (earlier := former()):
+                _rename_former(folder / f"{earlier}.npy", path)
             if not path.exists():
                 remove_partial(folder)
                 _decode_into(path, layout, blocks)

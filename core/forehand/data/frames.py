@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from forehand.data.features import read_info
 from forehand.data.frame_cache import FRAMES_AT_ONCE, FrameBlock, MapLayout, frames_folder, missing_frames, open_map
 from forehand.data.locate import content_digest, dataset_files
 from forehand.data.reading import Rows, fill_template, path_inside, table_files
+from forehand.data.source import Pictures
 from forehand.errors import DatasetError
 from forehand.utils import video
 from forehand.utils.images import Size, resize
@@ -40,20 +42,24 @@ def open_frames(
     interrupted decoding is started over. The map's name is a hash of the camera's files and of the metadata that decoding
     depends on, independent of the dataset's folder. Raises :class:`DatasetError`.
     """
-    source = _source(root, key, read_info(root), spans)
-    blocks = ((where, resize(pixels, size, method)) for where, pixels in source.blocks())
+    return decode_all(recorded_pictures(root, key, spans), size, cache, method)
+
+
+def decode_all(pictures: Pictures, size: Size, cache: Path | None = None, method: str = "area") -> NDArray[np.uint8]:
+    """All N frames of ``pictures``, (N, height, width, 3), as a read-only memory map; see :func:`open_frames`."""
+    blocks = ((where, resize(pixels, size, method)) for where, pixels in pictures.blocks())
     return open_map(
         frames_folder(cache),
-        _cache_key(source, size, method),
-        MapLayout(key, root, source.total, (*size, 3), np.dtype(np.uint8)),
+        _cache_key(pictures, size, method),
+        MapLayout(pictures.key, pictures.root, pictures.total, (*size, 3), np.dtype(np.uint8)),
         blocks,
-        lambda: _former_key(root, key, size, method),
+        partial(pictures.former_name, size, method),
     )
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Location of one camera's images, and the metadata for decoding them.
+class RecordedPictures(Pictures):
+    """Images of one camera of a LeRobotDataset of format 3: in videos that episodes share, or in the tables.
 
     videos: file → (start in seconds, first frame, one past the last frame) of every episode in it; empty where the
     pictures are in the tables.
@@ -66,28 +72,34 @@ class _Source:
     videos: Mapping[Path, list[Span]]
 
     def blocks(self) -> Iterator[FrameBlock]:
-        """Numbers of frames, and their pixels."""
+        """See :meth:`forehand.data.source.Pictures.blocks`."""
         if not self.videos:
             return _from_tables(self.root, self.key)
         return (block for path, spans in self.videos.items() for block in _from_video(self, path, spans))
 
     def digest(self) -> str:
-        """A short name for the pictures."""
+        """See :meth:`forehand.data.source.Pictures.digest`."""
         spans = {path.relative_to(self.root).as_posix(): spans for path, spans in self.videos.items()}
         about = json.dumps([self.key, self.total, self.rate, spans])
         return content_digest(self.root, self.videos or table_files(self.root, "data"), about)
 
+    def former_name(self, size: Size, method: str) -> str:
+        """See :meth:`forehand.data.source.Pictures.former_name`."""
+        return _former_key(self.root, self.key, size, method)
 
-def _source(root: Path, key: str, info: dict[str, Any], spans: Rows | None) -> _Source:
+
+def recorded_pictures(root: Path, key: str, spans: Rows | None = None) -> RecordedPictures:
+    """The images of the feature ``key`` of the dataset at ``root``; ``spans``: as for :func:`open_frames`."""
+    info = read_info(root)
     videos = (
         _video_spans(root, key, info, spans or read_spans(root, info))
         if info["features"][key]["dtype"] == "video"
         else {}
     )
-    return _Source(root, key, info["total_frames"], float(info["fps"]), videos)
+    return RecordedPictures(root, key, info["total_frames"], float(info["fps"]), videos)
 
 
-def _cache_key(source: _Source, size: Size, method: str) -> str:
+def _cache_key(source: Pictures, size: Size, method: str) -> str:
     return hashlib.blake2b(f"{source.digest()}\0{size}\0{method}".encode(), digest_size=16).hexdigest()
 
 
@@ -100,7 +112,7 @@ def _former_key(root: Path, key: str, size: Size, method: str) -> str:
     return digest.hexdigest()
 
 
-def _from_video(source: _Source, path: Path, spans: list[Span]) -> Iterator[FrameBlock]:
+def _from_video(source: RecordedPictures, path: Path, spans: list[Span]) -> Iterator[FrameBlock]:
     # Several episodes share a file: frame number in the file → frame of the dataset.
     destination = {
         round(start * source.rate) + offset: first + offset
@@ -135,7 +147,7 @@ def _from_video(source: _Source, path: Path, spans: list[Span]) -> Iterator[Fram
 
 
 def _short_video_error(
-    source: _Source, path: Path, times: NDArray[np.float64], expected: int, lacking: int
+    source: RecordedPictures, path: Path, times: NDArray[np.float64], expected: int, lacking: int
 ) -> DatasetError:
     """Why a video does not have the frames that it should."""
     name = path.relative_to(source.root)

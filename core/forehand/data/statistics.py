@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forehand.data.features import IMAGE_PREFIX, STATS_FILE, camera_keys, read_info, read_mapping
+from forehand.data.source import DataSource, Statistic
 from forehand.errors import DatasetError
-
-Statistic = dict[str, NDArray[Any]]
 
 _NAMES = ("mean", "std", "min", "max", "count")
 
@@ -21,18 +18,19 @@ class DatasetStatistics(Mapping[str, Statistic]):
     """Statistics by their LeRobot names, each a mapping of ``mean``, ``std``, ``min``, ``max``, ``count`` and quantiles.
 
     ``observation.state`` and ``action``, (S,) and (A,), are always there. ``observation.images.<camera>`` is looked up in
-    the datasets' metadata when a policy takes it for the first time (:func:`image_statistics`), and is one of the keys
-    from then on, so that a checkpoint holds what its policy was made with.
+    the sources when a policy takes it for the first time, and is one of the keys from then on, so that a checkpoint holds
+    what its policy was made with.
     """
 
-    def __init__(self, tables: Mapping[str, Statistic], roots: Sequence[Path]) -> None:
-        self._known, self._roots = dict(tables), tuple(roots)
+    def __init__(self, tables: Mapping[str, Statistic], sources: Sequence[DataSource]) -> None:
+        self._known, self._sources = dict(tables), tuple(sources)
 
     def __getitem__(self, key: str) -> Statistic:
         if key not in self._known:
             if not key.startswith(IMAGE_PREFIX):
                 raise KeyError(key)
-            self._known[key] = image_statistics(self._roots, key.removeprefix(IMAGE_PREFIX))
+            camera = key.removeprefix(IMAGE_PREFIX)
+            self._known[key] = merge_image_statistics([source.image_statistics(camera) for source in self._sources])
         return self._known[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -42,16 +40,8 @@ class DatasetStatistics(Mapping[str, Statistic]):
         return len(self._known)
 
 
-def image_statistics(roots: Sequence[Path], camera: str) -> Statistic:
-    """Statistics of a camera's images over all datasets at ``roots``, by channel.
-
-    ``mean``, ``std``, ``min`` and ``max``, (3,), of levels from 0 to 1, and ``count`` of frames, (1,). They are those of
-    ``meta/stats.json``: exact where Forehand recorded the images, of a sample of them where LeRobot did.
-
-    Raises :class:`DatasetError` for a dataset whose metadata lacks them, and :class:`KeyError` for a camera that one of
-    them does not have.
-    """
-    stated = [_stated(root, camera) for root in roots]
+def merge_image_statistics(stated: Sequence[Statistic]) -> Statistic:
+    """Statistics over all images of one camera in several datasets, from those of each."""
     mean, std, low, high, count = (np.stack([one[name] for one in stated]) for name in _NAMES)
     share = count / count.sum()
     overall = (share * mean).sum(axis=0)
@@ -64,8 +54,14 @@ def image_statistics(roots: Sequence[Path], camera: str) -> Statistic:
     }
 
 
-def _stated(root: Path, camera: str) -> Statistic:
-    """What the metadata of the dataset at ``root`` state of a camera's images, flat."""
+def recorded_image_statistics(root: Path, camera: str) -> Statistic:
+    """Statistics of a camera's images in the LeRobotDataset at ``root``, by channel.
+
+    ``mean``, ``std``, ``min`` and ``max``, (3,), of levels from 0 to 1, and ``count`` of frames, (1,). They are those of
+    ``meta/stats.json``: exact where Forehand recorded the images, of a sample of them where LeRobot did.
+
+    Raises :class:`DatasetError` where the metadata lacks them, and :class:`KeyError` where there is no such camera.
+    """
     key, path = camera_keys(read_info(root)["features"])[camera], root / STATS_FILE
     try:
         found: Statistic = {name: np.asarray(read_mapping(path)[key][name], float).reshape(-1) for name in _NAMES}

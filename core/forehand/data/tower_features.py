@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.data.frame_cache import FRAMES_AT_ONCE, FrameBlock, MapLayout, frames_folder, open_map
-from forehand.data.locate import content_digest
+from forehand.data.source import FrameReader, Pictures
 
 Array = NDArray[Any]
 
@@ -30,21 +30,21 @@ class FrozenFeatures:
     encode: Callable[[Array], Array]
 
 
-def open_features(root: Path, key: str, frames: Array, features: FrozenFeatures, cache: Path | None = None) -> Array:
-    """Features of all ``frames`` (N, H, W, 3) of the camera ``key`` of the dataset at ``root``, (N, *shape) float16.
+def open_features(pictures: Pictures, frames: FrameReader, features: FrozenFeatures, cache: Path | None = None) -> Array:
+    """Features of all ``frames`` (N, H, W, 3) of ``pictures``, (N, *shape) float16.
 
     The first call computes them; afterwards they are a read-only memory map, which any process shares that asks for the
     same frames and the same weights. An interrupted computation is started over. Raises :class:`DatasetError`.
     """
     folder = frames_folder(cache)
     pixels = Path(str(getattr(frames, "filename", "")))
-    about = f"features\0{features.digest}\0{pixels.stem or content_digest(root, [], key)}"
+    about = f"features\0{features.digest}\0{pixels.stem or f'{pictures.digest()} {frames.shape}'}"
     name = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
-    layout = MapLayout(f"{key} (features)", root, len(frames), features.shape, np.dtype(np.float16))
+    layout = MapLayout(f"{pictures.key} (features)", pictures.root, len(frames), features.shape, np.dtype(np.float16))
     return open_map(folder, name, layout, _blocks(frames, features))
 
 
-def _blocks(frames: Array, features: FrozenFeatures) -> Iterator[FrameBlock]:
+def _blocks(frames: FrameReader, features: FrozenFeatures) -> Iterator[FrameBlock]:
     for start in range(0, len(frames), FRAMES_AT_ONCE):
         some = np.arange(start, min(start + FRAMES_AT_ONCE, len(frames)))
         yield some, features.encode(frames[some]).astype(np.float16)

@@ -20,9 +20,8 @@ from torch.utils.data import default_collate
 
 from forehand.contracts.sensor import Sensor
 from forehand.data.dataset import Dataset
-from forehand.data.features import camera_keys, read_info
-from forehand.data.frames import open_frames
-from forehand.data.sensors import open_sensor
+from forehand.data.frames import decode_all
+from forehand.data.source import FrameReader
 from forehand.data.tower_features import FrozenFeatures, open_features
 from forehand.data.window_spec import (
     ACTIONS,
@@ -97,8 +96,8 @@ class WindowDataset(TorchDataset[Sample]):
         self.sensors = _find_sensors(data, self.spec.sensors)
         data.require_cameras(self.cameras, self.spec.sensors)
         self._frames = _open_cameras(data, self.spec, folder)
-        self._measured = [{name: open_sensor(root, s, folder) for name, s in self.sensors.items()} for root in data.roots]
-        self._features: dict[str, tuple[str, list[NDArray[Any]]]] = {}
+        self._measured = [{name: source.sensor(s, folder) for name, s in self.sensors.items()} for source in data.sources]
+        self._features: dict[str, tuple[str, list[FrameReader]]] = {}
         self._anchors = self._select(episodes)
         ends, episode = np.unique(data.episodes.end, return_inverse=True)
         self._begin = np.concatenate([[0], ends[:-1]])[episode]
@@ -127,9 +126,10 @@ class WindowDataset(TorchDataset[Sample]):
         """
         folder = Path(cache) if cache else None
         for key, frozen in features.items():
-            keys = [camera_keys(read_info(root)["features"])[frozen.camera] for root in self.data.roots]
-            sources = zip(self.data.roots, keys, (frames[frozen.camera] for frames in self._frames), strict=True)
-            opened = [open_features(root, its, frames, frozen, folder) for root, its, frames in sources]
+            opened: list[FrameReader] = [
+                open_features(source.pictures(frozen.camera), frames[frozen.camera], frozen, folder)
+                for source, frames in zip(self.data.sources, self._frames, strict=True)
+            ]
             self._features[key] = (frozen.camera, opened)
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Sample:
@@ -218,7 +218,7 @@ class WindowDataset(TorchDataset[Sample]):
     def _images(self, camera: str, where: NDArray[np.int64]) -> torch.Tensor:
         return self._gather([frames[camera] for frames in self._frames], where)
 
-    def _gather(self, sources: Sequence[NDArray[Any]], where: NDArray[np.int64]) -> torch.Tensor:
+    def _gather(self, sources: Sequence[FrameReader], where: NDArray[np.int64]) -> torch.Tensor:
         """The frames ``where`` (…) of all sources, (…, *shape); ``sources``: the frames of each, (N, *shape)."""
         if len(sources) == 1:
             return torch.from_numpy(sources[0][where])
@@ -246,17 +246,18 @@ def _find_sensors(data: Dataset, names: Sequence[str]) -> dict[str, Sensor]:
     return {name: known[name] for name in names}
 
 
-def _open_cameras(data: Dataset, spec: WindowSpec, cache: Path | None) -> list[dict[str, NDArray[np.uint8]]]:
+def _open_cameras(data: Dataset, spec: WindowSpec, cache: Path | None) -> list[dict[str, FrameReader]]:
     """The frames of each source by camera, as memory maps (N, height, width, 3)."""
-    side, opened = spec.image_size, []
+    side = spec.image_size
+    opened: list[dict[str, FrameReader]] = []
     sizes = {camera.name: (camera.height, camera.width) for camera in data.contract.cameras}
     if side is not None:
         sizes = dict.fromkeys(spec.cameras, (side, side) if isinstance(side, int) else side)
-    for root, spans in zip(data.roots, data.spans, strict=True):
-        keys = camera_keys(read_info(root)["features"])
-        if missing := [c for c in spec.cameras if c not in keys or c not in sizes]:
-            raise DatasetError(f"The dataset at {root} has no camera {missing[0]!r}; its cameras are {sorted(keys)}.")
-        opened.append(
-            {camera: open_frames(root, keys[camera], sizes[camera], cache, spec.resize, spans) for camera in spec.cameras}
-        )
+    for source in data.sources:
+        pictures = {camera: source.pictures(camera) for camera in spec.cameras}
+        if missing := [camera for camera in spec.cameras if camera not in sizes]:
+            raise DatasetError(
+                f"The dataset at {data.sources[0].root} has no camera {missing[0]!r}; its cameras are {sorted(sizes)}."
+            )
+        opened.append({camera: decode_all(pictures[camera], sizes[camera], cache, spec.resize) for camera in pictures})
     return opened

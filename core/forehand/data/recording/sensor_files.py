@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from forehand.contracts.sensor import DEPTH, POINT_CLOUD, VECTOR, Sensor
-from forehand.data.episodes import column_statistics
+from forehand.data.episode_table import column_statistics
 from forehand.data.sensors import encode_depth, sensor_column
 
 Statistics = Mapping[str, Any]

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import POINT_CLOUD, VECTOR, Sensor
-from forehand.data.episodes import QUANTILES, TASKS_FILE, column_statistics
+from forehand.data.episode_table import QUANTILES, column_statistics
+from forehand.data.episodes import TASKS_FILE
 from forehand.data.features import (
     ACTION_KEY,
     ANNOTATION_PREFIX,
