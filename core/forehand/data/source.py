@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.contracts.contract import Contract
+from forehand.contracts.contract import Contract, Field
 from forehand.contracts.sensor import Sensor
 from forehand.data.episode_table import EpisodeTable
+from forehand.data.features import ACTION_KEY, STATE_KEY, element_names
 from forehand.data.frame_cache import FrameBlock
+from forehand.errors import DatasetError, nearest
 from forehand.utils.images import Size
 
 Statistic = dict[str, NDArray[Any]]
@@ -63,6 +66,32 @@ class Pictures(ABC):
         return None
 
 
+@dataclass(frozen=True)
+class Column:
+    """Column of a source's tables: numbers or words, of each frame or of each episode.
+
+    size: numbers in a row; 0 for words. names: of its elements, () where they have none. fields: what they mean, () where
+    that is not stated. per_episode: whether it has a row for each episode instead of each frame.
+    """
+
+    size: int
+    names: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    per_episode: bool = False
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was left out of a dataset, and why: so many episodes and frames, for one reason."""
+
+    reason: str
+    episodes: int
+    frames: int
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.episodes} episodes, {self.frames} frames"
+
+
 class DataSource(ABC):
     """One dataset: contract, tables, and where the frames of cameras and other sensors come from.
 
@@ -96,3 +125,91 @@ class DataSource(ABC):
 
         Raises :class:`DatasetError` where they are not stated, and :class:`KeyError` where there is no such camera.
         """
+
+    @property
+    def frame_numbers(self) -> NDArray[np.int64] | None:
+        """Numbers (N,), in :meth:`pictures` and :meth:`sensor`, of the frames of :attr:`episodes`; None: all, in order."""
+        return None
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What of the recording is not among :attr:`episodes`, by reason."""
+        return ()
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """Columns that can be read by name; those of frames come before those of episodes of the same name."""
+        state, action = self.contract.state, self.contract.action
+        found = {}
+        if state:
+            found[STATE_KEY] = Column(self.contract.state_size, tuple(element_names(state)), state)
+        if action:
+            found[ACTION_KEY] = Column(self.contract.action_size, tuple(element_names(action)), action)
+        return found
+
+    def column(self, name: str) -> NDArray[Any]:
+        """The numbers of a column, (N, D), or (E, D) of one by episode; raises :class:`DatasetError`."""
+        known = {STATE_KEY: self.episodes.states, ACTION_KEY: self.episodes.actions}
+        if name not in self.columns or name not in known:
+            raise self.no_column(name)
+        return known[name]
+
+    def words(self, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """A column of words: of each row, (N,) or (E,), the number of its text, and the texts; :class:`DatasetError`."""
+        raise self.no_column(name)
+
+    def no_column(self, name: str) -> DatasetError:
+        """The error about a column that there is not."""
+        return DatasetError(f"The dataset at {self.root} has no column {name!r}. {nearest(name, self.columns)}")
+
+
+class WrappedSource(DataSource):
+    """Another source, ``base``, of which a subclass changes something; all else is that of ``base``."""
+
+    def __init__(self, base: DataSource) -> None:
+        self.base, self.root, self.contract = base, base.root, base.contract
+
+    @property
+    def episodes(self) -> EpisodeTable:
+        """See :attr:`DataSource.episodes`."""
+        return self.base.episodes
+
+    @property
+    def fingerprint(self) -> str:
+        """See :attr:`DataSource.fingerprint`."""
+        return self.base.fingerprint
+
+    def pictures(self, camera: str) -> Pictures:
+        """See :meth:`DataSource.pictures`."""
+        return self.base.pictures(camera)
+
+    def sensor(self, sensor: Sensor, cache: Path | None = None) -> FrameReader:
+        """See :meth:`DataSource.sensor`."""
+        return self.base.sensor(sensor, cache)
+
+    def image_statistics(self, camera: str) -> Statistic:
+        """See :meth:`DataSource.image_statistics`."""
+        return self.base.image_statistics(camera)
+
+    @property
+    def frame_numbers(self) -> NDArray[np.int64] | None:
+        """See :attr:`DataSource.frame_numbers`."""
+        return self.base.frame_numbers
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """See :attr:`DataSource.left_out`."""
+        return self.base.left_out
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """See :attr:`DataSource.columns`."""
+        return self.base.columns
+
+    def column(self, name: str) -> NDArray[Any]:
+        """See :meth:`DataSource.column`."""
+        return self.base.column(name)
+
+    def words(self, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """See :meth:`DataSource.words`."""
+        return self.base.words(name)

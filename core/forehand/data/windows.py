@@ -220,13 +220,15 @@ class WindowDataset(TorchDataset[Sample]):
 
     def _gather(self, sources: Sequence[FrameReader], where: NDArray[np.int64]) -> torch.Tensor:
         """The frames ``where`` (…) of all sources, (…, *shape); ``sources``: the frames of each, (N, *shape)."""
+        recorded = [source.frame_numbers for source in self.data.sources]
         if len(sources) == 1:
-            return torch.from_numpy(sources[0][where])
+            return torch.from_numpy(sources[0][where if recorded[0] is None else recorded[0][where]])
         out = np.empty((*where.shape, *sources[0].shape[1:]), sources[0].dtype)
         source = np.searchsorted(self.data.first_frames, where, side="right") - 1
         for number in np.unique(source):
             here = source == number
-            out[here] = sources[number][where[here] - self.data.first_frames[number]]
+            frames, chosen = where[here] - self.data.first_frames[number], recorded[number]
+            out[here] = sources[number][frames if chosen is None else chosen[frames]]
         return torch.from_numpy(out)
 
     def _select(self, episodes: Sequence[int] | None) -> NDArray[np.int64]:
