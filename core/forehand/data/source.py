@@ -128,7 +128,7 @@ class DataSource(ABC):
 
     @property
     def frame_numbers(self) -> NDArray[np.int64] | None:
-        """Numbers (N,), in :meth:`pictures` and :meth:`sensor`, of the frames of :attr:`episodes`; None: all, in order."""
+        """Numbers (N,) in :meth:`pictures` and :meth:`sensor` of the frames of :attr:`episodes`; None: all, in order."""
         return None
 
     @property
