@@ -20,7 +20,7 @@ def group_of(kind: str) -> str:
     return ADAPTERS if kind == "adapter" else kind
 
 
-GROUPS = {group_of(kind): kind for kind in KINDS}
+GROUPS = {group_of(kind): kind for kind in KINDS if kind != "dataset"}  # of which dataset=… gives the path
 
 
 def default_of(group: str, name: str) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from rich.console import Console
 
 from forehand.compose.composition import Composition
 from forehand.compose.embodiments import CrossEmbodimentPolicy
-from forehand.data.dataset import Dataset
-from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows
+from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows, open_datasets
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
@@ -85,7 +84,7 @@ def _prepare(
     """A trainer at the state of ``checkpoint``, or at the start."""
     named: Any = config.dataset
     sources: Any = OmegaConf.to_container(named, resolve=True) if OmegaConf.is_config(named) else named
-    data = EmbodimentDatasets.open(sources) if isinstance(sources, dict) else Dataset.open(sources)
+    data = open_datasets(sources)
     torch.manual_seed(config.recipe.seed)
     if isinstance(data, EmbodimentDatasets):
         policy = build_cross_embodiment(config.policy, data.embodiments).to(device)

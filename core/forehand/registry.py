@@ -30,6 +30,7 @@ KINDS: Mapping[str, str] = {
     "adapter": "serves clients of another project's policy server",
     "converter": "brings weights from another project's files into a checkpoint folder, and back",
     "checkpoint_reader": "loads policies from another project's checkpoint folders as they are",
+    "dataset": "reads recorded episodes in their own format: contract, tables, frames of cameras and other sensors",
     "robot": "driver of a robot, real or simulated",
     "benchmark": "seeded episodes with success conditions, and scripted experts",
 }

@@ -195,6 +195,12 @@ def forehand_register(registry: Registry) -> None:
         "a policy of LeRobot (ACT, diffusion policy, SmolVLA, …), or of one of its plugins",
     )
     registry.add(
+        "dataset",
+        "lerobot",
+        "forehand.data.lerobot.source:LeRobotSource",
+        "a LeRobotDataset, by folder or hub repository id; what a plain path means",
+    )
+    registry.add(
         "checkpoint_reader",
         "lerobot",
         "forehand_plugins.lerobot.pretrained:LeRobotReader",

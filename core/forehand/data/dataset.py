@@ -15,12 +15,10 @@ from forehand.contracts.compatibility import require_fit
 from forehand.contracts.contract import Contract
 from forehand.data.episode_table import EpisodeTable, column_statistics
 from forehand.data.features import ACTION_KEY, STATE_KEY
-from forehand.data.lerobot_source import LeRobotSource
 from forehand.data.source import DataSource
+from forehand.data.specification import Source, open_sources
 from forehand.data.statistics import DatasetStatistics
 from forehand.errors import DatasetError
-
-Source = str | Path
 
 UNFIT = "They cannot be learned from together: take one of them, or convert the other."
 
@@ -38,14 +36,15 @@ class Dataset:
     first_frames: NDArray[np.int64]
 
     @classmethod
-    def open(cls, sources: Source | Sequence[Source]) -> Dataset:
-        """Read and check the tables of ``sources``, folders or hub repository ids. No video is decoded.
+    def open(cls, sources: Source | Sequence[Source], where: str = "dataset") -> Dataset:
+        """Read and check the tables of ``sources`` (:mod:`forehand.data.specification`). No video is decoded.
 
         All must fit the contract of the first that has actions; those without actions are compared by all else. Cameras
-        are compared once it is known which are used (:meth:`require_cameras`). Raises :class:`DatasetError`, or
-        :class:`ContractMismatch` naming the fields that differ.
+        are compared once it is known which are used (:meth:`require_cameras`). where: the key that they are written
+        under, for errors. Raises :class:`DatasetError`, :class:`ConfigurationError`, or :class:`ContractMismatch` naming
+        the fields that differ.
         """
-        opened = tuple(LeRobotSource(s) for s in ([sources] if isinstance(sources, str | Path) else sources))
+        opened = open_sources(sources, where)
         if not opened:
             raise DatasetError("No dataset was given.")
         _require_fit(opened, ())

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.data.dataset import Dataset, Source
+from forehand.data.dataset import Dataset
+from forehand.data.specification import Source, is_embodiments
 from forehand.data.tower_features import FrozenFeatures
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import Sample, WindowDataset
@@ -89,7 +90,7 @@ class EmbodimentDatasets:
         found = {}
         for name, source in sources.items():
             try:
-                found[str(name)] = Dataset.open(source)
+                found[str(name)] = Dataset.open(source, f"dataset.{name}")
             except DatasetError as error:
                 raise DatasetError(f"embodiment {name!r}: {error}") from error
         return cls(found)
@@ -112,3 +113,10 @@ class EmbodimentDatasets:
         return EmbodimentWindows(
             {name: WindowDataset(d, window, cache=cache, **options) for name, d in self.datasets.items()}
         )
+
+
+def open_datasets(
+    given: Source | Sequence[Source] | Mapping[str, Source | Sequence[Source]],
+) -> Dataset | EmbodimentDatasets:
+    """The datasets that are written as ``given`` (:mod:`forehand.data.specification`), of one embodiment or several."""
+    return EmbodimentDatasets.open(given) if is_embodiments(given) else Dataset.open(given)

@@ -1,0 +1,1 @@
+"""LeRobotDatasets as dataset sources."""
