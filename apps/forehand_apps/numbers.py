@@ -24,7 +24,7 @@ AT_LEAST_ONE = (
     *("episodes", "max_steps", "workers", "policy.max_batch", "threads", "max_batch", "max_sessions", "video.gop"),
     *("limits.clients", "limits.pending", "limits.sessions", "limits.message"),
     *("evaluation.episodes", "robots", "image_height", "video_height", "chunking.steps", "robot.options.image_size"),
-    *("recipe.batch_size", "recipe.gradient_accumulation_steps"),
+    *("recipe.batch_size", "recipe.gradient_accumulation_steps", "recipe.window_frames"),
     *("recipe.log_every", "recipe.save_every", "recipe.keep_checkpoints"),
 )
 FROM_ZERO = (

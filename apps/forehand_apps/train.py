@@ -106,11 +106,12 @@ def _prepare(
         facts["init"] = load_pretrained_weights(policy, config.init_from, config.reinitialize)
     else:
         policy.load_pretrained()
-    parameter_groups(policy, read_recipe(config.recipe, windows=1))  # report mistakes before anything is decoded
+    recipe = read_recipe(config.recipe, windows=1)
+    parameter_groups(policy, recipe)  # report mistakes before anything is decoded
     windows = (
-        data.windows(policy.window, cache=config.cache)
+        data.windows(policy.window, cache=config.cache, whole=recipe.windows)
         if isinstance(data, EmbodimentDatasets)
-        else WindowDataset(data, policy.window, cache=config.cache)
+        else WindowDataset(data, policy.window, cache=config.cache, whole=recipe.windows)
     )
     recipe = read_recipe(config.recipe, len(windows))
     order = _order(windows, recipe)

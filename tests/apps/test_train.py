@@ -286,3 +286,13 @@ def test_datasets_are_mixed_by_their_shares(train_here, slider_dataset):
     assert read_provenance(train_here("mixed", *mixed, steps=2))["recipe"]["dataset_weights"] == [3, 1]
     with pytest.raises(CheckpointError, match=r"recipe\.dataset_weights: was \[3\.0, 1\.0\], is None"):
         train_here("mixed", mixed[0], "resume=true", steps=2)
+
+
+def test_training_on_whole_windows_alone(train_here, slider_dataset, capsys):
+    episodes = read_episodes(slider_dataset)
+    lengths = [int((episodes.episode == number).sum()) for number in set(episodes.episode.tolist())]
+    whole = ("recipe.whole_windows=true", "recipe.skip_last_window=true")
+    assert read_provenance(train_here("whole", *whole, steps=2))["recipe"]["skip_last_window"] is True
+    assert f"{sum(length - 3 for length in lengths)} windows of 3 episodes" in capsys.readouterr().err  # 3 frames, less 1
+    with pytest.raises(CheckpointError, match=r"recipe\.whole_windows: was True, is False"):
+        train_here("whole", "resume=true", steps=2)

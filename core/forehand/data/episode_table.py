@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,12 @@ class EpisodeTable:
 
     def __len__(self) -> int:
         return len(self.states)
+
+    @cached_property
+    def begin(self) -> NDArray[np.int64]:
+        """(N,): the first frame of the episode of each frame."""
+        ends, episode = np.unique(self.end, return_inverse=True)
+        return np.concatenate([[0], ends[:-1]])[episode]
 
 
 def column_statistics(values: NDArray[Any]) -> dict[str, NDArray[np.float64]]:

@@ -168,6 +168,19 @@ class WindowSpec:
         reached = acts or [0, *(o for offsets in self.observation.values() for o in offsets)]
         return min(reached), max(reached)
 
+    @property
+    def input_reach(self) -> tuple[int, int]:
+        """First and last offset of the observation, and of the anchor."""
+        offsets = [0, *(o for its in self.observation.values() for o in its)]
+        return min(offsets), max(offsets)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """First and last offset of all that a window holds, inputs and targets."""
+        first, last = self.input_reach
+        offsets = [o for its in self.target.values() for o in its]
+        return min([first, *offsets]), max([last, *(o + (self.timesteps or 1) - 1 for o in offsets)])
+
     def masked(self, key: str) -> bool:
         """Whether an observation has a mask of ``key``: an offset may leave the episode, or the action be absent."""
         return self.timesteps is None and (key in ACTIONS or any(self.observation[key]))

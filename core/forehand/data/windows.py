@@ -1,6 +1,7 @@
 """Window dataset: frames around an anchor frame as model input, and others as targets.
 
-A window has its anchor at any frame of an episode. What would lie before the episode's first frame or behind its last is
+A window has its anchor at any frame of an episode, or only where all of it lies inside the episode
+(:mod:`forehand.data.whole_windows`). What would lie before the episode's first frame or behind its last is
 padded with the nearest frame, and marked by a mask. The windows of a causal model begin at their anchor and run for T
 timesteps: nothing is padded in front, because at run time a history grows from one frame, and such a model learns every
 length from one window.
@@ -23,6 +24,7 @@ from forehand.data.dataset import Dataset
 from forehand.data.frames import decode_all
 from forehand.data.source import FrameReader
 from forehand.data.tower_features import FrozenFeatures, open_features
+from forehand.data.whole_windows import WholeWindows
 from forehand.data.window_spec import (
     ACTIONS,
     FUTURE,
@@ -75,7 +77,8 @@ class WindowDataset(TorchDataset[Sample]):
     window: a specification, or the options of :meth:`WindowSpec.causal <forehand.data.window_spec.WindowSpec.causal>` as
     a mapping; these may also be given by keyword (``horizon`` means ``horizons``; ``cameras`` default to all of the
     contract). All sources must have the cameras and sensors. episodes: numbers counted over all sources, default all.
-    cache: folder of the decoded frames.
+    cache: folder of the decoded frames. whole: only windows that lie inside their episode
+    (:class:`~forehand.data.whole_windows.WholeWindows`); None: one from every frame, padded where it leaves the episode.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class WindowDataset(TorchDataset[Sample]):
         *,
         episodes: Sequence[int] | None = None,
         cache: str | Path | None = None,
+        whole: WholeWindows | None = None,
         **options: Any,
     ) -> None:
         if window is not None and options:
@@ -98,9 +102,8 @@ class WindowDataset(TorchDataset[Sample]):
         self._frames = _open_cameras(data, self.spec, folder)
         self._measured = [{name: source.sensor(s, folder) for name, s in self.sensors.items()} for source in data.sources]
         self._features: dict[str, tuple[str, list[FrameReader]]] = {}
-        self._anchors = self._select(episodes)
-        ends, episode = np.unique(data.episodes.end, return_inverse=True)
-        self._begin = np.concatenate([[0], ends[:-1]])[episode]
+        anchors = self._select(episodes)
+        self._anchors = whole.choose(self.spec, data.episodes, anchors) if whole else anchors
 
     collate = staticmethod(default_collate)
 
@@ -158,7 +161,7 @@ class WindowDataset(TorchDataset[Sample]):
     def _at(self, anchor: NDArray[np.int64], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The frames at ``offsets`` (…) from ``anchor`` (B,), or the episode's nearest, and which exist: (B, …)."""
         spread = (slice(None), *(None,) * offsets.ndim)
-        first, end = self._begin[anchor][spread], self.data.episodes.end[anchor][spread]
+        first, end = self.data.episodes.begin[anchor][spread], self.data.episodes.end[anchor][spread]
         frames = anchor[spread] + offsets
         return np.clip(frames, first, end - 1), (frames >= first) & (frames < end)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from forehand.data.whole_windows import WholeWindows
 from forehand.errors import ConfigurationError, nearest
 
 
@@ -63,15 +64,25 @@ class DataConfig:
 
     batch_size: windows in a batch. dataset_weights: of the windows drawn, how many come from each dataset, relative to
     each other; None: by their number. gripper_oversampling: how many times as often windows are drawn in which the
-    gripper opens or closes.
+    gripper opens or closes. whole_windows: only windows that lie inside their episode, so that nothing is padded;
+    window_frames: how many frames such a window has, None: as many as its inputs and targets need; skip_last_window: the
+    last one of each episode is left out (:class:`~forehand.data.whole_windows.WholeWindows`).
     """
 
     batch_size: int
     dataset_weights: list[float] | None = None
     gripper_oversampling: float = 1.0
+    whole_windows: bool = False
+    window_frames: int | None = None
+    skip_last_window: bool = False
 
     def __post_init__(self) -> None:
         _require_at_least(self, {"batch_size": 1})
+        if not self.whole_windows and (self.window_frames is not None or self.skip_last_window):
+            name = "skip_last_window" if self.window_frames is None else "window_frames"
+            raise ConfigurationError(f"recipe.{name} is about whole windows. Add recipe.whole_windows=true.")
+        if self.window_frames is not None:
+            _require_at_least(self, {"window_frames": 1})
         if not 0 < self.gripper_oversampling < math.inf:
             raise ConfigurationError(
                 f"recipe.gripper_oversampling must be a positive number, not {self.gripper_oversampling}."
@@ -79,6 +90,11 @@ class DataConfig:
         weights = self.dataset_weights
         if weights is not None and not (all(0 <= w < math.inf for w in weights) and any(weights)):
             raise ConfigurationError(f"recipe.dataset_weights must be positive numbers, some may be 0; not {weights}.")
+
+    @property
+    def windows(self) -> WholeWindows | None:
+        """The choice of whole windows, or None where windows are padded."""
+        return WholeWindows(frames=self.window_frames, skip_last=self.skip_last_window) if self.whole_windows else None
 
 
 @dataclass(frozen=True, kw_only=True)
