@@ -25,6 +25,9 @@ from forehand_apps.numbers import check_numbers
 from forehand_apps.options import present, refuse_unknown, search_path, settle
 from forehand_apps.parts_source import PartsSource
 
+MODULES = {"import": "import_recordings"}
+"""Commands whose names Python keeps for itself, and the modules that carry them out."""
+
 CONFIGURATION = "pkg://forehand_apps.conf"
 DEBUG_VARIABLE = "FOREHAND_DEBUG"
 FULL_ERROR_VARIABLE = "HYDRA_FULL_ERROR"
@@ -95,7 +98,8 @@ def _run(command: str, arguments: Sequence[str]) -> int:
             refuse_unknown(command, HydraConfig.get().overrides.task)
             settle(command, config, HydraConfig.get().overrides.task)
             check_numbers(config)
-            getattr(importlib.import_module(f"forehand_apps.{command}"), command)(config)
+            name = MODULES.get(command, command)
+            getattr(importlib.import_module(f"forehand_apps.{name}"), name)(config)
         except Exception as error:
             # Hydra would print a line of its own before the message, but not for SystemExit.
             failure.append(error)

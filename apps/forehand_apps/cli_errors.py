@@ -29,6 +29,7 @@ EXTRAS = {
     "websockets": "adapters",
     "pyarrow": "recording",
     "filelock": "recording",
+    "h5py": "importing",
     "rerun": "rerun",
     "matplotlib": "report",
     "av": "report",

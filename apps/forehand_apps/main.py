@@ -1,8 +1,8 @@
 """The ``forehand`` command: dispatch of its subcommands.
 
 A command is a module ``forehand_apps.<command>`` with one function of that name, which takes its configuration, and a
-file ``conf/<command>.yaml``. The module is imported when its command runs and not before, so that help and the commands
-that need no torch start at once.
+file ``conf/<command>.yaml``; :data:`forehand_apps.cli.MODULES` has those whose names Python keeps for itself. The module
+is imported when its command runs and not before, so that help and the commands that need no torch start at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 COMMANDS: Mapping[str, str] = {
     "record": "record demonstrations of a scripted expert as a LeRobotDataset",
+    "import": "bring recordings in another format into a LeRobotDataset with a contract",
     "train": "learn a policy from a dataset",
     "serve": "offer a policy to robots over ZeroMQ",
     "robot": "offer a robot, real or simulated, over ZeroMQ",
@@ -25,7 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "all of it in a few minutes: record, train, serve, drive, evaluate, and a page with the results",
 }
 
-CHOOSES: Mapping[str, str] = {"convert": "converter"}
+CHOOSES: Mapping[str, str] = {"convert": "converter", "import": "importer"}
 """Commands that may be followed by a bare word, and what it chooses."""
 
 PAGE = """\

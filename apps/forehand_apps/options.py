@@ -143,7 +143,7 @@ def unknown(command: str, config: Mapping[str, Any], key: str) -> str:
 
 def takes_more(command: str, config: Mapping[str, Any], path: Path) -> bool:
     """Whether the mapping at ``path`` holds the options of a part, or is below one that does."""
-    if command == "convert":  # every option but the output is the converter's
+    if command in ("convert", "import"):  # every option that is not the command's is the part's
         return True
     if not path or path[0] not in GROUPS or path[0] not in config:
         return False

@@ -13,6 +13,8 @@ from forehand import registry
 from forehand.registry import KINDS
 
 ADAPTERS = "adapters"
+AT_TOP = ("converter", "importer")
+"""Groups whose options stand beside those of the command."""
 
 
 def group_of(kind: str) -> str:
@@ -27,7 +29,7 @@ def default_of(group: str, name: str) -> dict[str, Any]:
     """The configuration of a part without a configuration file: its name, and empty options."""
     if group == ADAPTERS:
         return {name: {}}
-    if group == "converter":
+    if group in AT_TOP:
         return {group: name}
     apart: dict[str, dict[str, Any]] = {"robot": {"options": {}, "convert": []}, "benchmark": {"options": {}}}
     return {"name": name, **apart.get(group, {})}
@@ -44,7 +46,7 @@ class PartsSource(ConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """The default configuration of a part."""
         group, _, name = config_path.partition("/")
-        header = {"package": "_global_" if group == "converter" else None}
+        header = {"package": "_global_" if group in AT_TOP else None}
         return ConfigResult(self.provider, self.full_path(), OmegaConf.create(default_of(group, name)), header)
 
     def available(self) -> bool:

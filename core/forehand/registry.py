@@ -28,6 +28,7 @@ KINDS: Mapping[str, str] = {
     "policy": "maps observations to action chunks, one session for each robot",
     "chunking": "turns chunks of actions into one action for every control step",
     "adapter": "serves clients of another project's policy server",
+    "importer": "reads the episodes of recordings in another format, for a dataset with a contract",
     "converter": "brings weights from another project's files into a checkpoint folder, and back",
     "checkpoint_reader": "loads policies from another project's checkpoint folders as they are",
     "dataset": "reads recorded episodes in their own format: contract, tables, frames of cameras and other sensors",

@@ -19,18 +19,19 @@ CARD = "README.md"
 MARK = "<!-- written by forehand; edit freely: without this line it is left alone -->"
 
 
-def write_card(root: Path, command: str, licence: str | None = None) -> None:
+def write_card(root: Path, command: str, licence: str | None = None, origin: Sequence[str] | None = None) -> None:
     """Write the card of the dataset at ``root``, unless its owner wrote another one.
 
     command: what it was recorded with; licence: as the hub names it, such as ``apache-2.0``; None leaves it to the owner.
+    origin: sections about where the dataset comes from, where no expert recorded it.
     """
     path = root / CARD
     if path.exists() and MARK not in path.read_text(encoding="utf-8"):
         return
-    path.write_text(dataset_card(root, command, licence), encoding="utf-8")
+    path.write_text(dataset_card(root, command, licence, origin), encoding="utf-8")
 
 
-def dataset_card(root: Path, command: str, licence: str | None = None) -> str:
+def dataset_card(root: Path, command: str, licence: str | None = None, origin: Sequence[str] | None = None) -> str:
     """The card in Markdown, with the hub's header in YAML."""
     info, contract = read_info(root), read_contract(root)
     header: dict[str, Any] = {
@@ -39,14 +40,14 @@ def dataset_card(root: Path, command: str, licence: str | None = None) -> str:
         "tags": ["LeRobot", "forehand"],
         "configs": [{"config_name": "default", "data_files": "data/*/*.parquet"}],
     }
+    robot = f"of the robot `{info['robot_type']}`, " if info["robot_type"] else ""
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{MARK}",
         f"# {root.absolute().name}",
         f"{info['total_episodes']} episodes, {info['total_frames']} frames at {info['fps']} Hz, {info['total_tasks']} "
-        f"sentences, of the robot `{info['robot_type']}`, as a LeRobotDataset {info['codebase_version']}. Every episode "
-        f"succeeded.",
-        f"## How it was recorded\n\n```bash\n{command}\n```\n\nThe same command gives the same frames, with any number "
-        f"of workers.",
+        f"sentences, {robot}as a LeRobotDataset {info['codebase_version']}."
+        + (" Every episode succeeded." if origin is None else ""),
+        *(_recorded(command) if origin is None else origin),
         _cameras(contract),
         *_sensors(contract),
         _vectors(contract),
@@ -54,6 +55,13 @@ def dataset_card(root: Path, command: str, licence: str | None = None) -> str:
         _loading(root, contract),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _recorded(command: str) -> list[str]:
+    return [
+        f"## How it was recorded\n\n```bash\n{command}\n```\n\nThe same command gives the same frames, with any number "
+        f"of workers."
+    ]
 
 
 def _cameras(contract: Contract) -> str:

@@ -9,9 +9,10 @@ committed if its number is below ``total_episodes``.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ from forehand.data.features import (
 )
 from forehand.data.locate import READY, check_dataset
 from forehand.data.recording.recorder import read_staged, remove_unfinished, staged_episodes, staging_folder
-from forehand.data.recording.tables import BOOKKEEPING, new_info
+from forehand.data.recording.tables import BOOKKEEPING, new_info, write_json
 from forehand.data.recording.writer import write_episodes
 from forehand.errors import ContractMismatch, DatasetError
 
 Features = dict[str, dict[str, Any]]
 
-_NEXT, _LOCK, _CONTRACT = "next", "lock", "contract.json"
+_NEXT, _LOCK, _CONTRACT, _COMMITTED = "next", "lock", "contract.json", "committed.json"
 
 
 @contextlib.contextmanager
@@ -93,18 +94,25 @@ def finished_episodes(root: Path) -> set[int]:
     return set(range(_episode_count(root))) | set(staged_episodes(root))
 
 
-def commit_episodes(root: Path, robot: str | None = None) -> int:
+def commit_episodes(
+    root: Path,
+    robot: str | None = None,
+    numbers: Sequence[int] | None = None,
+    documents: Mapping[str, Any] | None = None,
+) -> int:
     """Move waiting episodes into the dataset in the order of their numbers; returns how many it then has.
 
-    Episodes after a missing number keep waiting for it. Only within :func:`recording_lock`. ``robot`` is stored as the
-    dataset's robot type.
+    Episodes after a missing number keep waiting for it, unless ``numbers`` are those to be moved: then they follow each
+    other in the dataset without gaps. Only within :func:`recording_lock`. ``robot`` is stored as the dataset's robot
+    type. documents: path in the dataset → content of JSON files that appear together with the episodes.
     """
     count = _episode_count(root)
     waiting = staged_episodes(root)
-    indices = range(count, count + next(i for i in range(len(waiting) + 1) if count + i not in waiting))
-    if not indices:
+    if numbers is None:
+        numbers = range(count, count + next(i for i in range(len(waiting) + 1) if count + i not in waiting))
+    if not numbers:
         return count
-    new = [read_staged(i, waiting[i]) for i in indices]
+    new = [read_staged(count + i, waiting[number]) for i, number in enumerate(numbers)]
     contract = Contract.from_json((staging_folder(root) / _CONTRACT).read_text())
     target = staging_folder(root) / _NEXT
     shutil.rmtree(target, ignore_errors=True)
@@ -116,6 +124,9 @@ def commit_episodes(root: Path, robot: str | None = None) -> int:
         annotations = dict.fromkeys(name for episode in new for name in episode.annotations)
         info = new_info(contract, new[0].encoding, robot, annotations)
     write_episodes(root, target, new, contract, info)
+    for name, content in (documents or {}).items():
+        write_json(target, name, content)
+    (staging_folder(root) / _COMMITTED).write_text(json.dumps(list(numbers)))
     target.rename(staging_folder(root) / READY)
     _install(root)
     return count + len(new)
@@ -145,6 +156,9 @@ def _install(root: Path) -> None:
             place = root / file.relative_to(ready)
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, place)
+        if (note := staging_folder(root) / _COMMITTED).exists():
+            for number in set(json.loads(note.read_text())) & set(staged_episodes(root)):
+                shutil.rmtree(staged_episodes(root)[number])
         shutil.rmtree(ready)
     for index, folder in staged_episodes(root).items():
         if index < _episode_count(root):

@@ -1,0 +1,1 @@
+"""Import of recordings in other formats into LeRobotDatasets with contracts."""

@@ -1,0 +1,88 @@
+"""Conversion of one episode: from an importer's steps to a recorded episode; the work of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from forehand.data.importing.importer import EpisodeDropped, Importer, SourceEpisode, Step
+from forehand.data.importing.job import DROP, ImportJob
+from forehand.data.importing.ledger import Ledger, Outcome
+from forehand.data.importing.pictures import upright
+from forehand.data.recording.recorder import Recorder
+from forehand.errors import ForehandError
+from forehand.robot import Observation
+from forehand.utils.process_pool import Worker
+
+Task = tuple[int, SourceEpisode]
+"""The position of an episode in its shard, and the episode."""
+
+SOURCE_FACT = "source"
+"""The fact that names an episode's place in its source."""
+
+
+class ImportFailed(ForehandError):
+    """An episode could not be imported; those that were finished are kept, and the same command continues."""
+
+
+class EpisodeConverter(Worker[Task, Outcome]):
+    """Worker that imports episodes of ``job``, with an importer of its own."""
+
+    stage = "The source could not be opened"
+
+    def __init__(self, job: ImportJob) -> None:
+        self._job = job
+        self._importer: Importer | None = None
+
+    def start(self) -> None:
+        """Open the source."""
+        self._importer = self._job.open()
+        self._recorder = Recorder(self._job.root, self._importer.contract, self._job.encoding)
+        self._ledger = Ledger(self._job.root)
+
+    def work(self, task: Task, stop: Callable[[], bool]) -> Outcome | None:
+        """Import one episode; None where it was interrupted."""
+        position, episode = task
+        self.stage = f"Importing stopped at {episode.id}"
+        try:
+            outcome = self._convert(position, episode)
+        except EpisodeDropped as reason:
+            outcome = Outcome(position, episode.id, dropped=str(reason))
+        except ForehandError as error:
+            if self._job.damaged != DROP:
+                raise
+            outcome = Outcome(position, episode.id, dropped=f"damaged: {error}")
+        finally:
+            self._recorder.discard()
+        if outcome.dropped is not None:
+            self._ledger.write(outcome)
+        return outcome
+
+    def close(self) -> None:
+        """Close the source."""
+        if self._importer is not None:
+            self._importer.close()
+
+    def _convert(self, position: int, episode: SourceEpisode) -> Outcome:
+        assert self._importer is not None
+        content = self._importer.read(episode)
+        for step in content.steps:
+            self._recorder.add(self._observation(step), np.asarray(step.action, np.float32), step.annotations)
+        if not len(self._recorder):
+            raise EpisodeDropped("no frame of it is left" if content.skipped else "it has no frames")
+        outcome = Outcome(position, episode.id, frames=len(self._recorder), skipped=dict(content.skipped))
+        self._ledger.write(outcome)
+        self._recorder.save(position, content.instruction, **{**content.facts, SOURCE_FACT: episode.id})
+        return outcome
+
+    def _observation(self, step: Step) -> Observation:
+        assert self._importer is not None
+        turns = self._importer.orientation
+        images = {
+            camera.name: upright(step.images[camera.name], turns.get(camera.name, "upright"))
+            for camera in self._importer.contract.cameras
+            if camera.name in step.images
+        }
+        time = len(self._recorder) / self._importer.contract.rate
+        return Observation(images, np.asarray(step.state, np.float32), time, sensors=step.sensors)

@@ -1,0 +1,50 @@
+"""Pictures of a source: decoding of image files, and turning what lies otherwise upright."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand.data.importing.importer import Picture
+from forehand.errors import ConfigurationError, DatasetError, nearest
+
+Pixels = NDArray[np.uint8]
+
+ORIENTATIONS: Mapping[str, Callable[[Pixels], Pixels]] = {
+    "upright": lambda pixels: pixels,
+    "flipped_vertically": lambda pixels: pixels[::-1],
+    "flipped_horizontally": lambda pixels: pixels[:, ::-1],
+    "rotated_180": lambda pixels: pixels[::-1, ::-1],
+}
+"""How a picture lies in a source → what turns it upright. OpenGL's rows from bottom to top are ``flipped_vertically``:
+left and right are right already, so that turning by 180° would mirror them."""
+
+
+def check_orientation(camera: str, orientation: str) -> str:
+    """``orientation``; :class:`ConfigurationError` for one that is not known."""
+    if orientation not in ORIENTATIONS:
+        raise ConfigurationError(
+            f"The orientation of camera {camera!r} is {orientation!r}. {nearest(orientation, ORIENTATIONS)}"
+        )
+    return orientation
+
+
+def decode_picture(picture: Picture) -> Pixels:
+    """(H, W, 3) uint8 RGB of a picture; raises :class:`DatasetError` for a file that cannot be decoded."""
+    if isinstance(picture, np.ndarray):
+        return picture
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(picture)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"a picture of {len(picture)} bytes cannot be decoded ({error})") from error
+
+
+def upright(picture: Picture, orientation: str) -> Pixels:
+    """The pixels (H, W, 3) of a picture that lies as ``orientation`` says, turned upright."""
+    return np.ascontiguousarray(ORIENTATIONS[orientation](decode_picture(picture)))
