@@ -21,6 +21,9 @@ from forehand.utils.images import Size
 
 Statistic = dict[str, NDArray[Any]]
 
+FRAMES_READ_AT_ONCE = 64
+"""Pictures in memory at their recorded size, for each worker."""
+
 
 class FrameReader(Protocol):
     """Random access to frames by number: ``reader[numbers]`` with numbers (…) gives (…, *shape[1:]); a memory map is one.
@@ -54,8 +57,18 @@ class Pictures(ABC):
     total: int
 
     @abstractmethod
-    def blocks(self) -> Iterator[FrameBlock]:
-        """Numbers of frames (n,), and their pixels (n, H, W, 3) uint8, in any order; raises :class:`DatasetError`."""
+    def read(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The frames ``numbers`` (n,), n ≥ 1, in any order: (n, H, W, 3) uint8; several threads may call it at once.
+
+        Frames that follow each other are asked for together, in their order. Raises :class:`DatasetError`.
+        """
+
+    def blocks(self, first: int = 0, last: int | None = None) -> Iterator[FrameBlock]:
+        """Numbers of frames (n,), and their pixels (n, H, W, 3) uint8, from frame ``first`` up to before ``last``."""
+        end = self.total if last is None else last
+        for start in range(first, end, FRAMES_READ_AT_ONCE):
+            numbers = np.arange(start, min(start + FRAMES_READ_AT_ONCE, end))
+            yield numbers, self.read(numbers)
 
     @abstractmethod
     def digest(self) -> str:

@@ -25,6 +25,7 @@ from forehand.data import frame_cache
 from forehand.data import frames as frames_module
 from forehand.data.dataset import Dataset
 from forehand.data.features import read_contract, write_contract
+from forehand.data.video_pictures import VideoPictures
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
 
@@ -128,10 +129,10 @@ def test_the_future_never_reaches_an_input(tmp_path: Path, write: Write):
 def test_decoding_is_done_once(small_dataset: Path, monkeypatch: pytest.MonkeyPatch):
     first = windows(small_dataset)[5]["observation"]["images.wrist"]
 
-    def never(path: Path) -> None:
-        raise AssertionError(f"{path} was decoded again")
+    def never(pictures: VideoPictures, numbers: Any) -> None:
+        raise AssertionError(f"{pictures.key} was decoded again")
 
-    monkeypatch.setattr(frames_module.video, "decode", never)
+    monkeypatch.setattr(VideoPictures, "read", never)
     assert torch.equal(windows(small_dataset)[5]["observation"]["images.wrist"], first)
     with pytest.raises(AssertionError, match="decoded again"):
         windows(small_dataset, image_size=12)
@@ -412,7 +413,7 @@ def test_maps_of_earlier_versions_are_used(tmp_path: Path, write: Write, monkeyp
     (path,) = maps()
     former = frames_module._former_key(root, STATIC, (24, 32), "area")
     path.rename(path.with_stem(former))
-    monkeypatch.setattr(frames_module.video, "decode", None)
+    monkeypatch.setattr(VideoPictures, "read", None)
     windows(root, cameras=["static"])
     assert maps() == [path]
 
