@@ -21,6 +21,7 @@ from rich.text import Text
 from forehand import registry
 from forehand_apps.cli_errors import error_message
 from forehand_apps.cli_help import show_manual, source
+from forehand_apps.main import configuration_name
 from forehand_apps.numbers import check_numbers
 from forehand_apps.options import present, refuse_unknown, search_path, settle
 from forehand_apps.parts_source import PartsSource
@@ -65,7 +66,7 @@ def launch(command: str, arguments: Sequence[str]) -> int:
     prepare()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C: robots hold
     try:
-        arguments = present(command, arguments, source(command))
+        arguments = present(command, arguments, source(configuration_name(command)))
         PluginConfiguration.folders = search_path(arguments)
         if {"-h", "--help"} & set(arguments):
             show_manual(command, [a for a in arguments if a[:1] != "-" and (a[:1] == "~" or "=" in a)])
@@ -98,7 +99,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
             refuse_unknown(command, HydraConfig.get().overrides.task)
             settle(command, config, HydraConfig.get().overrides.task)
             check_numbers(config)
-            name = MODULES.get(command, command)
+            name = MODULES.get(command, configuration_name(command))
             getattr(importlib.import_module(f"forehand_apps.{name}"), name)(config)
         except Exception as error:
             # Hydra would print a line of its own before the message, but not for SystemExit.
@@ -107,7 +108,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 
     sys.argv = [f"forehand {command}", *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=CONFIGURATION, config_name=command)(task)()
+        hydra.main(version_base="1.3", config_path=CONFIGURATION, config_name=configuration_name(command))(task)()
     except SystemExit as leaving:
         if not failure:
             return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)

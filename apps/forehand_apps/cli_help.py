@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from forehand import registry
+from forehand_apps.main import configuration_name
 from forehand_apps.options import refuse_unknown
 
 _OWN = "pkg://forehand_apps.conf"
@@ -29,7 +30,7 @@ def show_manual(command: str, overrides: Sequence[str]) -> None:
     """Print the help of ``command``, with its configuration under ``overrides``."""
     with initialize_config_module("forehand_apps.conf", version_base="1.3"):
         refuse_unknown(command, overrides)
-        config = compose(command, overrides=list(overrides), return_hydra_config=True)
+        config = compose(configuration_name(command), overrides=list(overrides), return_hydra_config=True)
         loader = GlobalHydra.instance().config_loader()
         choices = {
             str(where): str(choice)
@@ -38,7 +39,7 @@ def show_manual(command: str, overrides: Sequence[str]) -> None:
         }
         options = {where: loader.get_group_options(where.partition("@")[0]) for where in choices}
 
-    own = source(command)
+    own = source(configuration_name(command))
     comments = _comments(own)
     for where, choice in choices.items():
         group, _, package = where.partition("@")

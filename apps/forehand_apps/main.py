@@ -1,18 +1,22 @@
 """The ``forehand`` command: dispatch of its subcommands.
 
 A command is a module ``forehand_apps.<command>`` with one function of that name, which takes its configuration, and a
-file ``conf/<command>.yaml``; :data:`forehand_apps.cli.MODULES` has those whose names Python keeps for itself. The module
-is imported when its command runs and not before, so that help and the commands that need no torch start at once.
+file ``conf/<command>.yaml``; those of two words, such as ``data check``, are called ``data_check`` there, and
+:data:`forehand_apps.cli.MODULES` has those whose names Python keeps for itself. The module is imported when its command
+runs and not before, so that help and the commands that need no torch start at once.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 COMMANDS: Mapping[str, str] = {
     "record": "record demonstrations of a scripted expert as a LeRobotDataset",
     "import": "bring recordings in another format into a LeRobotDataset with a contract",
+    "data check": "examine datasets: damage, odd values, timing, idle and duplicate episodes, images",
     "train": "learn a policy from a dataset",
     "serve": "offer a policy to robots over ZeroMQ",
     "robot": "offer a robot, real or simulated, over ZeroMQ",
@@ -28,6 +32,12 @@ COMMANDS: Mapping[str, str] = {
 
 CHOOSES: Mapping[str, str] = {"convert": "converter", "import": "importer"}
 """Commands that may be followed by a bare word, and what it chooses."""
+
+BARE: Mapping[str, str] = {"data check": "path"}
+"""Commands whose bare words, one or several, are the value of an option."""
+
+VALUED_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
+"""Hydra's flags that the next word belongs to."""
 
 PAGE = """\
 Forehand: robot policies that look before they act.
@@ -60,8 +70,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; returns the exit status."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        width = max(map(len, COMMANDS))
-        listing = "\n".join(f"  {name:<{width}}  {sentence}" for name, sentence in COMMANDS.items())
+        listing = "\n".join(f"  {_aligned(name, COMMANDS)}" for name in COMMANDS)
         print(PAGE.format(commands=listing), end="")
         return 0
     if arguments[0] == "--version":
@@ -70,6 +79,13 @@ def run(arguments: Sequence[str]) -> int:
         print(f"forehand {__version__}")
         return 0
     command, *rest = arguments
+    if actions := [name for name in COMMANDS if name.startswith(f"{command} ")]:
+        if not rest or rest[0] in ("-h", "--help"):
+            print("\n".join(f"forehand {_aligned(name, actions)}" for name in actions))
+            return 0
+        command, *rest = f"{command} {rest[0]}", *rest[1:]
+    if command in BARE:
+        rest = _named(BARE[command], rest)
     if command in CHOOSES and rest and rest[0].isidentifier():
         rest[0] = f"{CHOOSES[command]}={rest[0]}"
     if command not in COMMANDS:
@@ -80,3 +96,27 @@ def run(arguments: Sequence[str]) -> int:
     from forehand_apps.cli import launch
 
     return launch(command, rest)
+
+
+def configuration_name(command: str) -> str:
+    """The name of a command's configuration file."""
+    return command.replace(" ", "_")
+
+
+def _aligned(name: str, among: Iterable[str]) -> str:
+    return f"{name:<{max(map(len, among))}}  {COMMANDS[name]}"
+
+
+def _named(key: str, arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with their bare words as the value of ``key``, a list where there are several."""
+    words: list[str] = []
+    rest: list[str] = []
+    for before, argument in pairwise(["", *arguments]):
+        flag = argument.startswith("-") or before in VALUED_FLAGS
+        override = argument.startswith("~") and not argument.startswith("~/")
+        override |= "=" in argument and not Path(argument).exists()
+        (rest if flag or override else words).append(argument)
+    quoted = ["'{}'".format(word.replace("\\", "\\\\").replace("'", "\\'")) for word in words]
+    if not quoted:
+        return rest
+    return [f"{key}={quoted[0]}" if len(quoted) == 1 else f"{key}=[{','.join(quoted)}]", *rest]

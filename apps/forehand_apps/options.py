@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from forehand import registry
 from forehand.errors import ConfigurationError, nearest
 from forehand.utils.renames import former_keys, given_twice, renamed_key, renamed_keys, renamed_value
+from forehand_apps.main import configuration_name
 from forehand_apps.parts_source import ADAPTERS, GROUPS, default_of
 
 Path = Sequence[str]
@@ -174,7 +175,7 @@ def _is_group(override: Override) -> bool:
 
 def _composed(command: str, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """The configuration of ``command`` as it is written, and what is chosen in each group."""
-    config = compose(command, overrides=list(overrides), return_hydra_config=True)
+    config = compose(configuration_name(command), overrides=list(overrides), return_hydra_config=True)
     plain: Any = OmegaConf.to_container(config, resolve=False)
     choices = plain.pop("hydra")["runtime"]["choices"]
     return plain, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}

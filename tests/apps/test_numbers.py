@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from forehand.errors import ConfigurationError
-from forehand_apps.main import COMMANDS
+from forehand_apps.main import COMMANDS, configuration_name
 from forehand_apps.numbers import FINITE, check_numbers
 
 MEANT_OTHERWISE = {"robot.options.episode"}
@@ -28,7 +28,7 @@ def numbers(config, prefix="") -> Iterator[str]:
 
 def composed(command):
     with initialize_config_module("forehand_apps.conf", version_base="1.3"):
-        config = compose(command)
+        config = compose(configuration_name(command))
     OmegaConf.set_struct(config, False)
     return config
 

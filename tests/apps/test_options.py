@@ -12,7 +12,7 @@ from forehand.errors import ConfigurationError
 from forehand.utils import renames
 from forehand_apps.cli import prepare
 from forehand_apps.cli_help import source
-from forehand_apps.main import COMMANDS
+from forehand_apps.main import COMMANDS, configuration_name
 from forehand_apps.options import present, search_path, settle, takes_more, unknown
 
 PLUGIN = """
@@ -245,7 +245,9 @@ def composed():
     """The configuration of each command, by its overrides."""
     prepare()
     with initialize_config_module("forehand_apps.conf", version_base="1.3"):
-        yield functools.cache(lambda name, *given: compose(name, overrides=[*CHOICES.get(name, []), *given]))
+        yield functools.cache(
+            lambda name, *given: compose(configuration_name(name), overrides=[*CHOICES.get(name, []), *given])
+        )
 
 
 @pytest.mark.parametrize(("former", "now"), renames.KEYS.items(), ids=list(renames.KEYS))

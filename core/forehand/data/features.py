@@ -199,12 +199,12 @@ def _depth_sensor(key: str, feature: Mapping[str, Any]) -> Sensor:
 
 def _height_and_width(feature: Mapping[str, Any]) -> tuple[int, int]:
     shape = [int(n) for n in feature["shape"]]
-    first = next(_flat(feature.get("names")), None)
+    first = next(flat_names(feature.get("names")), None)
     channels_first = first.startswith("channel") if first else shape[0] in (1, 3)
     return (shape[1], shape[2]) if channels_first else (shape[0], shape[1])
 
 
-def _flat(names: Any) -> Iterator[str]:
+def flat_names(names: Any) -> Iterator[str]:
     """The names of a feature's elements or axes: LeRobot's are a list, or lists by kind, as ``{"motors": [...]}``."""
     if isinstance(names, Mapping):
         names = names.values() if any(isinstance(v, list) for v in names.values()) else names.keys()
@@ -212,4 +212,4 @@ def _flat(names: Any) -> Iterator[str]:
         yield names
     elif isinstance(names, Iterable):
         for name in names:
-            yield from _flat(name)
+            yield from flat_names(name)

@@ -1,0 +1,1 @@
+"""Dataset checks: damage, odd values, timing, motion, episodes and images, as findings with places and remedies."""
