@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forehand.data.lerobot.formats import open_layout
+from forehand.data.lerobot.layout import SPANS
 from forehand.data.reading import Rows
 from forehand.errors import DatasetError
 
 COUNTED = ("index", "episode_index", "frame_index")
-SPANS = ("episode_index", "length", "dataset_from_index", "dataset_to_index")
-VIDEO_SPANS = ("chunk_index", "file_index", "from_timestamp")
 
 
 def read_spans(root: Path, info: Mapping[str, Any]) -> Rows:
     """The table of episodes of the dataset at ``root``: where each is in the tables, and in the videos of each camera."""
-    cameras = [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
-    return Rows(root, "meta/episodes", SPANS, [f"videos/{key}/{name}" for key in cameras for name in VIDEO_SPANS])
+    return open_layout(root, info).spans()
 
 
 def check_rows(rows: Rows, spans: Rows, info: Mapping[str, Any]) -> NDArray[np.int64]:

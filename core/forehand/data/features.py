@@ -82,7 +82,7 @@ def element_names(fields: tuple[Field, ...]) -> list[str]:
 
 def is_depth(feature: Mapping[str, Any]) -> bool:
     """Whether a LeRobot feature is a depth map."""
-    about = feature.get("info") or {}
+    about = {**(feature.get("video_info") or {}), **(feature.get("info") or {})}  # the former is of format 2.0
     return bool(about.get("is_depth_map") or about.get("video.is_depth_map"))
 
 

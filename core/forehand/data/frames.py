@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.data.consistency import VIDEO_SPANS, read_spans
+from forehand.data.consistency import read_spans
 from forehand.data.features import read_info
 from forehand.data.frame_cache import MapLayout, frames_folder, open_map
+from forehand.data.lerobot.formats import open_layout
+from forehand.data.lerobot.layout import VIDEO_SPANS
 from forehand.data.locate import dataset_files
 from forehand.data.reading import Rows, fill_template, path_inside
 from forehand.data.source import Pictures
@@ -57,7 +59,7 @@ def cache_key(pictures: Pictures, size: Size, method: str) -> str:
 
 
 class RecordedVideos(VideoPictures):
-    """Images of one camera of a LeRobotDataset of format 3 in videos that episodes share."""
+    """Images of one camera of a LeRobotDataset in videos."""
 
     def former_name(self, size: Size, method: str) -> str:
         """See :meth:`forehand.data.source.Pictures.former_name`."""
@@ -65,7 +67,7 @@ class RecordedVideos(VideoPictures):
 
 
 class RecordedImages(TablePictures):
-    """Images of one camera of a LeRobotDataset of format 3 in the tables."""
+    """Images of one camera of a LeRobotDataset in the tables."""
 
     def former_name(self, size: Size, method: str) -> str:
         """See :meth:`forehand.data.source.Pictures.former_name`."""
@@ -85,9 +87,9 @@ def _video_spans(root: Path, key: str, info: Mapping[str, Any], spans: Rows) -> 
     columns = [f"videos/{key}/{name}" for name in VIDEO_SPANS] + ["dataset_from_index", "dataset_to_index"]
     chunk, file, start, first, last = (_positions(spans, column) for column in columns)
     pairs, episode_file = np.unique(np.stack([chunk, file]), axis=1, return_inverse=True)
-    names = []
+    names, template = [], open_layout(root, info).video_template
     for chunk_index, file_index in pairs.T.astype(int).tolist():
-        name = fill_template(str(info.get("video_path")), video_key=key, chunk_index=chunk_index, file_index=file_index)
+        name = fill_template(template, video_key=key, chunk_index=chunk_index, file_index=file_index)
         if not path_inside(root, name).is_file():
             raise DatasetError(f"The dataset at {root} lacks {name}. Fetch or copy it again, whole.")
         names.append(name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,10 +16,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from forehand.errors import DatasetError
+from forehand.utils.progress import progress
 
 _LFS_POINTER = b"version https://git-lfs"
 _MAX_POINTER_BYTES = 1024
 _MAX_NAMED_ROWS = 3  # rows that an error lists
+_MANY, _READERS = 64, 8  # tables that are read by several threads, and how many
 
 
 def path_inside(root: Path, name: str) -> Path:
@@ -64,10 +67,15 @@ def refuse_lfs_pointer(path: Path) -> None:
 
 def table_files(root: Path, folder: str) -> list[Path]:
     """The tables in a folder of the dataset at ``root``, in the order of their rows."""
-    files = sorted((root / folder).rglob("*.parquet"))
+    files = sorted((root / folder).rglob("*.parquet"), key=_numbers_in)
     if not files:
         raise DatasetError(f"The dataset at {root} has no table in {folder}/. Fetch or copy it again, whole.")
     return files
+
+
+def _numbers_in(path: Path) -> list[str | int]:
+    """A key that sorts names by the numbers in them, chunk-1000 behind chunk-999."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", path.as_posix()))]
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pa.Table:
@@ -78,10 +86,29 @@ def read_table(path: Path, columns: Sequence[str] | None = None, optional: Seque
     with read_errors(path), pq.ParquetFile(path) as file:
         if columns is None:
             return file.read()
-        names = file.schema_arrow.names
-        _require_columns(path, names, columns)
-        wanted = [*columns, *(name for name in optional if name in names)]
+        wanted = _wanted(path, file.schema_arrow.names, columns, optional)
         return file.read(columns=wanted).select(wanted)
+
+
+def _read_all(paths: Sequence[Path], columns: Sequence[str]) -> list[pa.Table]:
+    """The tables at ``paths``, which may be as many as there are episodes."""
+    if len(paths) < _MANY:
+        return [read_table(path, columns) for path in paths]
+    with ThreadPoolExecutor(_READERS) as pool, progress("reading tables", len(paths), transient=True) as show:
+        found = []
+        for table in pool.map(lambda path: read_table(path, columns), paths):
+            found.append(table)
+            show(len(found))
+        return found
+
+
+def _select(path: Path, table: pa.Table, columns: Sequence[str], optional: Sequence[str]) -> pa.Table:
+    return table.select(_wanted(path, table.column_names, columns, optional))
+
+
+def _wanted(path: Path, names: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:
+    _require_columns(path, names, columns)
+    return [*columns, *(name for name in optional if name in names)]
 
 
 def _require_columns(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
@@ -122,15 +149,21 @@ def to_matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
 class Rows:
     """Some columns of the tables in one folder of a dataset, N rows end to end, each of which can be named.
 
-    ``columns`` are required; of ``optional`` ones those of the first table are read, which all others must have too.
+    tables: a folder of the dataset, or tables by their file. ``columns`` are required; of ``optional`` ones those of the
+    first table are read, which all others must have too.
     """
 
-    def __init__(self, root: Path, folder: str, columns: Sequence[str], optional: Sequence[str] = ()) -> None:
+    def __init__(
+        self, root: Path, tables: str | Mapping[Path, pa.Table], columns: Sequence[str], optional: Sequence[str] = ()
+    ) -> None:
         self.root = root
-        self._files = table_files(root, folder)
-        first = read_table(self._files[0], columns, optional)
-        self.columns: tuple[str, ...] = tuple(first.column_names)
-        self._tables = [first, *(read_table(file, self.columns) for file in self._files[1:])]
+        self._files = table_files(root, tables) if isinstance(tables, str) else list(tables)
+        if isinstance(tables, str):
+            first = read_table(self._files[0], columns, optional)
+            self._tables = [first, *_read_all(self._files[1:], first.column_names)]
+        else:
+            self._tables = [_select(file, table, columns, optional) for file, table in tables.items()]
+        self.columns: tuple[str, ...] = tuple(self._tables[0].column_names)
         self._until = np.cumsum([len(table) for table in self._tables])
 
     def __len__(self) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from forehand.data.features import IMAGE_PREFIX, STATS_FILE, camera_keys, read_info, read_mapping
+from forehand.data.features import IMAGE_PREFIX, camera_keys
+from forehand.data.lerobot.formats import open_layout
 from forehand.data.source import DataSource, Statistic
 from forehand.errors import DatasetError
 
@@ -58,13 +59,16 @@ def recorded_image_statistics(root: Path, camera: str) -> Statistic:
     """Statistics of a camera's images in the LeRobotDataset at ``root``, by channel.
 
     ``mean``, ``std``, ``min`` and ``max``, (3,), of levels from 0 to 1, and ``count`` of frames, (1,). They are those of
-    ``meta/stats.json``: exact where Forehand recorded the images, of a sample of them where LeRobot did.
+    its metadata (``meta/stats.json``, or in format 2.1 ``meta/episodes_stats.jsonl``): exact where Forehand recorded the
+    images, of a sample of them where LeRobot did.
 
     Raises :class:`DatasetError` where the metadata lacks them, and :class:`KeyError` where there is no such camera.
     """
-    key, path = camera_keys(read_info(root)["features"])[camera], root / STATS_FILE
+    layout = open_layout(root)
+    key, path = camera_keys(layout.info["features"])[camera], layout.statistics_file
     try:
-        found: Statistic = {name: np.asarray(read_mapping(path)[key][name], float).reshape(-1) for name in _NAMES}
+        stated = layout.image_statistics(key)
+        found: Statistic = {name: np.asarray(stated[name], float).reshape(-1) for name in _NAMES}
     except (TypeError, KeyError, ValueError, DatasetError) as error:
         raise _lacking(path, key) from error
     sizes = all(len(value) == (1 if name == "count" else 3) for name, value in found.items())

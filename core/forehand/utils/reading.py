@@ -43,6 +43,20 @@ def read_json(path: Path, most: int = JSON_BYTES) -> Any:
     return parse_json(read_text(path, most))
 
 
+def read_json_lines(path: Path, most: int = JSON_BYTES) -> Iterator[Any]:
+    """The values in the lines of a JSON Lines file, of at most ``most`` bytes each; raises as :func:`read_json` does."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(most + 1):
+            number += 1
+            if len(line) > most:
+                raise Unreadable(f"line {number} is larger than {most} bytes, the most that is read of a line")
+            try:
+                yield parse_json(line.decode())
+            except ValueError as error:
+                raise Unreadable(f"line {number}: {error}") from error
+
+
 def parse_json(text: str) -> Any:
     """The value of a JSON text. Raises :class:`Unreadable`."""
     try:

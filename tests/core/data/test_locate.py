@@ -28,7 +28,7 @@ def test_a_wrong_path_is_reported_at_once(source: str, monkeypatch: pytest.Monke
     def never(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the hub was asked for a path")
 
-    monkeypatch.setattr("lerobot.datasets.lerobot_dataset.LeRobotDataset.__init__", never)
+    monkeypatch.setattr("forehand.data.locate.download_dataset", never)
     with pytest.raises(DatasetError, match="no such folder") as error:
         locate_dataset(source)
     assert str(Path(source).absolute()) in str(error.value)
@@ -46,12 +46,6 @@ def test_what_may_be_a_repository_is_reported_as_neither_path_nor_repository(
 def test_a_folder_that_is_no_dataset(tmp_path: Path):
     with pytest.raises(DatasetError, match=r"is not a LeRobotDataset: it has no meta/info\.json"):
         check_dataset(tmp_path)
-
-
-def test_an_older_format_is_named_with_lerobots_conversion(copy: Path):
-    change_info(copy, codebase_version="v2.1")
-    with pytest.raises(DatasetError, match=r"(?s)v2\.1.*convert_dataset_v21_to_v30 .*--root="):
-        check_dataset(copy)
 
 
 def test_missing_keys_are_named(copy: Path):

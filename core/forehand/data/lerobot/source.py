@@ -1,4 +1,4 @@
-"""LeRobotDataset of format 3 as a dataset source."""
+"""LeRobotDataset as a dataset source."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ from forehand.errors import DatasetError
 
 
 class LeRobotSource(DataSource):
-    """The LeRobotDataset at ``path``, a folder or a hub repository id; raises :class:`DatasetError` if it is damaged."""
+    """The LeRobotDataset at ``path``, a folder or a hub repository id, of a format that LeRobot has had since 2.0.
 
-    def __init__(self, path: str | Path) -> None:
-        self.root = locate_dataset(path)
+    revision: of the repository, a branch, tag or commit; None: that of the latest format. Raises :class:`DatasetError`
+    where the dataset is missing or damaged.
+    """
+
+    def __init__(self, path: str | Path, revision: str | None = None) -> None:
+        self.root = locate_dataset(path, revision)
         self.contract = read_contract(self.root)
 
     @cached_property

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import POINT_CLOUD, VECTOR, Sensor
 from forehand.data.episode_table import QUANTILES, column_statistics
-from forehand.data.episodes import TASKS_FILE
 from forehand.data.features import (
     ACTION_KEY,
     ANNOTATION_PREFIX,
@@ -32,7 +31,7 @@ from forehand.data.features import (
     sensor_key,
     to_features,
 )
-from forehand.data.locate import FORMAT
+from forehand.data.lerobot.v3 import FORMAT, TASKS_FILE
 from forehand.data.reading import to_matrix
 from forehand.data.recording.recorder import StagedEpisode, integer_rate
 from forehand.data.recording.sensor_files import read_sensor
