@@ -238,6 +238,24 @@ def forehand_register(registry: Registry) -> None:
         "one chunk while the next is predicted, for policies slower than the robot",
     )
     registry.add(
+        "importer",
+        "calvin",
+        "forehand_plugins.importers.calvin.importer:CalvinImporter",
+        "CALVIN's play data, one npz file a frame: annotated segments, or what lies between them",
+    )
+    registry.add(
+        "importer",
+        "libero",
+        "forehand_plugins.importers.libero:LiberoImporter",
+        "LIBERO's HDF5 files, one a task",
+    )
+    registry.add(
+        "importer",
+        "robomimic",
+        "forehand_plugins.importers.robomimic:RobomimicImporter",
+        "robomimic's HDF5 files of robosuite environments",
+    )
+    registry.add(
         "adapter",
         "openpi",
         "forehand_plugins.adapters.openpi:OpenPiAdapter",

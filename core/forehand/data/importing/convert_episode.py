@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
+from forehand.contracts.contract import Contract
 from forehand.data.importing.importer import EpisodeDropped, Importer, SourceEpisode, Step
 from forehand.data.importing.job import DROP, ImportJob
 from forehand.data.importing.ledger import Ledger, Outcome
 from forehand.data.importing.pictures import upright
 from forehand.data.recording.recorder import Recorder
-from forehand.errors import ForehandError
+from forehand.errors import DatasetError, ForehandError
 from forehand.robot import Observation
 from forehand.utils.process_pool import Worker
+
+_TOLERANCE = 1e-3
 
 Task = tuple[int, SourceEpisode]
 """The position of an episode in its shard, and the episode."""
@@ -68,7 +72,9 @@ class EpisodeConverter(Worker[Task, Outcome]):
         assert self._importer is not None
         content = self._importer.read(episode)
         for step in content.steps:
-            self._recorder.add(self._observation(step), np.asarray(step.action, np.float32), step.annotations)
+            action = np.asarray(step.action, np.float32)
+            require_in_range(action, self._importer.contract)
+            self._recorder.add(self._observation(step), action, step.annotations)
         if not len(self._recorder):
             raise EpisodeDropped("no frame of it is left" if content.skipped else "it has no frames")
         outcome = Outcome(position, episode.id, frames=len(self._recorder), skipped=dict(content.skipped))
@@ -86,3 +92,18 @@ class EpisodeConverter(Worker[Task, Outcome]):
         }
         time = len(self._recorder) / self._importer.contract.rate
         return Observation(images, np.asarray(step.state, np.float32), time, sensors=step.sensors)
+
+
+def require_in_range(action: NDArray[np.float32], contract: Contract) -> None:
+    """Raise :class:`DatasetError` for an action (A,) outside the range that ``contract`` states."""
+    first = 0
+    for field in contract.action:
+        values, first = action[first : first + field.size], first + field.size
+        if field.low is None or field.high is None or len(values) != field.size:
+            continue
+        outside = (values < np.array(field.low) - _TOLERANCE) | (values > np.array(field.high) + _TOLERANCE)
+        if outside.any():
+            raise DatasetError(
+                f"The action's {field.name} is {values[outside][0]:g}, and its range is stated as {field.low[0]:g} to "
+                f"{field.high[0]:g} {field.unit or ''}. The source has another scale or sense than that."
+            )

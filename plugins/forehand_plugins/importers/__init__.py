@@ -1,0 +1,1 @@
+"""Importers of recordings in other formats."""
