@@ -13,7 +13,7 @@ from forehand.utils.numbers import positive
 from forehand_plugins.action_heads.action_terms import ActionTerms, require_choice, require_counts
 
 MIXTURES = ("action", "chunk")
-DECODINGS = ("sample", "low_noise", "mode")
+DECODINGS = ("low_noise", "mode", "sample")
 
 
 class GaussianMixture(SamplingActionHead):
@@ -21,11 +21,12 @@ class GaussianMixture(SamplingActionHead):
 
     chunk: H, the number of actions. modes: K, the components. mixture: ``action``, each action has components of its own,
     chosen independently; ``chunk``, one component is chosen for all of a chunk, so that its actions belong together.
-    min_std: lower bound of the standard deviations, in normalized units. width: of the MLP; None: D.
+    min_std: lower bound of the standard deviations, in normalized units. Gradients of a mean grow with 1 / std, so a low
+    bound leaves the training to elements that hardly vary and to grippers. width: of the MLP; None: D.
 
-    decode: ``sample``, an action drawn from the mixture; ``low_noise``, the mean of a component that is drawn (nearly
-    what robomimic evaluates); ``mode``, the mean of the most probable component, which is deterministic. It can be
-    changed after training.
+    decode: ``low_noise``, the mean of a component that is drawn (as robomimic evaluates, but for its noise of 1e-4);
+    ``mode``, the mean of the most probable component, which is deterministic; ``sample``, an action drawn from the
+    mixture. It can be changed after training.
 
     Loss: ``negative_log_likelihood`` of the valid actions, in nats for each. The log densities of the elements of fields
     whose ``gripper`` sense the contract states count ``gripper_weight`` times.
@@ -42,8 +43,8 @@ class GaussianMixture(SamplingActionHead):
         chunk: int = 8,
         modes: int = 5,
         mixture: str = "chunk",
-        min_std: float = 0.01,
-        decode: str = "sample",
+        min_std: float = 0.1,
+        decode: str = "low_noise",
         width: int | None = None,
         gripper_weight: float = 1.0,
     ) -> None:
