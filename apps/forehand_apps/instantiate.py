@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -80,16 +81,12 @@ def contract_of(robot: Robot) -> Contract:
     return robot.contract
 
 
-def chunker_factory(config: DictConfig, contract: Contract) -> Callable[[], ActionChunker]:
+def chunker_factory(config: DictConfig) -> Callable[[Contract], ActionChunker]:
     """A factory of action chunkers by ``config.chunking`` and ``config.binary_gripper``; tried once, to fail early."""
     options: dict[str, Any] = plain(config.chunking)
     name = options.pop("name")
-
-    def make_one() -> ActionChunker:
-        return make_chunker(contract, name, binary_gripper=config.binary_gripper, **options)
-
-    make_one()
-    return make_one
+    registry().create("chunking", name, **options)
+    return functools.partial(make_chunker, name=name, binary_gripper=config.binary_gripper, **options)
 
 
 def _options(config: DictConfig) -> dict[str, Any]:

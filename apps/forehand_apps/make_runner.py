@@ -47,14 +47,13 @@ def make_runner(config: DictConfig, benchmark: Benchmark) -> Iterator[tuple[Epis
             config = stack.enter_context(_served(policy, config))
         if workers > 1:
             (policy,) = open_policies(config.policy, [make_robot(config.robot)], benchmark)
-            chunker_factory(config, policy.contract)  # tried here, to fail early
             make_worker = functools.partial(_make_worker, OmegaConf.to_yaml(config, resolve=True))
             yield ProcessRunner(make_worker, workers), policy.describe()
         else:
             robots = make_robots(config)
             policies = open_policies(config.policy, robots, benchmark)
-            chunker = chunker_factory(config, policies[0].contract)
-            yield ThreadRunner(policies, robots, chunker, benchmark, latency_of(config)), policies[0].describe()
+            runner = ThreadRunner(policies, robots, chunker_factory(config), benchmark, latency_of(config))
+            yield runner, policies[0].describe()
 
 
 def latency_of(config: DictConfig) -> float:
@@ -86,4 +85,4 @@ def _make_worker(text: str) -> TrialRunner:
     benchmark: Benchmark = make("benchmark", config.benchmark)
     (policy,) = open_policies(config.policy, [robot], benchmark)
     name = f"The robot of {multiprocessing.current_process().name}"
-    return TrialRunner(policy, robot, chunker_factory(config, policy.contract), name, benchmark, latency_of(config))
+    return TrialRunner(policy, robot, chunker_factory(config), name, benchmark, latency_of(config))

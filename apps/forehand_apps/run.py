@@ -39,7 +39,7 @@ def run(config: DictConfig) -> None:
         policy = opened.for_robot(robot.contract)
         for restriction in restrictions(policy.contract, robot.contract):
             log.warning("the robot's limits are narrower than the training data's: %s", restriction)
-        chunker = chunker_factory(config, policy.contract)()
+        chunker = chunker_factory(config)(policy.contract)
         line = StatusLine(config.report_every)
         with (
             stop_event() as stop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ class _AnnouncedServer(PolicyServer):
 
 def serve(config: DictConfig) -> None:
     """Serve until Ctrl-C."""
+    title = str(config.policy.checkpoint or config.policy.name)
+    print(f"loading {title}: clients are answered once this says 'serving'", file=sys.stderr, flush=True)
     policy = open_local_policy(config.policy, lambda: contract_of(make_robot(config.robot)))
     metrics = PrometheusMetrics(config.metrics) if config.metrics else None
     server = _AnnouncedServer(
@@ -55,7 +58,7 @@ def serve(config: DictConfig) -> None:
         limits=ClientQuotas(**config.limits),
         metrics=metrics,
     )
-    server.title = str(config.policy.checkpoint or config.policy.name)
+    server.title = title
     server.adapters = [_make_adapter(name, options, server) for name, options in config.adapters.items()]
     server.run()
     print("stopped", flush=True)

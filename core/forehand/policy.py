@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from forehand.contracts.compatibility import require_fit
 from forehand.contracts.contract import Contract
-from forehand.errors import ContractMismatch
+from forehand.errors import ConfigurationError, ContractMismatch
 from forehand.robot import Observation
 
 TRAINING_STATE_RANGE = "trained_on"
@@ -67,6 +67,18 @@ def require_actions(prediction: Prediction, contract: Contract) -> NDArray[np.fl
             f"of at least one. Nothing of it was carried out."
         )
     return prediction.actions
+
+
+def require_one_each(sessions: Sequence[Session], observations: Sequence[Observation]) -> None:
+    """Raise :class:`ConfigurationError` unless a batch has one observation for each of its sessions, all different."""
+    if len(sessions) != len(observations):
+        raise ConfigurationError(
+            f"step: {len(sessions)} sessions and {len(observations)} observations; give one observation for each session."
+        )
+    if len({id(session) for session in sessions}) < len(sessions):
+        raise ConfigurationError(
+            "step: a session is there twice. It takes one observation in a batch; give the next one in the next batch."
+        )
 
 
 class Session:

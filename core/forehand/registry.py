@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forehand.errors import BrokenPlugin, ConfigurationError, UnknownName, nearest
+from forehand.utils.option_types import wrong_option
 from forehand.utils.renames import log_once, renamed_kind
 
 LIMIT_VARIABLE = "FOREHAND_PLUGINS"
@@ -150,8 +151,8 @@ class Registry:
     def create(self, kind: str, name: str, /, **options: Any) -> Any:
         """Make the part ``name`` of ``kind`` with these options.
 
-        Raises :class:`ConfigurationError` where the factory's signature does not take them; whatever the factory itself
-        raises passes as it is.
+        Raises :class:`ConfigurationError` where the factory's signature does not take them, or states other types of them
+        (:func:`~forehand.utils.option_types.wrong_option`); whatever the factory itself raises passes as it is.
         """
         factory = self.part(kind, name).load()
         try:
@@ -164,6 +165,8 @@ class Registry:
             raise ConfigurationError(
                 f"{kind} {name!r} was given options it cannot take: {_misfit(signature, options) or error}"
             ) from None
+        if wrong := wrong_option(factory, options):
+            raise ConfigurationError(f"{kind} {name!r}: {wrong}")
         return factory(**options)
 
     def takes(self, kind: str, name: str, option: str) -> bool:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from forehand import Contract
 from forehand.compose.parts import StreamingBackbone
 from forehand.errors import ConfigurationError
+from forehand.utils.numbers import count, ratio
 
 ALL = slice(None)
 
@@ -121,6 +122,8 @@ class TimestepTransformer(StreamingBackbone):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        count(**{"seer/backbone: layers": layers, "seer/backbone: heads": heads})
+        ratio(**{"seer/backbone: dropout": dropout})
         if dim % heads:
             raise ConfigurationError(
                 f"seer/backbone: dim {dim} cannot be shared by {heads} heads; choose a divisor of it."

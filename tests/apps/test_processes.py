@@ -208,6 +208,7 @@ def test_a_port_in_use_is_named(forehand, started):
     with started("serve", "policy.name=zero_action", ANY_PORT) as (_, address):
         second = forehand("serve", "policy.name=zero_action", f"address={address}")
     assert second.returncode == 2
+    assert second.stderr.startswith("loading zero_action: ")
     assert address in second.stderr
     assert "Traceback" not in second.stderr
 

@@ -40,7 +40,11 @@ def make(name: str, **options: Any) -> ActionHead:
 
 
 def train(
-    head: ActionHead, batch: Callable[[], tuple[torch.Tensor, torch.Tensor]], steps: int, rate: float = 5e-3, max_grad_norm: float = torch.inf
+    head: ActionHead,
+    batch: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    steps: int,
+    rate: float = 5e-3,
+    max_grad_norm: float = torch.inf,
 ) -> list[float]:
     """Losses over steps of readouts (N, H, D) and actions (N, H, A)."""
     optimizer = torch.optim.Adam(head.train().parameters(), lr=rate)

@@ -254,7 +254,7 @@ def test_shared_keys_and_values_make_the_cache_smaller():
         ("causal_transformer", {"heads": 4, "kv_heads": 3}, "kv_heads 3 does not divide heads 4"),
         ("encoder_decoder", {"heads": 3}, "dim 32 is not divisible by heads 3"),
         ("encoder_decoder", {"decoder_layers": 0}, "decoder_layers must be a whole number, at least 1, not 0"),
-        ("encoder_decoder", {"layers": "3"}, "encoder_decoder: layers must be a whole number, at least 1, not '3'"),
+        ("encoder_decoder", {"layers": "3"}, "encoder_decoder': layers must be a whole number, not '3'"),
         ("causal_transformer", {"layers": 0}, "causal_transformer: layers must be a whole number, at least 1, not 0"),
         ("causal_transformer", {"kv_heads": 0}, "causal_transformer: kv_heads must be a whole number, at least 1"),
         ("causal_transformer", {"rope_theta": -1.0}, "rope_theta must be a positive number"),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from forehand.compose.augmentation import random_shift
 from forehand.compose.controls import require_control
 from forehand.compose.making import PartConfig, make_part, require_module_names
+from forehand.compose.normalization import METHODS as NORMALIZATIONS
 from forehand.compose.normalization import Normalizer, Statistics
 from forehand.compose.parts import (
     FEATURES,
@@ -32,7 +33,7 @@ from forehand.compose.parts import (
     require_cameras,
 )
 from forehand.compose.plans import Plans, roles
-from forehand.compose.token_dropout import TokenDropout, drop_tokens
+from forehand.compose.token_dropout import TokenDropout, check_ratios, drop_tokens
 from forehand.compose.tokens import (
     ACTION,
     EPISODE,
@@ -49,8 +50,13 @@ from forehand.compose.validity import hide_invalid, layout_validity
 from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import Sensor
 from forehand.data.tower_features import FrozenFeatures
+from forehand.data.window_spec import MOST_TIMESTEPS
 from forehand.errors import ConfigurationError, nearest
 from forehand.utils.images import METHODS
+from forehand.utils.numbers import count
+
+MOST_TOKENS = 32_768
+"""Length of the longest sequence; its attention mask takes 1 GiB."""
 
 QueryParts = Mapping[str, WorldModel | ActionHead]
 """The parts that own query tokens, by the name of their group."""
@@ -84,13 +90,13 @@ class Composition(nn.Module):
         dim: int,
         history: int,
         image_size: int,
-        encoders: Mapping[str, PartConfig],
+        encoders: Mapping[str, PartConfig | None],
         backbone: PartConfig,
         world_model: PartConfig | None = None,
         action_head: PartConfig | None = None,
         reads: Reads,
         normalization: Mapping[str, str],
-        towers: Mapping[str, PartConfig] | None = None,
+        towers: Mapping[str, PartConfig | None] | None = None,
         detach: Sequence[str] | None = None,
         share: Composition | None = None,
         foresight_control: str | None = None,
@@ -99,6 +105,8 @@ class Composition(nn.Module):
         resize: str = "area",
     ) -> None:
         super().__init__()
+        count(**{"policy.dim": dim, "policy.image_size": image_size})
+        count(most=MOST_TIMESTEPS, **{"policy.history": history})
         self.contract, self.history, self.image_size = contract, history, image_size
         if resize not in METHODS:
             raise ConfigurationError(f"resize: unknown method {resize!r}. {nearest(resize, METHODS)}")
@@ -107,7 +115,9 @@ class Composition(nn.Module):
         self.random_shift = dict(random_shift or {})
         self.token_dropout: TokenDropout = token_dropout or {}
         self.towers: SharedTowers = (
-            share.towers if share else SharedTowers({n: c for n, c in (towers or {}).items() if c}, image_size)
+            share.towers
+            if share
+            else SharedTowers({n: c for n, c in (towers or {}).items() if c is not None}, image_size)
         )
         shared = {"contract": contract, "dim": dim, "image_size": image_size, "towers": self.towers.shapes}
 
@@ -153,6 +163,10 @@ class Composition(nn.Module):
         self._check_parts()
         self._check_tables()
 
+        if missing := [side for side in ("state", "action") if side not in normalization]:
+            raise ConfigurationError(
+                f"policy.normalization: the method of {missing[0]} is missing. {nearest('', NORMALIZATIONS)}"
+            )
         self.normalize_state = Normalizer(
             normalization["state"], contract.state, statistics.get("observation.state", {}), "the state"
         )
@@ -204,6 +218,12 @@ class Composition(nn.Module):
         groups = [*self.groups, *(part.group for part in self.query_parts.values())]
         check_reads(self.reads, groups)
         check_keys("token_dropout", self.token_dropout, groups)
+        check_ratios(self.token_dropout)
+        if (length := self.history * sum(group.count for group in groups)) > MOST_TOKENS:
+            raise ConfigurationError(
+                f"policy.history: {self.history} timesteps have {length:,} tokens, and {MOST_TOKENS:,} are the most. "
+                f"Lower it, or how many tokens an encoder, the world model or the action head has."
+            )
         if unknown := [c for c in self.random_shift if c not in self.cameras]:
             raise ConfigurationError(
                 f"random_shift: the policy has no camera {unknown[0]!r}. {nearest(unknown[0], self.cameras)}"

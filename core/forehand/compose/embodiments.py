@@ -21,6 +21,7 @@ from forehand.data.tower_features import FrozenFeatures
 from forehand.errors import ConfigurationError, ContractMismatch
 from forehand.policy import Policy, Prediction, Session
 from forehand.robot import Observation
+from forehand.utils.option_types import wrong_option
 
 
 class CrossEmbodimentPolicy(nn.Module, Policy):
@@ -36,6 +37,8 @@ class CrossEmbodimentPolicy(nn.Module, Policy):
     def __init__(self, *, embodiments: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
         super().__init__()
         require_module_names("embodiments", embodiments)
+        if wrong := wrong_option(ComposedPolicy, options):
+            raise ConfigurationError(f"policy 'composed': {wrong}")
         made: dict[str, ComposedPolicy] = {}
         first: ComposedPolicy | None = None
         for name, data in embodiments.items():

@@ -26,9 +26,9 @@ from forehand.compose.parts import (
 )
 from forehand.compose.session import ComposedSession
 from forehand.compose.streaming import NewestReadouts
-from forehand.control.finite import require_finite_observation
+from forehand.control.finite import require_observation
 from forehand.errors import ConfigurationError
-from forehand.policy import Policy, Prediction, Session
+from forehand.policy import Policy, Prediction, Session, require_one_each
 from forehand.robot import Observation
 from forehand.utils.images import resize
 
@@ -78,6 +78,7 @@ class ComposedPolicy(Composition, Policy):
             raise ConfigurationError("this policy has no action head: it can forecast but not act.")
         if not sessions:
             return []
+        require_one_each(sessions, observations)
         mine = [self._require_own(s) for s in sessions]
         act, foresee = self.action_head, self.world_model if forecast and self.foresight_control is None else None
         inputs = self._observe(mine, observations, features=isinstance(foresee, DecodesFeatures))
@@ -121,17 +122,17 @@ class ComposedPolicy(Composition, Policy):
         """Encode one new frame for each session, once, and the instruction where it is new.
 
         Returns images and states, with ``features`` also the present features of those that the world model forecasts.
-        Raises :class:`NotFinite` before any session has changed.
+        Raises :class:`ContractMismatch` or :class:`NotFinite` before any session has changed.
         """
         for observation in observations:
-            require_finite_observation(observation, self.contract)
+            require_observation(observation, self.contract, self.cameras)
         device = self.device
         if fresh := [s for s in sessions if s.instruction_tokens is None]:
             text = self.encode({INSTRUCTION: [s.instruction for s in fresh]}, once=True)
             for i, session in enumerate(fresh):
                 session.instruction_tokens = {name: t[i : i + 1] for name, t in text.items()}
         inputs: dict[str, Any] = {
-            STATE: torch.from_numpy(np.stack([o.state for o in observations])).to(device),
+            STATE: torch.from_numpy(np.stack([o.state for o in observations], dtype=np.float32)).to(device),
             INSTRUCTION: [s.instruction for s in sessions],
         }
         for camera in self.cameras:

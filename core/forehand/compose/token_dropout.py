@@ -15,8 +15,16 @@ import torch
 from torch import Tensor
 
 from forehand.compose.tokens import Layout, TokenGroup
+from forehand.utils.numbers import ratio
 
 TokenDropout = Mapping[str, Mapping[str, float] | None]
+
+
+def check_ratios(ratios: TokenDropout) -> None:
+    """Raise :class:`ConfigurationError` for a ratio that is none."""
+    for reader, row in ratios.items():
+        for read, share in (row or {}).items():
+            ratio(**{f"policy.token_dropout.{reader}.{read}": share})
 
 
 def drop_tokens(mask: Tensor, layout: Layout, ratios: TokenDropout) -> Tensor:
@@ -28,10 +36,10 @@ def drop_tokens(mask: Tensor, layout: Layout, ratios: TokenDropout) -> Tensor:
         return torch.from_numpy(layout.positions(group.name)).to(mask.device)
 
     for reader_key, row in ratios.items():
-        for read_key, ratio in (row or {}).items():
+        for read_key, share in (row or {}).items():
             for reader in filter(lambda g: g.matches(reader_key), groups):
                 for read in filter(lambda g: g.matches(read_key), groups):
-                    _drop(mask, positions(reader), positions(read), int(ratio * read.count))
+                    _drop(mask, positions(reader), positions(read), int(share * read.count))
     return mask
 
 

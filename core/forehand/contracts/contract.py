@@ -159,7 +159,7 @@ class Contract:
                 cameras=tuple(build(Camera, c, "camera") for c in data["cameras"]),
                 state=tuple(build(Field, f, "state field") for f in data["state"]),
                 action=tuple(build(Field, f, "action field") for f in data["action"]),
-                rate=float(data["rate"]),
+                rate=_number(data["rate"]),
                 sensors=tuple(build(Sensor, s, "sensor") for s in data.get("sensors", ())),
             )
             check_sizes(contract)
@@ -179,6 +179,12 @@ class Contract:
 
 def _as_sensor(camera: Camera) -> Sensor:
     return Sensor(camera.name, RGB, (camera.height, camera.width, 3), "uint8", role=camera.role)
+
+
+def _number(rate: Any) -> float:
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise TypeError(f"the rate is a number of Hz, not {rate!r}")
+    return float(rate)
 
 
 def _check_schema(data: Mapping[str, Any]) -> None:

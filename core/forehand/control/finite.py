@@ -1,16 +1,16 @@
-"""Checks for NaN and infinity, with errors that name the field."""
+"""Checks of observations and commands for shape, NaN and infinity, with errors that name the field."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forehand.contracts.contract import Contract, Field
-from forehand.errors import NotFinite
+from forehand.errors import ContractMismatch, NotFinite
 from forehand.robot import Observation
 
 
@@ -29,6 +29,33 @@ def require_finite(what: str, values: NDArray[Any], fields: Sequence[Field]) -> 
             raise NotFinite(f"{what} is not finite: element {element} of {field.name!r} is {value}.")
         element -= field.size
     raise NotFinite(f"{what} is not finite: element {element} behind its fields is {value}.")
+
+
+def require_observation(observation: Observation, contract: Contract, cameras: Iterable[str]) -> None:
+    """Raise :class:`ContractMismatch` or :class:`NotFinite` unless a policy of ``contract`` can read ``observation``.
+
+    Images of the ``cameras`` may have any height and width; see :func:`require_finite_observation` for the other checks.
+    """
+    for camera in cameras:
+        image = observation.images.get(camera)
+        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+            raise ContractMismatch(
+                f"camera {camera!r}: the policy needs an image (H, W, 3) uint8, but it is {_described(image)}. The "
+                f"observation has the cameras {sorted(observation.images)}."
+            )
+    state = observation.state
+    numbers = isinstance(state, np.ndarray) and state.dtype.kind in "fiu"
+    if not numbers or state.shape != (contract.state_size,):
+        names = ", ".join(f"{field.name} {field.size}" for field in contract.state) or "none"
+        raise ContractMismatch(
+            f"The state must be ({contract.state_size},) numbers by the policy's contract ({names}), but is "
+            f"{_described(state)}."
+        )
+    require_finite_observation(observation, contract)
+
+
+def _described(value: Any) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else "missing or no array"
 
 
 def require_finite_observation(observation: Observation, contract: Contract) -> None:

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError, nearest
 from forehand.utils.images import METHODS, Size
+from forehand.utils.numbers import count
 
 IMAGES, FUTURE, SENSORS = "images.", "future.", "sensors."
 STATE = "state"
 ACTIONS = ("action", "actions")
 KEYS = (f"{IMAGES}<camera>", f"{FUTURE}<camera>", f"{SENSORS}<name>", STATE, *ACTIONS)
+
+MOST_TIMESTEPS = 4096
+"""The longest history and the longest chunk of actions, in control steps."""
 
 _OPTIONS = ("history", "chunk", "horizon", "horizons", "image_size", "resize", "cameras", "sensors", "targets")
 
@@ -67,8 +71,8 @@ class WindowSpec:
     resize: str = "area"
 
     def __post_init__(self) -> None:
-        if self.timesteps is not None and self.timesteps < 1:
-            raise ConfigurationError(f"windows need timesteps ≥ 1, not {self.timesteps}.")
+        timesteps: Any = {"window: timesteps": self.timesteps}
+        count(most=MOST_TIMESTEPS, **timesteps)
         for side in ("observation", "target"):
             for key in getattr(self, side):
                 _require_key(side, key)
@@ -127,9 +131,9 @@ class WindowSpec:
         targets: further targets of each timestep, key → offsets.
         """
         ahead = () if horizons is None else (horizons,) if isinstance(horizons, int) else tuple(horizons)
-        for name, values, least in (("history", [history], 1), ("chunk", [chunk], 1), ("horizon", ahead, 0)):
-            if wrong := [value for value in values if value < least]:
-                raise ConfigurationError(f"windows need {name} ≥ {least}, not {wrong[0]}.")
+        count(most=MOST_TIMESTEPS, **{"window: history": history, "window: chunk": chunk})
+        for horizon in ahead:
+            count(least=0, **{"window: horizon": horizon})
         if len(set(ahead)) < len(ahead):
             raise ConfigurationError(f"windows need different horizons, not {ahead}.")
         cameras = tuple(cameras)

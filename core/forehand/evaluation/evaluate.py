@@ -36,7 +36,7 @@ def evaluate(
     policy: one for all robots (behind a lock), or one for each robot (in parallel, such as clients of one server);
     robots: not yet connected; latency: of the policy, in seconds of simulated time.
     """
-    return evaluate_with(ThreadRunner(policy, robots, chunking, latency=latency), trials, **options)
+    return evaluate_with(ThreadRunner(policy, robots, lambda _: chunking(), latency=latency), trials, **options)
 
 
 def evaluate_with(

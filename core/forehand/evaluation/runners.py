@@ -12,7 +12,7 @@ from typing import Any
 
 from forehand.benchmark import Benchmark
 from forehand.contracts.contract import Contract
-from forehand.control.chunking import ActionChunker, RecedingHorizon
+from forehand.control.chunking import ActionChunker
 from forehand.errors import ConfigurationError, ForehandError, contained, describe
 from forehand.evaluation.results import EpisodeResult
 from forehand.evaluation.trials import Trial, TrialRunner
@@ -44,14 +44,15 @@ class ThreadRunner(EpisodeRunner):
     """Robots that are driven by a thread each: bodies, remote ones, or one simulator.
 
     policy: one for all (robots take turns at it), or one for each of them. Of robots none is connected yet; each must be
-    one that ``benchmark`` was made for, where that is given. ``latency``: of each policy, in seconds of simulated time.
+    one that ``benchmark`` was made for, where that is given. ``chunking``: as that of
+    :class:`TrialRunner`. ``latency``: of each policy, in seconds of simulated time.
     """
 
     def __init__(
         self,
         policy: Policy | Sequence[Policy],
         robots: Sequence[Robot],
-        chunking: Callable[[], ActionChunker] = RecedingHorizon,
+        chunking: Callable[[Contract], ActionChunker],
         benchmark: Benchmark | None = None,
         latency: float = 0.0,
     ) -> None:

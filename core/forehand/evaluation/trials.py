@@ -11,6 +11,7 @@ from pathlib import Path
 
 from forehand.benchmark import Benchmark
 from forehand.contracts.compatibility import restrictions
+from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import DEPTH
 from forehand.control.chunking import ActionChunker
 from forehand.control.slow_calls import SlowCallReporter
@@ -40,15 +41,16 @@ class Trial:
 class TrialRunner:
     """A robot, not yet connected, and the policy that drives it, one trial after another.
 
-    ``chunking`` makes an action chunker for each episode; ``name`` is what messages call the robot; ``benchmark``: whose
-    episodes they are, if the robot is to be compared with it; ``latency``: of the policy, in seconds of simulated time.
+    ``chunking`` makes an action chunker for each episode, from the contract that the policy has for this robot; ``name``
+    is what messages call the robot; ``benchmark``: whose episodes they are, if the robot is to be compared with it;
+    ``latency``: of the policy, in seconds of simulated time.
     """
 
     def __init__(
         self,
         policy: Policy,
         robot: Robot,
-        chunking: Callable[[], ActionChunker],
+        chunking: Callable[[Contract], ActionChunker],
         name: str = "The robot",
         benchmark: Benchmark | None = None,
         latency: float = 0.0,
@@ -69,6 +71,7 @@ class TrialRunner:
             self._benchmark.require(self._robot)
         self.stage = f"{self._name} and the policy do not go together"
         self._policy = self._policy.for_robot(self._robot.contract)
+        self._chunking(self._policy.contract)  # to fail before anything moves
         for restriction in restrictions(self._policy.contract, self._robot.contract):
             log.warning("the robot is allowed less than the policy was shown: %s", restriction)
         self._shift = DistributionShift(self._policy.describe(), self._robot.contract)
@@ -139,7 +142,7 @@ class TrialRunner:
             self._robot,
             self._policy,
             episode,
-            self._chunking(),
+            self._chunking(self._policy.contract),
             instruction=given,
             forecast=film is not None,
             latency=self._latency,

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from forehand.data.window_spec import WindowSpec
-from forehand.errors import CheckpointError, ForehandError
+from forehand.errors import CheckpointError, ConfigurationError, ForehandError
 from forehand.learning.checkpoint import (
     checkpoints,
     latest_checkpoint,
@@ -223,6 +223,12 @@ class Trainer:
     def _loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             loss, terms = self.policy(batch)
+        if not loss.requires_grad:
+            raise ConfigurationError(
+                f"The loss depends on none of the parameters that are trained ({_beginnings(self.parameters)}): "
+                f"policy.detach cuts them off, or all that reads them is frozen. Detach less, or train more "
+                f"(recipe.parameter_groups, options of parts)."
+            )
         return loss, terms
 
     def save(self) -> Path:
@@ -324,6 +330,10 @@ class Trainer:
                 break
             kept += len(line)
         os.truncate(path, kept)
+
+
+def _beginnings(names: Iterable[str]) -> str:
+    return ", ".join(sorted({name.partition(".")[0] for name in names}))
 
 
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:

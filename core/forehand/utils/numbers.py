@@ -34,6 +34,11 @@ def count(least: int = 1, most: int | None = None, **options: Any) -> None:
     _each(options, wanted, lambda number: number % 1 == 0 and least <= number and (most is None or number <= most))
 
 
+def ratio(**options: Any) -> None:
+    """The same for shares of a whole."""
+    _each(options, "a number from 0 to 1", lambda number: 0 <= number <= 1)
+
+
 def _each(options: dict[str, Any], wanted: str, allowed: Callable[[Any], bool]) -> None:
     for name, value in options.items():
         number = isinstance(value, Real) and not isinstance(value, bool)

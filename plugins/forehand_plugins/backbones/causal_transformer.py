@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from forehand.compose.parts import StreamingBackbone
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError
-from forehand.utils.numbers import count, positive
+from forehand.utils.numbers import count, positive, ratio
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
@@ -119,6 +119,7 @@ class CausalTransformer(StreamingBackbone):
         counts: dict[str, Any] = {"layers": layers, "heads": heads, "kv_heads": kv_heads}
         count(**{f"causal_transformer: {name}": value for name, value in counts.items()})
         positive(**{"causal_transformer: rope_theta": rope_theta})
+        ratio(**{"causal_transformer: dropout": dropout})
         kv_heads = heads if kv_heads is None else kv_heads
         if dim % (2 * heads):
             raise ConfigurationError(

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 from forehand.compose.parts import StreamingBackbone
 from forehand.contracts.contract import Contract
-from forehand.errors import ConfigurationError
-from forehand.utils.numbers import count
-from forehand_plugins.backbones.transformer import Attention, TransformerBlock
+from forehand_plugins.backbones.transformer import Attention, TransformerBlock, require_sizes
 
 
 class DecoderBlock(nn.Module):
@@ -78,10 +76,7 @@ class EncoderDecoder(StreamingBackbone):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        counts = {"layers": layers, "decoder_layers": decoder_layers, "heads": heads}
-        count(**{f"encoder_decoder: {name}": value for name, value in counts.items()})
-        if dim % heads:
-            raise ConfigurationError(f"encoder_decoder: dim {dim} is not divisible by heads {heads}.")
+        require_sizes("encoder_decoder", dim, heads, dropout, layers=layers, decoder_layers=decoder_layers)
         self.cache_width = (layers + decoder_layers) * 2 * dim + 1
         self.timestep_embedding = nn.Parameter(torch.randn(history, dim) * 0.02)
         self.encoder = nn.ModuleList(TransformerBlock(dim, heads, dropout) for _ in range(layers))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from forehand.compose.parts import StreamingBackbone
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError
+from forehand.utils.numbers import count, ratio
 
 
 class Attention(nn.Module):
@@ -59,6 +60,14 @@ class TransformerBlock(nn.Module):
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x))), new
 
 
+def require_sizes(part: str, dim: int, heads: int, dropout: float, **counts: int) -> None:
+    """Raise :class:`ConfigurationError` for ``counts``, heads or a dropout of a backbone that cannot be."""
+    count(**{f"{part}: {name}": value for name, value in {**counts, "heads": heads}.items()})
+    ratio(**{f"{part}: dropout": dropout})
+    if dim % heads:
+        raise ConfigurationError(f"{part}: dim {dim} is not divisible by heads {heads}.")
+
+
 class Transformer(StreamingBackbone):
     """Transformer encoder over the tokens of all timesteps (Vaswani et al. 2017; pre-norm as in Xiong et al. 2020).
 
@@ -77,8 +86,7 @@ class Transformer(StreamingBackbone):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if dim % heads:
-            raise ConfigurationError(f"transformer: dim {dim} is not divisible by heads {heads}.")
+        require_sizes("transformer", dim, heads, dropout, layers=layers)
         self.cache_width = layers * 2 * dim
         self.timestep_embedding = nn.Parameter(torch.randn(history, dim) * 0.02)
         self.blocks = nn.ModuleList(TransformerBlock(dim, heads, dropout) for _ in range(layers))

@@ -102,7 +102,8 @@ def make_pooling(
         raise ConfigurationError(f"vision: unknown tokens {kind!r}. {nearest(kind, KINDS)}")
     if count is not None and kind not in SEVERAL:
         raise ConfigurationError(
-            f"vision: count is an option of tokens={' and tokens='.join(SEVERAL)}; tokens={kind} has a number of its own."
+            f"vision: count is an option of tokens={' and tokens='.join(SEVERAL)}; tokens={kind} has its own. Set "
+            f"count=null beside it."
         )
     if count is not None and count < 1:
         raise ConfigurationError(f"vision: count, the number of tokens of a camera, must be at least 1, not {count}.")

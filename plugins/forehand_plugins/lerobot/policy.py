@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from forehand.contracts.contract import Contract
-from forehand.control.finite import require_finite_observation
+from forehand.control.finite import require_observation
 from forehand.data.window_spec import IMAGES, STATE, WindowSpec
 from forehand.errors import ConfigurationError
 from forehand.learning.recipe import Recipe
-from forehand.policy import Policy, Prediction, Session
+from forehand.policy import Policy, Prediction, Session, require_one_each
 from forehand.robot import Observation
 from forehand.utils.images import Size, resize
 from forehand_plugins.lerobot.configuration import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, fetches_weights, make_module
@@ -146,6 +146,7 @@ class LeRobotPolicy(nn.Module, Policy):
         """One chunk for each session; LeRobot's policies give no forecasts."""
         if not sessions:
             return []
+        require_one_each(sessions, observations)
         mine = [_require_own(session) for session in sessions]
         sampled = self.samples
         for session, frame in zip(mine, [self._frame(o) for o in observations], strict=True):
@@ -184,7 +185,7 @@ class LeRobotPolicy(nn.Module, Policy):
         return [*images, *([(STATE, STATE_KEY)] if STATE_KEY in self.config.input_features else [])]
 
     def _frame(self, observation: Observation) -> Frame:
-        require_finite_observation(observation, self.contract)
+        require_observation(observation, self.contract, self.cameras)
         frame: Frame = {STATE_KEY: observation.state.astype(np.float32)} if self.contract.state_size else {}
         for camera, key in self.cameras.items():
             image = observation.images[camera]

@@ -137,6 +137,8 @@ def test_a_bound_needs_one_number_for_each_element():
     [
         {},
         {**CONTRACT.to_dict(), "rate": None},
+        {**CONTRACT.to_dict(), "rate": True},
+        {**CONTRACT.to_dict(), "rate": "15"},
         {**CONTRACT.to_dict(), "state": [{"name": "joints"}]},
         {**CONTRACT.to_dict(), "state": [{"name": "joints", "size": 7, "colour": "red"}]},
     ],

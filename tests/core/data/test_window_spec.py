@@ -200,7 +200,7 @@ def test_options_of_a_window_are_those_of_a_causal_one(small_dataset: Path):
         ({"observation": {"state": (0, 1)}}, r"observation\.state has the offsets \(0, 1\), but .* up to 0 only"),
         ({"observation": {"action": (-1, 0)}}, r"observation\.action .* up to -1 only"),
         ({"observation": {"state": (0, 2)}, "timesteps": 2}, "have 0 to 1 there"),
-        ({"timesteps": 0}, "timesteps ≥ 1, not 0"),
+        ({"timesteps": 0}, "timesteps must be a whole number from 1 to 4096, not 0"),
         ({"target": {"future.a": (1,), "future.b": (2,)}}, r"future\.b .*share one mask"),
         ({"image_size": 0}, "image_size is one side"),
         ({"resize": "aera"}, "unknown resize 'aera'. Did you mean 'area'"),

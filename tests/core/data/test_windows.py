@@ -245,8 +245,8 @@ def test_datasets_that_do_not_fit_are_not_mixed(small_dataset: Path, tmp_path: P
     ("changes", "error", "message"),
     [
         ({"cameras": ["front"]}, DatasetError, "no camera 'front'; its cameras are"),
-        ({"history": 0}, ConfigurationError, "history ≥ 1, not 0"),
-        ({"horizon": -1}, ConfigurationError, "horizon ≥ 0, not -1"),
+        ({"history": 0}, ConfigurationError, "history must be a whole number from 1 to 4096, not 0"),
+        ({"horizon": -1}, ConfigurationError, "horizon must be a whole number, at least 0, not -1"),
     ],
 )
 def test_impossible_windows_are_refused(

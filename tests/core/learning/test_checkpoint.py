@@ -244,7 +244,7 @@ def test_nothing_of_the_environment_is_read(saved, monkeypatch, written):
     [
         {"backbone": CONFIG_VALUES["backbone"] | {"layers": 1_000_000_000}},
         {"dim": 2_000_000},
-        {"history": 2_000_000_000},
+        {"history": 4096, "dim": 500_000},
         {"action_head": CONFIG_VALUES["action_head"] | {"chunk": 2_000_000_000}},
         {"encoders": {f"e{i}": {"name": "example/state"} for i in range(1500)}},
         {"image_size": 1_000_000, "world_model": {"name": "example/colour", "cameras": ["static"]}},

@@ -1,20 +1,23 @@
 """One policy for robots with different states and actions: trained, stored, served, each as it would act alone."""
 
 import copy
+import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from forehand import Camera, Contract, Field, Observation
+from forehand import Camera, Contract, Field, Observation, Robot
 from forehand.conformance import assert_policy_conforms, example
+from forehand.control.chunking import BinaryGripper, RecedingHorizon
 from forehand.data.embodiments import EmbodimentDatasets
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
 from forehand.data.recording.recorder import Recorder
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
 from forehand.data.windows import WindowDataset
 from forehand.errors import CheckpointError, ConfigurationError, ContractMismatch, DatasetError
+from forehand.evaluation.trials import TrialRunner
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy, load_policy
 from forehand.learning.recipe import Recipe
 from forehand.learning.trainer import Trainer
@@ -23,7 +26,10 @@ from forehand.wire import PolicyClient, PolicyServer, RemotePolicy
 ARM = Contract(
     cameras=(Camera("static", 32, 32, "static"),),
     state=(Field("joints", 4, unit="rad"),),
-    action=(Field("joints", 4, unit="rad", mode="absolute"), Field("gripper", 1, gripper="open")),
+    action=(
+        Field("joints", 4, unit="rad", mode="absolute"),
+        Field("gripper", 1, gripper="open", low=(0.0,), high=(9.0,)),
+    ),
     rate=10.0,
 )
 POLICY = {
@@ -194,6 +200,46 @@ def test_a_server_answers_each_robot_by_its_own_contract(data):
             assert answer.actions.shape == (2, 5)
         with pytest.raises(ContractMismatch, match=r"fits none of the embodiments .* \(slider, arm\)"):
             RemotePolicy(server.address, 60.0, replace(ARM, action=ARM.action[:1]))
+
+
+class Arm(Robot):
+    """A robot of the contract ``ARM`` that is never moved."""
+
+    contract = ARM
+
+    def reset(self, episode=None):
+        return self.observe()
+
+    def observe(self):
+        return seen(ARM)
+
+    def act(self, action):
+        return action
+
+    def hold(self):
+        """Nothing."""
+
+
+def test_a_chunker_is_made_for_the_embodiment_of_the_robot(data):
+    """The first embodiment has no gripper to round, that of the robot has one."""
+    chunking = functools.partial(BinaryGripper, RecedingHorizon())
+    contracts = {name: of["contract"] for name, of in data.embodiments.items()}
+    with pytest.raises(ConfigurationError, match="binary_gripper needs a gripper"):
+        chunking(contracts["slider"])
+    policy = build_cross_embodiment(POLICY, data.embodiments).eval()
+    runner = TrialRunner(policy, Arm(), chunking)
+    runner.connect()
+    runner.close()
+    arm = contracts["arm"]
+    ungripped = replace(arm, action=tuple(replace(field, gripper=None) for field in arm.action))
+    other = {"arm": {**data.embodiments["arm"], "contract": ungripped}}
+    with pytest.raises(ConfigurationError, match="binary_gripper needs a gripper"):
+        TrialRunner(build_cross_embodiment(POLICY, other).eval(), Arm(), chunking).connect()
+
+
+def test_malformed_options_are_named(data):
+    with pytest.raises(ConfigurationError, match="policy 'composed': history must be a whole number, not '2'"):
+        build_cross_embodiment({**POLICY, "history": "2"}, data.embodiments)
 
 
 def test_what_cannot_be_one_policy_is_refused(data, slider_dataset):

@@ -35,6 +35,7 @@ POLICY = {  # with everything that is random in training: dropout, shifts, hidde
     "normalization": {"state": "mean_std", "action": "limits"},
     "random_shift": {"static": 2},
     "token_dropout": {"action": {"static": 0.5}},
+    "detach": None,
 }
 RECIPE = {"steps": 6, "batch_size": 3, "learning_rate": 1e-2, "seed": 3, "warmup_steps": 2, "log_every": 1}
 
@@ -395,6 +396,15 @@ def test_bfloat16_keeps_losses_and_gradients_in_float32(begin, tmp_path):
     loss.backward()
     assert {t.dtype for t in (loss, *terms.values())} == {torch.float32}
     assert {p.grad.dtype for p in trainer.parameters.values()} == {torch.float32}
+
+
+def test_a_loss_that_no_trained_parameter_reaches_is_named(begin, tmp_path):
+    """The head's loss is detached from the encoders, and all else is frozen."""
+    frozen = {name: {"frozen": True} for name in ("backbone", "action_head")}
+    trainer = begin(tmp_path / "run", detach=["action"], parameter_groups=frozen)
+    with pytest.raises(ConfigurationError, match=r"none of the parameters that are trained \(encoders\): policy\.detach"):
+        trainer.run(ignore)
+    assert not checkpoints(trainer.folder)
 
 
 def test_a_compiler_that_fails_is_told_and_changes_nothing(begin, whole, tmp_path, monkeypatch, caplog):
