@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,9 @@ def _prepare(
     named: Any = config.dataset
     sources: Any = OmegaConf.to_container(named, resolve=True) if OmegaConf.is_config(named) else named
     data = open_datasets(sources)
+    for root, reasons in data.left_out.items():
+        for reason in reasons:
+            console.print(f"left out of {root}: {reason}", soft_wrap=True, markup=False, highlight=False)
     torch.manual_seed(config.recipe.seed)
     if isinstance(data, EmbodimentDatasets):
         policy = build_cross_embodiment(config.policy, data.embodiments).to(device)
@@ -95,6 +98,8 @@ def _prepare(
             f"policy {config.policy.name!r} cannot be trained: it is no TrainablePolicy (forehand.learning.trainer)."
         )
     facts: dict[str, Any] = {"dataset": sources, "seed": config.recipe.seed}
+    if data.left_out:
+        facts["left_out"] = {root: [asdict(reason) for reason in reasons] for root, reasons in data.left_out.items()}
     if config.reinitialize and config.init_from is None:
         raise ConfigurationError(
             "reinitialize names weights that are not to come from init_from, which is not given. Add init_from=<the "
@@ -124,7 +129,7 @@ def _prepare(
     )
     trainer = Trainer(
         policy,
-        lambda step: windows.batch(order.at(step)),
+        lambda number: windows.batch(order.at(number), step=number, seed=recipe.seed),
         recipe,
         output,
         config=plain,

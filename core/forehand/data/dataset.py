@@ -15,10 +15,10 @@ from forehand.contracts.compatibility import require_fit
 from forehand.contracts.contract import Contract
 from forehand.data.episode_table import EpisodeTable, column_statistics
 from forehand.data.features import ACTION_KEY, STATE_KEY
-from forehand.data.source import DataSource
-from forehand.data.specification import Source, open_sources
+from forehand.data.source import DataSource, LeftOut
+from forehand.data.specification import WEIGHT, Source, SourceSpec, read_sources
 from forehand.data.statistics import DatasetStatistics
-from forehand.errors import DatasetError
+from forehand.errors import ConfigurationError, DatasetError
 
 UNFIT = "They cannot be learned from together: take one of them, or convert the other."
 
@@ -28,12 +28,14 @@ class Dataset:
     """Everything but the images of one or several datasets, in memory.
 
     sources: one or several. episodes: the frames of all, N in all, end to end. first_frames: (len(sources) + 1,), the
-    number of the first frame of each, and N.
+    number of the first frame of each, and N. weights: how many windows of each are drawn, relative to each other; None:
+    by their number.
     """
 
     sources: tuple[DataSource, ...]
     episodes: EpisodeTable
     first_frames: NDArray[np.int64]
+    weights: tuple[float, ...] | None = None
 
     @classmethod
     def open(cls, sources: Source | Sequence[Source], where: str = "dataset") -> Dataset:
@@ -44,12 +46,14 @@ class Dataset:
         under, for errors. Raises :class:`DatasetError`, :class:`ConfigurationError`, or :class:`ContractMismatch` naming
         the fields that differ.
         """
-        opened = open_sources(sources, where)
+        specified = read_sources(sources, where)
+        opened = tuple(one if isinstance(one, DataSource) else one.open() for one in specified)
         if not opened:
             raise DatasetError("No dataset was given.")
         _require_fit(opened, ())
         parts = [source.episodes for source in opened]
-        return cls(opened, _concatenate(parts), np.cumsum([0, *(len(part) for part in parts)]))
+        weights = _weights([one.weight if isinstance(one, SourceSpec) else None for one in specified], where)
+        return cls(opened, _concatenate(parts), np.cumsum([0, *(len(part) for part in parts)]), weights)
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -60,6 +64,15 @@ class Dataset:
     def contract(self) -> Contract:
         """That of the first dataset with actions."""
         return self.sources[_leading(self.sources)].contract
+
+    @property
+    def left_out(self) -> dict[str, tuple[LeftOut, ...]]:
+        """What was left out of each source, by where it lies; sources that are used whole are not named."""
+        found: dict[str, tuple[LeftOut, ...]] = {}
+        for source in self.sources:
+            if source.left_out:
+                found[str(source.root)] = (*found.get(str(source.root), ()), *source.left_out)
+        return found
 
     @cached_property
     def statistics(self) -> DatasetStatistics:
@@ -95,10 +108,22 @@ def _require_fit(sources: Sequence[DataSource], cameras: Sequence[str] | None, s
         require_fit(needed, source.contract, f"the dataset {first.root}", f"the dataset {source.root}", UNFIT)
 
 
+def _weights(stated: Sequence[float | None], where: str) -> tuple[float, ...] | None:
+    """The weights of all sources; raises :class:`ConfigurationError` where only some state one, or all of them 0."""
+    found = tuple(weight for weight in stated if weight is not None)
+    if len(found) not in (0, len(stated)) or (found and not any(found)):
+        raise ConfigurationError(
+            f"{where}: {len(found)} of {len(stated)} sources have a {WEIGHT}: {', '.join(map(str, found))}. Give one for "
+            f"each, not all of them 0, or none."
+        )
+    return found or None
+
+
 def _concatenate(parts: Sequence[EpisodeTable]) -> EpisodeTable:
     frames = np.cumsum([0, *(len(p) for p in parts)])
     episodes = np.cumsum([0, *(np.unique(p.episode).size for p in parts)])
-    tasks = tuple(dict.fromkeys(t for p in parts for t in p.tasks))
+    said = [p.paraphrases or tuple((task,) for task in p.tasks) for p in parts]
+    places = {texts: place for place, texts in enumerate(dict.fromkeys(texts for one in said for texts in one))}
     size = max(p.actions.shape[1] for p in parts)
     return EpisodeTable(
         states=np.concatenate([p.states for p in parts]),
@@ -109,7 +134,10 @@ def _concatenate(parts: Sequence[EpisodeTable]) -> EpisodeTable:
             [np.unique(p.episode, return_inverse=True)[1] + e for p, e in zip(parts, episodes, strict=False)]
         ),
         end=np.concatenate([p.end + f for p, f in zip(parts, frames, strict=False)]),
-        instructions=np.concatenate([np.array([tasks.index(t) for t in p.tasks])[p.instructions] for p in parts]),
-        tasks=tasks,
+        instructions=np.concatenate(
+            [np.array([places[texts] for texts in one])[p.instructions] for one, p in zip(said, parts, strict=True)]
+        ),
+        tasks=tuple(texts[0] for texts in places),
         has_action=np.concatenate([p.has_action for p in parts]),
+        paraphrases=tuple(places) if any(len(texts) > 1 for texts in places) else (),
     )

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.data.dataset import Dataset
-from forehand.data.specification import Source, is_embodiments
+from forehand.data.source import LeftOut
+from forehand.data.specification import Source, by_embodiment
 from forehand.data.tower_features import FrozenFeatures
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import Sample, WindowDataset
@@ -36,14 +37,17 @@ class EmbodimentWindows:
         """Episodes of all embodiments."""
         return sum(w.episode_count for w in self.windows.values())
 
-    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> dict[str, Sample]:
-        """The windows ``indices``, as a batch for each embodiment that has some of them."""
+    def batch(self, indices: Sequence[int] | NDArray[np.int64], *, step: int = 0, seed: int = 0) -> dict[str, Sample]:
+        """The windows ``indices``, as a batch for each embodiment that has some of them.
+
+        step, seed: as for :meth:`forehand.data.windows.WindowDataset.batch`.
+        """
         numbers = np.asarray(indices)
         owner = np.searchsorted(self._first, numbers, side="right") - 1
         found = {}
         for i, (name, windows) in enumerate(self.windows.items()):
             if (mine := owner == i).any():
-                found[name] = windows.batch(numbers[mine] - self._first[i])
+                found[name] = windows.batch(numbers[mine] - self._first[i], step=step, seed=seed)
         return found
 
     def add_features(self, features: Mapping[str, FrozenFeatures], cache: str | Path | None = None) -> None:
@@ -54,12 +58,18 @@ class EmbodimentWindows:
     def sample_weights(
         self, dataset_weights: Sequence[float] | None, gripper_oversampling: float
     ) -> NDArray[np.float64] | None:
-        """Sampling weight of each window, (N,), or None where all are equal; ``dataset_weights``: by embodiment."""
+        """Sampling weight of each window, (N,), or None where all are equal.
+
+        dataset_weights: by embodiment; by default the sums of what their sources state, if all do. Inside an embodiment,
+        windows are drawn by the weights of its sources.
+        """
         own = [w.sample_weights(None, gripper_oversampling) for w in self.windows.values()]
         if dataset_weights is None:
             if all(weights is None for weights in own):
                 return None
-            dataset_weights = [len(w) for w in self.windows.values()]
+            stated = [sum(w.data.weights or ()) for w in self.windows.values()]
+            counted = any(w.data.weights is None for w in self.windows.values())
+            dataset_weights = [len(w) for w in self.windows.values()] if counted else stated
         if len(dataset_weights) != len(own):
             raise DatasetError(
                 f"{len(dataset_weights)} dataset_weights were given for {len(own)} embodiments; give one for each."
@@ -101,6 +111,15 @@ class EmbodimentDatasets:
         return {name: {"contract": d.contract, "statistics": d.statistics} for name, d in self.datasets.items()}
 
     @property
+    def left_out(self) -> dict[str, tuple[LeftOut, ...]]:
+        """What was left out of the sources of all embodiments, by where they lie."""
+        found: dict[str, tuple[LeftOut, ...]] = {}
+        for data in self.datasets.values():
+            for root, reasons in data.left_out.items():
+                found[root] = (*found.get(root, ()), *reasons)
+        return found
+
+    @property
     def fingerprint(self) -> str:
         """A short name for the content of all datasets and which embodiment each is of."""
         text = "\0".join(f"{name}\0{d.fingerprint}" for name, d in self.datasets.items())
@@ -119,4 +138,5 @@ def open_datasets(
     given: Source | Sequence[Source] | Mapping[str, Source | Sequence[Source]],
 ) -> Dataset | EmbodimentDatasets:
     """The datasets that are written as ``given`` (:mod:`forehand.data.specification`), of one embodiment or several."""
-    return EmbodimentDatasets.open(given) if is_embodiments(given) else Dataset.open(given)
+    embodiments = by_embodiment(given)
+    return Dataset.open(given) if embodiments is None else EmbodimentDatasets.open(embodiments)

@@ -19,6 +19,8 @@ class EpisodeTable:
     states: (N, S) float32; actions: (N, A) float32; episode: (N,) the episode of each frame; end: (N,) one past the last
     frame of that episode; instructions: the N frames' tasks, as indices (N,) into ``tasks``; has_action: (N,) bool. A
     dataset without actions has A = 0, one without language the task "".
+
+    paraphrases: for each of ``tasks`` all sentences that say it, itself among them; () where each is the only one.
     """
 
     states: NDArray[np.float32]
@@ -28,6 +30,7 @@ class EpisodeTable:
     instructions: NDArray[np.int64]
     tasks: tuple[str, ...]
     has_action: NDArray[np.bool_]
+    paraphrases: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.states)

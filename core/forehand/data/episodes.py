@@ -24,7 +24,9 @@ def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
     """
     info, contract = read_info(root), read_contract(root)
     layout = open_layout(root, info)
-    rows = Rows(root, "data", [STATE_KEY, *COUNTED], [ACTION_KEY, "task_index", "timestamp"])
+    has_states = STATE_KEY in info["features"]
+    columns = [STATE_KEY, *COUNTED] if has_states else [*COUNTED]
+    rows = Rows(root, "data", columns, [ACTION_KEY, "task_index", "timestamp"])
     has_actions, has_tasks = ACTION_KEY in rows.columns, _has_tasks(layout, rows.columns)
     starts = check_rows(rows, spans or layout.spans(), info)
     if "timestamp" in rows.columns:
@@ -32,7 +34,7 @@ def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
     lengths = np.diff(starts)
     tasks = layout.tasks() if has_tasks else {0: ""}
     return EpisodeTable(
-        states=rows.vectors(STATE_KEY, contract.state_size),
+        states=rows.vectors(STATE_KEY, contract.state_size) if has_states else np.zeros((len(rows), 0), np.float32),
         actions=rows.vectors(ACTION_KEY, contract.action_size) if has_actions else np.zeros((len(rows), 0), np.float32),
         episode=rows.integers("episode_index"),
         end=np.repeat(starts[1:], lengths),

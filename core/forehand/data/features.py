@@ -80,6 +80,11 @@ def element_names(fields: tuple[Field, ...]) -> list[str]:
     return [f.name if f.size == 1 else f"{f.name}.{i}" for f in fields for i in range(f.size)]
 
 
+def feature_names(feature: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of a feature's elements, () where it has none."""
+    return tuple(flat_names(feature.get("names")))
+
+
 def is_depth(feature: Mapping[str, Any]) -> bool:
     """Whether a LeRobot feature is a depth map."""
     about = {**(feature.get("video_info") or {}), **(feature.get("info") or {})}  # the former is of format 2.0
@@ -156,7 +161,7 @@ def read_contract(root: Path) -> Contract:
 def derive_contract(info: Mapping[str, Any]) -> Contract:
     """The contract by ``meta/info.json`` alone: camera sizes, vector lengths and the rate; all else is unstated.
 
-    A dataset without actions has a contract without action fields. Arrays of states or actions are laid out row by row.
+    A dataset without states or without actions has a contract without such fields. Arrays are laid out row by row.
     Depth images whose unit is stated are sensors: of uint16 in mm, of float32 in m, which is how LeRobot states units.
     """
     features = info["features"]
@@ -170,7 +175,7 @@ def derive_contract(info: Mapping[str, Any]) -> Contract:
         raise DatasetError(f"{INFO_FILE} has fps={rate}, which is not a rate. Restore it from a copy of the dataset.")
     return Contract(
         cameras=tuple(cameras),
-        state=(Field("state", math.prod(features[STATE_KEY]["shape"])),),
+        state=(Field("state", math.prod(features[STATE_KEY]["shape"])),) if STATE_KEY in features else (),
         action=(Field("action", math.prod(features[ACTION_KEY]["shape"])),) if ACTION_KEY in features else (),
         rate=rate,
         sensors=tuple(sensors),

@@ -25,16 +25,17 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HASHED_ENDS = 2**20
 
 
-def locate_dataset(source: str | Path, revision: str | None = None) -> Path:
+def locate_dataset(source: str | Path, revision: str | None = None, stateless: bool = False) -> Path:
     """The folder of a dataset given by path, or by hub repository id (``"owner/name"``, downloaded on first use).
 
-    revision: of the repository (:func:`forehand.data.lerobot.hub.download_dataset`). Raises :class:`DatasetError`.
+    revision: of the repository (:func:`forehand.data.lerobot.hub.download_dataset`). stateless: as for
+    :func:`check_dataset`. Raises :class:`DatasetError`.
     """
     path = Path(source).expanduser()
     if path.exists() or isinstance(source, Path) or not _REPO_ID.fullmatch(source):
         if revision is not None:
             raise ConfigurationError(f"{path} is a folder, and revision={revision!r} is of repositories on the hub.")
-        return check_dataset(path)
+        return check_dataset(path, stateless)
     try:
         root = download_dataset(source, revision)
     except Exception as error:  # the hub's client fails in many ways, all of which mean: not there
@@ -43,11 +44,14 @@ def locate_dataset(source: str | Path, revision: str | None = None) -> Path:
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}). "
             f"Correct the path, or the name and the network."
         ) from error
-    return check_dataset(root)
+    return check_dataset(root, stateless)
 
 
-def check_dataset(root: str | Path) -> Path:
-    """``root``, checked to be a readable LeRobotDataset with state and cameras or sensors, or :class:`DatasetError`."""
+def check_dataset(root: str | Path, stateless: bool = False) -> Path:
+    """``root``, checked to be a readable LeRobotDataset with state and cameras or sensors, or :class:`DatasetError`.
+
+    stateless: whether it may do without ``observation.state``, since other columns are the state.
+    """
     path = Path(root).expanduser().absolute()
     if not path.is_dir():
         raise DatasetError(
@@ -70,7 +74,7 @@ def check_dataset(root: str | Path) -> Path:
         refuse_lfs_pointer(file)
     info = read_info(path)
     layout = open_layout(path, info)
-    _check_features(path, info)
+    _check_features(path, info, stateless)
     if not info.get("total_episodes"):
         raise DatasetError(f"The dataset at {path} has no finished episode. Record some before using it.")
     layout.check()
@@ -104,9 +108,9 @@ def dataset_files(root: Path) -> list[Path]:
     return sorted(p for folder in ("meta", "data", "videos") for p in (root / folder).rglob("*") if p.is_file())
 
 
-def _check_features(path: Path, info: dict[str, Any]) -> None:
+def _check_features(path: Path, info: dict[str, Any], stateless: bool) -> None:
     features = info.get("features", {})
-    missing = [key for key in (STATE_KEY,) if key not in features]
+    missing = [STATE_KEY] if STATE_KEY not in features and not stateless else []
     sensed = any(key.startswith(SENSOR_PREFIX) or is_depth(feature) for key, feature in features.items())
     if not camera_keys(features) and not sensed:
         missing.append("observation.images.<camera>")

@@ -126,6 +126,12 @@ def read_errors(path: Path) -> Iterator[None]:
         raise DatasetError(f"{path} cannot be read ({error}). Fetch or copy the dataset again, whole.") from error
 
 
+def table_columns(path: Path) -> dict[str, pa.DataType]:
+    """The columns of a table, by name; raises :class:`DatasetError` where it is damaged."""
+    with read_errors(path):
+        return {field.name: field.type for field in pq.read_schema(path)}
+
+
 def to_matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     """A column of numbers, truth values, or arrays of them, as (N, D), row by row; raises :class:`ValueError`."""
     flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -227,3 +233,16 @@ class Rows:
                 f"Correct these values, or leave their episodes out (lerobot-edit-dataset)."
             )
         return values
+
+    def words(self, column: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """One column of words: the number of each row's text, (N,), and the texts; a missing one is ""."""
+        chunks = [chunk for table in self._tables for chunk in table[column].chunks]
+        try:
+            words = pa.chunked_array(chunks, pa.string()).fill_null("")
+        except (TypeError, pa.ArrowException) as error:
+            raise DatasetError(f"{column!r} in the tables of {self.root} does not hold words: {error}.") from error
+        encoded = words.dictionary_encode().unify_dictionaries().chunks
+        if not encoded:
+            return np.zeros(0, np.int64), ()
+        numbers = np.concatenate([chunk.indices.to_numpy() for chunk in encoded]).astype(np.int64)
+        return numbers, tuple(encoded[0].dictionary.to_pylist())

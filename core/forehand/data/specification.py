@@ -1,8 +1,11 @@
 """Dataset specification: what is written for ``dataset``, from one folder to sources of several formats. No torch.
 
 One source is a path or a hub repository id, which mean a LeRobotDataset, or a mapping ``{name: <format>, path: …}`` with
-the options of that format; several are a list of such. A mapping without any of the keys :data:`SOURCE_KEYS` is of
-embodiments: a name of each, and its sources.
+the options of that format, and those of every source: :data:`MAPPING`, what its columns and cameras are
+(:class:`~forehand.data.mapping.mapped_source.MappedSource`), :data:`~forehand.data.selection.options.OPTIONS`, what is
+used of it (:class:`~forehand.data.selection.options.Selection`), and ``weight``. Several are a list of such, or a mixture
+(:mod:`forehand.data.mixtures`). A mapping without any of the keys :data:`SOURCE_KEYS` is of embodiments: a name of each,
+and its sources.
 """
 
 from __future__ import annotations
@@ -12,17 +15,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from forehand.data.features import STATE_KEY
 from forehand.data.lerobot.source import LeRobotSource
+from forehand.data.mapping.mapped_source import MappedSource
+from forehand.data.mixtures import MIXTURE, SOURCES, read_mixture
+from forehand.data.selection.options import OPTIONS
+from forehand.data.selection.selected_source import select_source
 from forehand.data.source import DataSource
-from forehand.errors import ConfigurationError
+from forehand.errors import ConfigurationError, DatasetError
 from forehand.plugins import registry
 from forehand.registry import indefinite
 
 Source = str | Path | Mapping[str, Any] | DataSource
 """One dataset source, as it is written or open already."""
 
-SOURCE_KEYS = ("name", "path", "sources")
+SOURCE_KEYS = ("name", "path", SOURCES, MIXTURE)
 """A mapping with one of these keys is of sources, and one without any is of embodiments."""
+
+MAPPING = ("state", "action", "cameras")
+"""Options of every source: what its columns and cameras are."""
+
+WEIGHT = "weight"
+"""Option of every source: how many windows of it are drawn, relative to others."""
+
+EMBODIMENT = "embodiment"
+"""Option of the sources of a mixture: the robot whose states and actions they hold, by a name."""
 
 DEFAULT_FORMAT = "lerobot"
 
@@ -31,15 +48,31 @@ DEFAULT_FORMAT = "lerobot"
 class SourceSpec:
     """One source that is not open yet: a part of the kind ``dataset``, by its name, and its options.
 
-    where: which entry of the configuration it was, for errors.
+    where: which entry of the configuration it was, for errors. mapping, selection: what its columns are, and what is used
+    of it. weight: how many windows of it are drawn, relative to others; None where that is not stated.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     where: str = "dataset"
+    mapping: Mapping[str, Any] = field(default_factory=dict)
+    selection: Mapping[str, Any] = field(default_factory=dict)
+    weight: float | None = None
 
     def open(self) -> DataSource:
         """The source; raises :class:`DatasetError` where it is missing, and :class:`ConfigurationError` for options."""
+        source = self._open_recorded()
+        if self.mapping:
+            source = MappedSource(source, **self.mapping)
+        if not source.contract.state and self.mapping.get("state") is None:
+            numbers = sorted(name for name, column in source.columns.items() if column.size and not column.per_episode)
+            raise DatasetError(
+                f"The dataset at {source.root} lacks {STATE_KEY!r}; it has {', '.join(numbers) or 'no numbers'}. Say "
+                f"which of them are the state, {{path: …, state: […]}}, or that there is none, state: []."
+            )
+        return select_source(source, self.selection)
+
+    def _open_recorded(self) -> DataSource:
         if self.name == DEFAULT_FORMAT and set(self.options) == {"path"}:  # without any plugin
             return LeRobotSource(self.options["path"])
         made = registry().create("dataset", self.name, **self.options)
@@ -56,8 +89,11 @@ def read_sources(given: Source | Sequence[Source], where: str = "dataset") -> tu
 
     where: the key that it stands under, for errors.
     """
-    if isinstance(given, Mapping) and "sources" in given:
-        return _read_list(given, where)
+    given = read_mixture(given, where)
+    if isinstance(given, Mapping) and SOURCES in given:
+        if any(isinstance(one, Mapping) and EMBODIMENT in one for one in given[SOURCES]):
+            raise ConfigurationError(f"{where}: sources with an embodiment cannot stand among others. Write them alone.")
+        return tuple(_read_source(one, f"{where}.{SOURCES}[{i}]") for i, one in enumerate(given[SOURCES]))
     if isinstance(given, Sequence) and not isinstance(given, str):
         return tuple(_read_source(one, f"{where}[{i}]") for i, one in enumerate(given))
     return (_read_source(given, where),)
@@ -68,17 +104,33 @@ def open_sources(given: Source | Sequence[Source], where: str = "dataset") -> tu
     return tuple(one if isinstance(one, DataSource) else one.open() for one in read_sources(given, where))
 
 
+def by_embodiment(given: Any) -> Mapping[str, Any] | None:
+    """The sources of each embodiment, by its name, where ``given`` is of embodiments; else None.
+
+    It is where it is a mapping of embodiments, or a mixture in which all sources state one. Raises
+    :class:`ConfigurationError` where only some do.
+    """
+    if is_embodiments(given):
+        return given
+    mixture = read_mixture(given, "dataset")
+    if not isinstance(mixture, Mapping) or SOURCES not in mixture:
+        return None
+    found: dict[str, list[Any]] = {}
+    for one in mixture[SOURCES]:
+        if isinstance(one, Mapping) and EMBODIMENT in one:
+            rest = {key: value for key, value in one.items() if key != EMBODIMENT}
+            found.setdefault(str(one[EMBODIMENT]), []).append(rest)
+    count = sum(map(len, found.values()))
+    if count not in (0, len(mixture[SOURCES])):
+        raise ConfigurationError(
+            f"dataset: {count} of {len(mixture[SOURCES])} sources state an embodiment. State it for all of them, or none."
+        )
+    return found or None
+
+
 def is_embodiments(given: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether what is written for ``dataset`` is a mapping of embodiments."""
     return isinstance(given, Mapping) and not any(key in given for key in SOURCE_KEYS)
-
-
-def _read_list(given: Mapping[str, Any], where: str) -> tuple[SourceSpec | DataSource, ...]:
-    if unknown := sorted(set(given) - {"sources"}):
-        raise ConfigurationError(f"{where}: {unknown[0]!r} cannot stand beside 'sources'. Write it into each source.")
-    if not isinstance(given["sources"], Sequence) or isinstance(given["sources"], str):
-        raise ConfigurationError(f"{where}.sources must be a list, not {given['sources']!r}.")
-    return read_sources(given["sources"], f"{where}.sources")
 
 
 def _read_source(given: Any, where: str) -> SourceSpec | DataSource:
@@ -95,4 +147,14 @@ def _read_source(given: Any, where: str) -> SourceSpec | DataSource:
         raise ConfigurationError(
             f"{where}.name must be the name of a format (forehand plugins kind=dataset), not {name!r}."
         )
-    return SourceSpec(name, {key: value for key, value in given.items() if key != "name"}, where)
+    weight = given.get(WEIGHT)
+    if weight is not None and (not isinstance(weight, int | float) or isinstance(weight, bool) or weight < 0):
+        raise ConfigurationError(f"{where}.{WEIGHT} is a number that is not negative, not {weight!r}.")
+    return SourceSpec(
+        name,
+        {key: value for key, value in given.items() if key not in ("name", WEIGHT, *MAPPING, *OPTIONS)},
+        where,
+        {key: value for key, value in given.items() if key in MAPPING and value is not None},
+        {key: value for key, value in given.items() if key in OPTIONS and value is not None},
+        weight,
+    )

@@ -22,6 +22,7 @@ from torch.utils.data import default_collate
 from forehand.contracts.sensor import Sensor
 from forehand.data.dataset import Dataset
 from forehand.data.frames import decode_all
+from forehand.data.selection.instructions import draw_instructions
 from forehand.data.source import FrameReader
 from forehand.data.tower_features import FrozenFeatures, open_features
 from forehand.data.whole_windows import WholeWindows
@@ -37,6 +38,8 @@ from forehand.data.window_spec import (
     sensor_of,
 )
 from forehand.errors import ConfigurationError, DatasetError, nearest
+
+BOTH_WEIGHTS = "The sources state weights, and recipe.dataset_weights were given. Leave one of them out."
 
 Sample = dict[str, dict[str, Any]]
 
@@ -135,16 +138,18 @@ class WindowDataset(TorchDataset[Sample]):
             ]
             self._features[key] = (frozen.camera, opened)
 
-    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Sample:
-        """The windows ``indices`` with a batch dimension in front (``instruction``: a list of B strings)."""
+    def batch(self, indices: Sequence[int] | NDArray[np.int64], *, step: int = 0, seed: int = 0) -> Sample:
+        """The windows ``indices`` with a batch dimension in front (``instruction``: a list of B strings).
+
+        step, seed: which of several sentences is said in a window follows from these and the window alone.
+        """
         spec, anchor = self.spec, self._anchors[np.asarray(indices)]
         observation: dict[str, Any] = {}
         for key, offsets in spec.observation.items():
             observation[key], valid = self._read(key, anchor, np.array(offsets))
             if spec.masked(key):
                 observation[mask_of(key)] = valid
-        tasks = self.data.episodes.tasks
-        observation["instruction"] = [tasks[i] for i in self.data.episodes.instructions[anchor]]
+        observation["instruction"] = draw_instructions(self.data.episodes, anchor, seed, step)
         target: dict[str, Any] = {}
         if spec.timesteps is not None:
             target["valid"] = torch.from_numpy(self._at(anchor, np.arange(spec.timesteps))[1])
@@ -183,9 +188,12 @@ class WindowDataset(TorchDataset[Sample]):
     ) -> NDArray[np.float64] | None:
         """Sampling weight of each window, (N,), relative to the others; None where all are equal.
 
-        dataset_weights: sampling weight of each source, relative to each other. gripper_oversampling: factor for windows
-        in which the gripper's command changes sides.
+        dataset_weights: sampling weight of each source, relative to each other; by default those that the sources state,
+        if they do. gripper_oversampling: factor for windows in which the gripper's command changes sides.
         """
+        if dataset_weights is not None and self.data.weights is not None:
+            raise ConfigurationError(BOTH_WEIGHTS)
+        dataset_weights = self.data.weights if dataset_weights is None else dataset_weights
         if dataset_weights is None and gripper_oversampling == 1:
             return None
         weights = np.ones(len(self))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -78,3 +80,85 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write() -> Write:
     """Writes more datasets."""
     return write_dataset
+
+
+@pytest.fixture
+def change_column() -> Callable[[Path, str, Callable[[list], list]], Path]:
+    """Puts other values into a column of a dataset's one table."""
+    return _change_column
+
+
+def _change_column(root: Path, key: str, change: Callable[[list], list]) -> Path:
+    (file,) = (root / "data").rglob("*.parquet")
+    table = pq.read_table(file)
+    kind = table.schema.field(key)
+    values = pa.array(change(table[key].to_pylist()), kind.type)
+    pq.write_table(table.set_column(table.column_names.index(key), kind, values), file)
+    return root
+
+
+DROID_LENGTHS = (5, 4, 6, 4, 3, 5, 4, 5)
+LIFT, PUSH = "lift the cup", "push the bowl"
+DROID_TASKS = (LIFT, PUSH, "", LIFT, PUSH, LIFT, "", "open the drawer")
+DROID_PARAPHRASES = (
+    (LIFT, "pick up the cup", ""),
+    (PUSH, "", ""),
+    ("", "", ""),
+    (LIFT, "pick up the cup", "raise the cup"),
+    (PUSH, PUSH, ""),
+    (LIFT, "take the cup", ""),
+    ("", "", "close the lid"),
+    ("open the drawer", "", ""),
+)
+DROID_SUCCESSES = (True, True, True, False, True, True, False, True)
+JOINTS = [f"joint_{i}" for i in range(7)]
+
+
+@pytest.fixture(scope="session")
+def droid_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight episodes with the keys of DROID's LeRobot port, and neither ``observation.state`` nor ``action``.
+
+    Of frame i, joint j is i + j / 10 and its action −i − j / 10, the gripper and its action are i % 2, and the levels of
+    the two pictures 5 · i and 200 − 5 · i. Nobody may change it.
+    """
+    image = {"dtype": "image", "shape": (24, 32, 3), "names": ["height", "width", "channels"]}
+    numbers = {"dtype": "float32", "shape": (7,), "names": JOINTS}
+    word, number = ({"dtype": dtype, "shape": (1,), "names": None} for dtype in ("string", "float32"))
+    features = {
+        "observation.images.exterior_1_left": image,
+        "observation.images.wrist_left": image,
+        "observation.state.joint_position": numbers,
+        "observation.state.gripper_position": number,
+        "action.joint_velocity": numbers,
+        "action.gripper_position": {**number, "dtype": "float64"},
+        "is_episode_successful": {**number, "dtype": "bool"},
+        "camera_id": {**number, "dtype": "int64"},
+        "building": word,
+        **{f"language_instruction{i}": word for i in ("", "_2", "_3")},
+    }
+    root = tmp_path_factory.mktemp("datasets") / "droid_like"
+    dataset = LeRobotDataset.create("tests/droid_like", 15, features, root=root, use_videos=False)
+    frame = 0
+    for episode, (length, task) in enumerate(zip(DROID_LENGTHS, DROID_TASKS, strict=True)):
+        for _ in range(length):
+            joints = frame + np.arange(7, dtype=np.float32) / 10
+            sentences = zip(("", "_2", "_3"), DROID_PARAPHRASES[episode], strict=True)
+            dataset.add_frame(
+                {
+                    "observation.images.exterior_1_left": np.full((24, 32, 3), 5 * frame, np.uint8),
+                    "observation.images.wrist_left": np.full((24, 32, 3), 200 - 5 * frame, np.uint8),
+                    "observation.state.joint_position": joints,
+                    "observation.state.gripper_position": np.array([frame % 2], np.float32),
+                    "action.joint_velocity": -joints,
+                    "action.gripper_position": np.array([frame % 2], np.float64),
+                    "is_episode_successful": np.array([DROID_SUCCESSES[episode]]),
+                    "camera_id": np.array([episode // 2], np.int64),
+                    "building": "AUTOLab" if episode % 2 else "CLVR",
+                    **{f"language_instruction{i}": sentence for i, sentence in sentences},
+                    "task": task,
+                }
+            )
+            frame += 1
+        dataset.save_episode()
+    dataset.finalize()
+    return root

@@ -69,7 +69,7 @@ def test_a_registered_source_is_made_with_its_options(small_dataset: Path, monke
         (3, ConfigurationError, "dataset must be a folder, .* not 3"),
         (["a", None], ConfigurationError, r"dataset\[1\] must be a folder, .* not None"),
         ({"sources": "a"}, ConfigurationError, r"dataset\.sources must be a list, not 'a'"),
-        ({"sources": ["a"], "fps": 3}, ConfigurationError, "'fps' cannot stand beside 'sources'"),
+        ({"sources": []}, ConfigurationError, r"dataset\.sources must be a list, not \[\]"),
         ({"name": 3}, ConfigurationError, r"dataset\.name must be the name of a format .* not 3"),
         ({"name": "lerobt", "path": "a"}, UnknownName, "Did you mean 'lerobot'"),
         ({"arm": {"name": "lerobot"}}, ConfigurationError, "it needs path"),

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from forehand.data.reading import Rows
 from forehand.errors import DatasetError
 
@@ -35,6 +37,10 @@ class Layout(ABC):
     @abstractmethod
     def episodes(self, columns: Iterable[str], optional: Iterable[str] = ()) -> Rows:
         """Columns of the table of episodes, those ``optional`` where it has them; raises :class:`DatasetError`."""
+
+    @abstractmethod
+    def episode_columns(self) -> Mapping[str, pa.DataType]:
+        """The columns of the table of episodes; raises :class:`DatasetError`."""
 
     @abstractmethod
     def tasks(self) -> dict[int, str]:

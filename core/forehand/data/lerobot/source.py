@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from forehand.contracts.sensor import Sensor
 from forehand.data.consistency import read_spans
@@ -11,10 +16,13 @@ from forehand.data.episode_table import EpisodeTable
 from forehand.data.episodes import read_episodes
 from forehand.data.features import camera_keys, read_contract, read_info
 from forehand.data.frames import recorded_pictures
+from forehand.data.lerobot.columns import read_column, read_words, recorded_columns
+from forehand.data.lerobot.formats import open_layout
+from forehand.data.lerobot.layout import Layout
 from forehand.data.locate import fingerprint, locate_dataset
 from forehand.data.reading import Rows
 from forehand.data.sensors import open_sensor
-from forehand.data.source import DataSource, FrameReader, Pictures, Statistic
+from forehand.data.source import Column, DataSource, FrameReader, Pictures, Statistic
 from forehand.data.statistics import recorded_image_statistics
 from forehand.errors import DatasetError
 
@@ -27,7 +35,7 @@ class LeRobotSource(DataSource):
     """
 
     def __init__(self, path: str | Path, revision: str | None = None) -> None:
-        self.root = locate_dataset(path, revision)
+        self.root = locate_dataset(path, revision, stateless=True)
         self.contract = read_contract(self.root)
 
     @cached_property
@@ -59,3 +67,24 @@ class LeRobotSource(DataSource):
     def image_statistics(self, camera: str) -> Statistic:
         """See :func:`forehand.data.statistics.recorded_image_statistics`."""
         return recorded_image_statistics(self.root, camera)
+
+    @cached_property
+    def columns(self) -> Mapping[str, Column]:
+        """See :meth:`forehand.data.source.DataSource.columns`."""
+        return recorded_columns(self._layout, self.contract)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """See :meth:`forehand.data.source.DataSource.column`."""
+        if name not in self.columns:
+            raise self.no_column(name)
+        return read_column(self._layout, name, self.columns[name])
+
+    def words(self, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """See :meth:`forehand.data.source.DataSource.words`."""
+        if name not in self.columns:
+            raise self.no_column(name)
+        return read_words(self._layout, name, self.columns[name])
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return open_layout(self.root)

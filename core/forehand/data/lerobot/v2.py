@@ -66,13 +66,12 @@ class LayoutV2(Layout):
                 f"videos/{key}/file_index": number,
                 f"videos/{key}/from_timestamp": np.zeros(len(number)),
             }
-        names = dict.fromkeys(name for line in self._lines for name in line)
-        try:
-            stated = {name: pa.array([line.get(name) for line in self._lines]) for name in names}
-        except pa.ArrowException as error:
-            raise DatasetError(f"{self.root / EPISODES_FILE} has lines of different kinds: {error}.") from error
-        table = pa.table({**stated, **found})
+        table = pa.table({**self._stated, **found})
         return Rows(self.root, {self.root / EPISODES_FILE: table}, list(columns), list(optional))
+
+    def episode_columns(self) -> Mapping[str, pa.DataType]:
+        """See :meth:`Layout.episode_columns`."""
+        return {name: column.type for name, column in self._stated.items()}
 
     def tasks(self) -> dict[int, str]:
         """See :meth:`Layout.tasks`."""
@@ -127,6 +126,15 @@ class LayoutV2(Layout):
                 f"from 0 without gaps. Fetch or copy the dataset again, whole; remove episodes with LeRobot's own tools."
             )
         return lines
+
+    @cached_property
+    def _stated(self) -> dict[str, pa.Array]:
+        """What the lines state, by column."""
+        names = dict.fromkeys(name for line in self._lines for name in line)
+        try:
+            return {name: pa.array([line.get(name) for line in self._lines]) for name in names}
+        except pa.ArrowException as error:
+            raise DatasetError(f"{self.root / EPISODES_FILE} has lines of different kinds: {error}.") from error
 
     @property
     def _chunk_size(self) -> int:

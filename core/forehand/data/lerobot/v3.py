@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from forehand.data.features import STATS_FILE, read_mapping
 from forehand.data.lerobot.layout import Layout, named_tasks
-from forehand.data.reading import Rows, read_table
+from forehand.data.reading import Rows, read_table, table_columns, table_files
 from forehand.errors import DatasetError
 
 FORMAT = "v3.0"
@@ -35,6 +37,10 @@ class LayoutV3(Layout):
     def episodes(self, columns: Iterable[str], optional: Iterable[str] = ()) -> Rows:
         """See :meth:`Layout.episodes`."""
         return Rows(self.root, EPISODES, list(columns), list(optional))
+
+    def episode_columns(self) -> Mapping[str, pa.DataType]:
+        """See :meth:`Layout.episode_columns`."""
+        return table_columns(table_files(self.root, EPISODES)[0])
 
     def tasks(self) -> dict[int, str]:
         """See :meth:`Layout.tasks`."""
