@@ -1,7 +1,9 @@
 """``forehand train``: interrupted, killed, resumed, refused, swept; and what it leaves to others."""
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_module
 
 from forehand.data.episodes import read_episodes
+from forehand.data.features import read_contract, write_contract
 from forehand.data.locate import fingerprint as dataset_fingerprint
 from forehand.errors import CheckpointError, ConfigurationError, DatasetError
 from forehand.learning.checkpoint import (
@@ -296,3 +299,20 @@ def test_training_on_whole_windows_alone(train_here, slider_dataset, capsys):
     assert f"{sum(length - 3 for length in lengths)} windows of 3 episodes" in capsys.readouterr().err  # 3 frames, less 1
     with pytest.raises(CheckpointError, match=r"recipe\.whole_windows: was True, is False"):
         train_here("whole", "resume=true", steps=2)
+
+
+def test_deltas_of_absolute_actions_are_learned_with_statistics_by_step(train_here, slider_dataset, tmp_path):
+    source = tmp_path / "absolute"
+    shutil.copytree(slider_dataset, source)
+    contract = read_contract(source)
+    write_contract(source, dataclasses.replace(contract, action=(dataclasses.replace(contract.action[0], mode=None),)))
+    changes = (f"dataset={source}", "policy.normalization.action={method: quantiles, per_step: true}")
+    checkpoint = train_here("run", "+policy.actions={name: delta, relative_to: previous}", *changes, steps=2)
+    policy = load_policy(checkpoint)
+    assert policy.delta_actions.relative_to == "previous"
+    assert policy.normalize_action.center.shape == (2, 2)
+    assert train_here("run", "resume=true", "+policy.actions={name: delta, relative_to: previous}", *changes, steps=2)
+    with pytest.raises(CheckpointError, match=r"policy\.actions: was .*previous.*, is 'delta'"):
+        train_here("run", "resume=true", "+policy.actions=delta", *changes, steps=2)
+    with pytest.raises(ConfigurationError, match="no action field is left to be a delta"):
+        train_here("relative", "+policy.actions=delta", steps=2)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from forehand.compose.augmentation import random_shift
 from forehand.compose.controls import require_control
+from forehand.compose.delta_actions import read_actions
 from forehand.compose.making import PartConfig, make_part, require_module_names
-from forehand.compose.normalization import METHODS as NORMALIZATIONS
-from forehand.compose.normalization import Normalizer, Statistics
+from forehand.compose.normalization import Statistics, make_normalizers
 from forehand.compose.parts import (
     FEATURES,
     IMAGES,
@@ -72,10 +72,11 @@ class Composition(nn.Module):
     parts that read or forecast its features (:mod:`forehand.compose.towers`). detach: ``foresight``, ``action`` or both:
     whose loss sends no gradient into the encoders, at the price of another pass through the backbone in training. share:
     a composition of the same options for other data, whose parts stand in for those that depend on no state or action.
-    normalization: methods for ``state`` and ``action``
-    (:class:`~forehand.compose.normalization.Normalizer`). foresight_control: what the world model is compared with
-    instead of the future, in an ablation (:mod:`forehand.compose.controls`). random_shift: camera → pixels of random
-    shift in training. token_dropout: what readers do without in training, at random
+    normalization: methods for ``state`` and ``action``, or their settings
+    (:class:`~forehand.compose.normalization.Normalization`). actions: what the action head predicts: ``absolute``, the
+    contract's actions, or ``delta`` with its options (:mod:`forehand.compose.delta_actions`). foresight_control: what the
+    world model is compared with instead of the future, in an ablation (:mod:`forehand.compose.controls`). random_shift:
+    camera → pixels of random shift in training. token_dropout: what readers do without in training, at random
     (:mod:`forehand.compose.token_dropout`). resize: how images are brought to their size
     (:func:`forehand.utils.images.resize`).
 
@@ -95,7 +96,8 @@ class Composition(nn.Module):
         world_model: PartConfig | None = None,
         action_head: PartConfig | None = None,
         reads: Reads,
-        normalization: Mapping[str, str],
+        normalization: Mapping[str, str | Mapping[str, Any]],
+        actions: str | Mapping[str, Any] | None = None,
         towers: Mapping[str, PartConfig | None] | None = None,
         detach: Sequence[str] | None = None,
         share: Composition | None = None,
@@ -138,7 +140,13 @@ class Composition(nn.Module):
             other = share.world_model if share else None
             same = other is not None and STATE not in other.target_vectors
             self.world_model = other if same else make_part("world_model", world_model, shared)
-        self.action_head: ActionHead | None = make_part("action_head", action_head, shared) if action_head else None
+        self.delta_actions = read_actions(actions, contract) if action_head and contract.action else None
+        predicted = self.delta_actions.fields if self.delta_actions else contract.action
+        self.action_head: ActionHead | None = (
+            make_part("action_head", action_head, {**shared, "contract": replace(contract, action=predicted)})
+            if action_head
+            else None
+        )
         if self.world_model is None and self.action_head is None:
             raise ConfigurationError("policy: neither a world model nor an action head: nothing to learn.")
         self.groups = [
@@ -163,15 +171,9 @@ class Composition(nn.Module):
         self._check_parts()
         self._check_tables()
 
-        if missing := [side for side in ("state", "action") if side not in normalization]:
-            raise ConfigurationError(
-                f"policy.normalization: the method of {missing[0]} is missing. {nearest('', NORMALIZATIONS)}"
-            )
-        self.normalize_state = Normalizer(
-            normalization["state"], contract.state, statistics.get("observation.state", {}), "the state"
-        )
-        self.normalize_action = Normalizer(
-            normalization["action"], contract.action, statistics.get("action", {}), "the action"
+        chunk = self.action_head.chunk if self.action_head else 1
+        self.normalize_state, self.normalize_action = make_normalizers(
+            normalization, contract, statistics, chunk, self.delta_actions
         )
         self.plans = Plans(self.groups, [part.group for part in self.query_parts.values()], self.reads, history)
 
@@ -243,6 +245,13 @@ class Composition(nn.Module):
     def lookahead(self) -> int:
         """g: how far into the future a rule reads; the last g timesteps of a window give no loss."""
         return max((lookahead(rule) for row in self.reads.values() for rule in row.values()), default=0)
+
+    def predicted_actions(self, actions: Tensor, state: Tensor) -> Tensor:
+        """Chunks of the contract's actions (..., H, A) from states (..., S) → what the action head predicts of them."""
+        if self.delta_actions is None:
+            return actions
+        deltas = self.delta_actions.to_delta(actions.cpu().numpy(), state.cpu().numpy())
+        return torch.from_numpy(deltas).to(actions)
 
     @property
     def device(self) -> torch.device:

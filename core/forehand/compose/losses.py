@@ -22,6 +22,8 @@ def window_loss(composition: Composition, observation: Inputs, target: Inputs) -
     target = {**target, **present}
     queries: dict[str, Tensor] = {}
     head = composition.action_head
+    if head is not None:
+        target["actions"] = composition.predicted_actions(target["actions"], observation[STATE])
     if isinstance(head, IterativeActionHead):
         normalized = composition.normalize_action(target["actions"][:, :steps])
         queries[head.group.name], drawn = head.training_tokens({"actions": normalized})
@@ -35,7 +37,8 @@ def composition_loss(
     """The loss of readouts at a window's first timesteps, or all, and the terms it is the weighted sum of.
 
     readouts: query group → (B, steps, count, D). target: what a window holds of it
-    (:class:`forehand.data.windows.WindowDataset`), and ``present.<camera>`` (B, T, H, W, 3) of the forecast cameras.
+    (:class:`forehand.data.windows.WindowDataset`), its actions as the action head predicts them, and ``present.<camera>``
+    (B, T, H, W, 3) of the forecast cameras.
     """
     valid = target["valid"]
     if ahead := composition.lookahead:  # what has no goal inside its episode gives no loss

@@ -85,6 +85,9 @@ class ComposedPolicy(Composition, Policy):
         wanted = tuple(part.group.name for part in (foresee, act) if part is not None)
         newest = NewestReadouts(self, mine, wanted)
         actions = self.normalize_action.inverse(self._act(act, newest, mine)).float().cpu().numpy()
+        if self.delta_actions is not None:
+            states = np.stack([observation.state for observation in observations])
+            actions = self.delta_actions.to_absolute(actions, states).astype(np.float32)
         for session, chunk in zip(mine, actions, strict=True):
             if not np.isfinite(chunk).all():  # what led to it must not lead to the next answer too
                 session.reset()

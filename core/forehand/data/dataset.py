@@ -81,7 +81,7 @@ class Dataset:
         acts = self.episodes.has_action
         if acts.any():
             found[ACTION_KEY] = column_statistics(self.episodes.actions[acts])
-        return DatasetStatistics(found, self.sources)
+        return DatasetStatistics(found, self.sources, self.episodes)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from forehand.data.chunk_statistics import Predicted, chunk_statistics
+from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import IMAGE_PREFIX, camera_keys
 from forehand.data.lerobot.formats import open_layout
 from forehand.data.source import DataSource, Statistic
@@ -20,11 +22,11 @@ class DatasetStatistics(Mapping[str, Statistic]):
 
     ``observation.state`` and ``action``, (S,) and (A,), are always there. ``observation.images.<camera>`` is looked up in
     the sources when a policy takes it for the first time, and is one of the keys from then on, so that a checkpoint holds
-    what its policy was made with.
+    what its policy was made with; so it is with statistics of chunks (:meth:`add_chunks`).
     """
 
-    def __init__(self, tables: Mapping[str, Statistic], sources: Sequence[DataSource]) -> None:
-        self._known, self._sources = dict(tables), tuple(sources)
+    def __init__(self, tables: Mapping[str, Statistic], sources: Sequence[DataSource], episodes: EpisodeTable) -> None:
+        self._known, self._sources, self._episodes = dict(tables), tuple(sources), episodes
 
     def __getitem__(self, key: str) -> Statistic:
         if key not in self._known:
@@ -33,6 +35,10 @@ class DatasetStatistics(Mapping[str, Statistic]):
             camera = key.removeprefix(IMAGE_PREFIX)
             self._known[key] = merge_image_statistics([source.image_statistics(camera) for source in self._sources])
         return self._known[key]
+
+    def add_chunks(self, key: str, chunk: int, predicted: Predicted | None = None, *, per_step: bool = False) -> None:
+        """Let ``key`` hold statistics of chunks (:func:`forehand.data.chunk_statistics.chunk_statistics`)."""
+        self._known[key] = chunk_statistics(self._episodes, chunk, predicted, per_step=per_step)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
