@@ -3,6 +3,7 @@
 from forehand.control.chunking.asynchronous import Asynchronous
 from forehand.control.chunking.chunks import Action, ActionChunker, Chunk, RecedingHorizon, TemporalEnsemble
 from forehand.control.chunking.gripper import BinaryGripper, make_chunker
+from forehand.control.chunking.rotations import RotationAverages
 
 __all__ = [
     "Action",
@@ -11,6 +12,7 @@ __all__ = [
     "BinaryGripper",
     "Chunk",
     "RecedingHorizon",
+    "RotationAverages",
     "TemporalEnsemble",
     "make_chunker",
 ]

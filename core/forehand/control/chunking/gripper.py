@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from forehand.contracts.contract import Contract, Field
 from forehand.control.chunking.chunks import Action, ActionChunker, Chunk
+from forehand.control.chunking.rotations import RotationAverages, absolute_rotations
 from forehand.errors import ConfigurationError
 from forehand.plugins import registry as the_registry
 from forehand.registry import Registry
@@ -62,8 +63,14 @@ class BinaryGripper(ActionChunker):
 def make_chunker(
     contract: Contract, name: str, *, binary_gripper: bool = False, registry: Registry | None = None, **options: Any
 ) -> ActionChunker:
-    """The registered chunker ``name`` with these options, behind a :class:`BinaryGripper` with ``binary_gripper``."""
+    """The registered chunker ``name`` with these options, for actions of a ``contract``.
+
+    Absolute rotations are averaged as such (:class:`~forehand.control.chunking.rotations.RotationAverages`); with
+    ``binary_gripper`` it is behind a :class:`BinaryGripper`.
+    """
     chunker: ActionChunker = (registry or the_registry()).create("chunking", name, **options)
+    if absolute_rotations(contract):
+        chunker = RotationAverages(chunker, contract)
     return BinaryGripper(chunker, contract) if binary_gripper else chunker
 
 
