@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -251,7 +252,7 @@ class Composition(nn.Module):
         if self.delta_actions is None:
             return actions
         deltas = self.delta_actions.to_delta(actions.cpu().numpy(), state.cpu().numpy())
-        return torch.from_numpy(deltas).to(actions)
+        return torch.from_numpy(deltas.astype(np.float32)).to(actions.device)
 
     @property
     def device(self) -> torch.device:
