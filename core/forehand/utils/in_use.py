@@ -20,7 +20,7 @@ _lock = threading.Lock()
 def hold(path: Path) -> None:
     """Keep the file ``path`` from being removed by :func:`unused` while this process runs, and note that it is used.
 
-    It is made if it is not there. Where the file system knows no locks nothing is held.
+    It is made if it is not there. Where the file system has no locks nothing is held.
     """
     with _lock:
         if fcntl is not None and not _is_held(path):

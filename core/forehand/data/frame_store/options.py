@@ -52,7 +52,7 @@ class FrameStore:
         return None if self.budget is None else parse_bytes(self.budget)
 
     def continued(self, pixels: str | None) -> FrameStore:
-        """These options for a resumed run, which keeps the ``pixels`` that it began with (:attr:`OpenedFrames.pixels`)."""
+        """These options for a resumed run, keeping the ``pixels`` that it began with (:attr:`OpenedFrames.pixels`)."""
         if self.store != AUTO or pixels is None:
             return self
         if pixels == EXACT:

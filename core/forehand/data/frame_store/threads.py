@@ -24,7 +24,7 @@ def run_all(
 ) -> None:
     """``work(task)`` for every task, in ``workers`` threads; raises the first error once all threads have stopped.
 
-    stop: set where this is broken off, so that tasks under way end early.
+    stop: set where this raises, so that tasks under way end early.
     """
     if workers == 1 or len(tasks) < 2:
         for task in tasks:
