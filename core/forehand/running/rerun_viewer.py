@@ -35,7 +35,7 @@ class RerunViewer(StepObserver):
         """Log the start of the episode."""
         self._first, self._foreseen = self._last, ForecastBuffer()
         self._stream.set_time("step", sequence=self._first)
-        self._say(f"episode {episode}: {instruction}", "INFO")
+        self.say(f"episode {episode}: {instruction}", "INFO")
 
     def on_step(self, step: Step) -> None:
         """Log one step."""
@@ -57,22 +57,23 @@ class RerunViewer(StepObserver):
         for stage, took in step.seconds.items():
             self._stream.log(f"latency/{stage}", rerun.Scalars(took * 1000))
         for clipping in step.clippings:
-            self._say(str(clipping), "WARN")
+            self.say(str(clipping), "WARN")
 
     def on_episode_end(self, ending: str, success: bool | None) -> None:
         """Log the end of the episode."""
-        self._say(ending, "INFO")
+        self.say(ending, "INFO")
         self._last += 1
+
+    def say(self, words: str, level: str) -> None:
+        """Log words among the events; ``level``: rerun's, such as ``INFO`` or ``WARN``."""
+        import rerun
+
+        self._stream.log("events", rerun.TextLog(words, level=level))
 
     def close(self) -> None:
         """Write out what is still on its way."""
         self._stream.flush()
         self._stream.disconnect()
-
-    def _say(self, words: str, level: str) -> None:
-        import rerun
-
-        self._stream.log("events", rerun.TextLog(words, level=level))
 
     def _picture(self, entity: str, pixels: NDArray[np.uint8]) -> None:
         import rerun
@@ -104,10 +105,20 @@ class RerunViewer(StepObserver):
 def open_rerun(where: bool | str, contract: Contract) -> StepObserver:
     """An observer that shows the run of a robot of ``contract``, from a thread of its own.
 
+    ``where``: that of :func:`open_stream`. What the viewer cannot keep up with is left out.
+    """
+    return BackgroundObserver(RerunViewer(open_stream(where, contract), contract), "the live view", lossy=True)
+
+
+def open_stream(where: bool | str, contract: Contract, *, recorded: bool = False) -> Any:
+    """A rerun recording, with views for a robot of ``contract``.
+
     ``where``: True opens a viewer that listens on this computer alone, ``HOST:PORT`` one that listens there (with a
     warning where others can reach it), ``PATH.rrd`` writes a file that the viewer can open, and
-    ``rerun+http://HOST:9876/proxy`` sends it to a viewer that is open there. What the viewer cannot keep up with is left
-    out. Raises :class:`ConfigurationError` where rerun is not installed, or cannot do that.
+    ``rerun+http://HOST:9876/proxy`` sends it to a viewer that is open there. recorded: without views of forecasts and
+    latencies, which a dataset has not.
+
+    Raises :class:`ConfigurationError` where rerun is not installed, or cannot do that.
     """
     try:
         import rerun
@@ -116,7 +127,7 @@ def open_rerun(where: bool | str, contract: Contract) -> StepObserver:
             f"The viewer needs {error.name}, which is not installed: pip install 'forehand[rerun]', or leave out rerun."
         ) from error
     stream = rerun.RecordingStream("forehand")
-    look = _blueprint(contract)
+    look = _blueprint(contract, recorded)
     try:
         if where is True:
             stream.connect_grpc(open_viewer(), default_blueprint=look)
@@ -133,25 +144,30 @@ def open_rerun(where: bool | str, contract: Contract) -> StepObserver:
             )
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigurationError(f"rerun could not be started with rerun={where}: {error}.") from error
-    return BackgroundObserver(RerunViewer(stream, contract), "the live view", lossy=True)
+    return stream
 
 
-def _blueprint(contract: Contract) -> Any:
+def _blueprint(contract: Contract, recorded: bool = False) -> Any:
     from rerun import blueprint as rrb
 
-    cameras: list[Any] = [
-        rrb.Vertical(
-            rrb.Spatial2DView(origin=f"cameras/{camera.name}/now", name=f"{camera.name}, now"),
-            rrb.Spatial2DView(origin=f"cameras/{camera.name}/foreseen", name=f"{camera.name}, as it was foreseen"),
+    cameras: list[Any] = []
+    for camera in contract.cameras:
+        now = rrb.Spatial2DView(
+            origin=f"cameras/{camera.name}/now", name=camera.name if recorded else f"{camera.name}, now"
         )
-        for camera in contract.cameras
-    ]
+        foreseen = f"{camera.name}, as it was foreseen"
+        cameras.append(
+            now
+            if recorded
+            else rrb.Vertical(now, rrb.Spatial2DView(origin=f"cameras/{camera.name}/foreseen", name=foreseen))
+        )
     for sensor in contract.sensors:
         if sensor.kind != VECTOR:
             view = rrb.Spatial2DView if sensor.kind == DEPTH else rrb.Spatial3DView
             cameras.append(view(origin=f"sensors/{sensor.name}", name=sensor.name))
     vectors = [f"sensors/{sensor.name}" for sensor in contract.sensors if sensor.kind == VECTOR]
-    curves = [rrb.TimeSeriesView(origin=name, name=name) for name in ("action", "state", *vectors, "latency")]
+    last = () if recorded else ("latency",)
+    curves = [rrb.TimeSeriesView(origin=name, name=name) for name in ("action", "state", *vectors, *last)]
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.Horizontal(*cameras), rrb.Horizontal(*curves), rrb.TextLogView(origin="events"), row_shares=[4, 3, 1]

@@ -60,7 +60,7 @@ class Encoding:
 class VideoWriter:
     """Encodes frames as they come."""
 
-    def __init__(self, path: Path, rate: int, height: int, width: int, encoding: Encoding) -> None:
+    def __init__(self, path: Path, rate: int | Fraction, height: int, width: int, encoding: Encoding) -> None:
         self._container = av.open(str(path), "w", format="mp4")
         stream: Any = self._container.add_stream(encoding.codec, rate, options=encoding.options())
         self._stream = stream

@@ -24,6 +24,7 @@ from forehand.data.checking.timing import check_timing
 from forehand.data.checking.values import check_values
 from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import ACTION_KEY, INFO_FILE, STATE_KEY, flat_names, read_contract, read_info
+from forehand.data.lerobot.formats import open_layout
 from forehand.data.source import DataSource, WrappedSource
 from forehand.data.specification import DEFAULT_FORMAT, SourceSpec
 from forehand.errors import BrokenPlugin, ConfigurationError, DatasetError, ForehandError, UnknownName, describe
@@ -101,7 +102,8 @@ def check_dataset(name: str, spec: SourceSpec | DataSource, videos: str = SAMPLE
     if folder is not None:
         findings += check_against_info(folder.root, table.contract, folder.info)
         findings += check_totals(table, folder.info)
-        findings += check_stored_statistics(folder.root, table, statistics)
+        with _noted(findings):
+            findings += check_stored_statistics(open_layout(folder.root, folder.info), table, statistics)
     decoded = 0
     if source is not None and episodes is not None and videos != NONE:
         decoded = _check_images(source, table, still, None if videos == ALL else seed, findings)

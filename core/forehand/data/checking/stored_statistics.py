@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +10,11 @@ from numpy.typing import NDArray
 from forehand.data.checking.findings import NOTE, WARNING, Finding, finding
 from forehand.data.checking.table import ACTION, STATE, Element, FrameTable
 from forehand.data.episode_table import column_statistics
-from forehand.data.features import ACTION_KEY, STATE_KEY, STATS_FILE, read_mapping
+from forehand.data.features import ACTION_KEY, STATE_KEY
+from forehand.data.lerobot.layout import Layout
 from forehand.errors import DatasetError
+
+NAMES = ("mean", "std", "min", "max")
 
 KEYS = {STATE: STATE_KEY, ACTION: ACTION_KEY}
 
@@ -36,63 +37,50 @@ def table_statistics(table: FrameTable) -> dict[Element, dict[str, float]]:
 
 
 def check_stored_statistics(
-    root: Path, table: FrameTable, statistics: Mapping[Element, Mapping[str, float]]
+    layout: Layout, table: FrameTable, statistics: Mapping[Element, Mapping[str, float]]
 ) -> Iterator[Finding]:
-    """Findings about ``meta/stats.json`` of the LeRobotDataset at ``root``; ``statistics``: :func:`table_statistics`."""
-    path = root / STATS_FILE
-    if not path.exists():
-        yield finding("no_statistics", NOTE, f"there is no {STATS_FILE}", REMEDY)
-        return
-    try:
-        stored = read_mapping(path)
-    except DatasetError as error:
-        yield finding("unreadable_statistics", WARNING, str(error), REMEDY)
+    """Findings about the statistics that a LeRobotDataset states; ``statistics``: :func:`table_statistics`."""
+    name = str(layout.statistics_file.relative_to(layout.root))
+    if not layout.statistics_file.exists():
+        yield finding("no_statistics", NOTE, f"there is no {name}", REMEDY)
         return
     for vector, key in KEYS.items():
-        columns = table.of(vector)
-        if not columns:
+        if not (elements := table.of(vector)):
             continue
-        yield from _compare(stored.get(key), key, columns, statistics)
+        try:
+            stated = layout.image_statistics(key)  # which is of any feature
+            found = {one: np.asarray(stated[one], np.float64).reshape(-1) for one in (*NAMES, "count")}
+        except DatasetError as error:
+            yield finding("unreadable_statistics", WARNING, str(error), REMEDY)
+            return
+        except (KeyError, TypeError, ValueError):
+            yield finding("no_statistics", WARNING, f"{name} has no complete statistics of {key!r}", REMEDY, key)
+            continue
+        yield from _compare(name, found, key, elements, statistics)
 
 
 def _compare(
-    stored: Any, key: str, columns: tuple[Element, ...], statistics: Mapping[Element, Mapping[str, float]]
+    name: str,
+    stated: Mapping[str, NDArray[np.float64]],
+    key: str,
+    elements: tuple[Element, ...],
+    statistics: Mapping[Element, Mapping[str, float]],
 ) -> Iterator[Finding]:
     wrong: dict[str, str] = {}
-    for name in ("mean", "std", "min", "max"):
-        values = _numbers(stored, name)
-        if values is None or len(values) != len(columns):
-            yield finding(
-                "wrong_statistics",
-                WARNING,
-                f"{STATS_FILE} has no {name} of {len(columns)} elements for {key!r}",
-                REMEDY,
-                key,
-            )
-            return
-        for column, value in zip(columns, values.tolist(), strict=True):
-            if (true := statistics.get(column)) is None:
+    for one in NAMES:
+        if len(stated[one]) != len(elements):
+            wrong[key] = f"{one} has {len(stated[one])} elements instead of {len(elements)}"
+            continue
+        for element, value in zip(elements, stated[one].tolist(), strict=True):
+            if (true := statistics.get(element)) is None:
                 continue
-            slack = TOLERANCE * true["std"] + 1e-4 * abs(true[name]) + 1e-6
-            if not abs(value - true[name]) <= slack:
-                wrong.setdefault(column.name, f"{name} is stored as {value:.5g} and is {true[name]:.5g}")
-    count = _numbers(stored, "count")
-    frames = max((int(statistics[c]["count"]) for c in columns if c in statistics), default=0)
-    if count is not None and count[0] != frames:
-        wrong.setdefault(key, f"they are of {count[0]:g} frames, and there are {frames}")
+            slack = TOLERANCE * true["std"] + 1e-4 * abs(true[one]) + 1e-6
+            if not abs(value - true[one]) <= slack:
+                wrong.setdefault(element.name, f"{one} is stored as {value:.5g} and is {true[one]:.5g}")
+    frames = max((int(statistics[e]["count"]) for e in elements if e in statistics), default=0)
+    if stated["count"][0] != frames:
+        wrong.setdefault(key, f"they are of {stated['count'][0]:g} frames, and there are {frames}")
     if wrong:
-        first, how = next(iter(wrong.items()))
-        yield finding(
-            "wrong_statistics",
-            WARNING,
-            f"{STATS_FILE} does not fit {len(wrong)} of the columns of {key!r}: of {first}, {how}",
-            REMEDY,
-            first,
-        )
-
-
-def _numbers(stored: Any, name: str) -> NDArray[np.float64] | None:
-    try:
-        return np.asarray(stored[name], np.float64).reshape(-1)
-    except (KeyError, TypeError, ValueError):
-        return None
+        (first, how), *rest = wrong.items()
+        more = f"; {len(rest)} more of {key!r} are wrong" if rest else ""
+        yield finding("wrong_statistics", WARNING, f"{name} does not fit {first}: {how}{more}", REMEDY, first)

@@ -48,7 +48,7 @@ class Layout(ABC):
 
     @abstractmethod
     def image_statistics(self, key: str) -> Mapping[str, Any]:
-        """``mean``, ``std``, ``min``, ``max`` and ``count`` of the images of the feature ``key``, as they are stated.
+        """``mean``, ``std``, ``min``, ``max`` and ``count`` of the feature ``key``, images or numbers, as stated.
 
         Raises :class:`DatasetError`, KeyError, TypeError or ValueError where they are not.
         """

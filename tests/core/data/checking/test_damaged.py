@@ -174,6 +174,8 @@ def test_stored_statistics_are_compared_with_the_values(copy):
     assert any("of 7 frames" in one.message for one in found)
     (copy / STATS_FILE).write_text("{")
     assert checks(check(copy))["unreadable_statistics"] == WARNING
+    (copy / STATS_FILE).write_text("{}")
+    assert checks(check(copy))["no_statistics"] == WARNING
     (copy / STATS_FILE).unlink()
     assert checks(check(copy))["no_statistics"] == NOTE
 
