@@ -12,6 +12,7 @@ EXPECTED = {
     "asynchronous_evaluation": "asynchronous, latency 0.3 s: success in 19 steps",
     "compose_policy": "actions (8, 6) forecast (64, 64, 3)",
     "convert_robot": "the driver receives [-1.]",
+    "dataset_source": "13 windows of images (4, 48, 64, 3)",
     "openpi_adapter": "actions (8, 7)",
     "plugin_part": "LinearHead",
     "policy_server": "push the blue block: actions (8, 7)",

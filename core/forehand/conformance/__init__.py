@@ -5,8 +5,8 @@
     def test_my_world_model():
         assert_world_model_conforms(partial(MyWorldModel, horizon=5))
 
-Every check takes a factory and raises AssertionError with a sentence that names the broken promise. Robots and
-policies are checked without torch; the parts of a composed policy (:mod:`forehand.compose.parts`) need it.
+Every check takes a factory and raises AssertionError with a sentence that names the broken promise. Datasets, robots
+and policies are checked without torch; the parts of a composed policy (:mod:`forehand.compose.parts`) need it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from forehand.conformance.action_heads import assert_action_head_conforms
     from forehand.conformance.backbones import assert_backbone_conforms
+    from forehand.conformance.datasets import assert_dataset_conforms
     from forehand.conformance.encoders import assert_encoder_conforms, assert_vision_tower_conforms
     from forehand.conformance.policies import assert_policy_conforms
     from forehand.conformance.robots import assert_robot_conforms
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "assert_action_head_conforms": "action_heads",
     "assert_backbone_conforms": "backbones",
+    "assert_dataset_conforms": "datasets",
     "assert_encoder_conforms": "encoders",
     "assert_policy_conforms": "policies",
     "assert_robot_conforms": "robots",
@@ -35,6 +37,7 @@ _MODULES = {
 __all__ = [
     "assert_action_head_conforms",
     "assert_backbone_conforms",
+    "assert_dataset_conforms",
     "assert_encoder_conforms",
     "assert_policy_conforms",
     "assert_robot_conforms",

@@ -1,4 +1,4 @@
-"""Recording, finding and reading LeRobotDatasets.
+"""Recording, finding and reading datasets.
 
 Reading tables and videos needs ``forehand[learning]``; :mod:`forehand.utils.images`, :mod:`forehand.data.features` and
 :mod:`forehand.data.locate` need numpy alone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,6 +35,35 @@ class EpisodeTable:
 
     def __len__(self) -> int:
         return len(self.states)
+
+    @classmethod
+    def from_episodes(
+        cls,
+        states: Sequence[NDArray[Any]],
+        actions: Sequence[NDArray[Any]] | None = None,
+        instructions: Sequence[str] | None = None,
+    ) -> EpisodeTable:
+        """The table of whole episodes: states and actions of each, (T, S) and (T, A), and its sentence.
+
+        Without ``actions`` none is known, without ``instructions`` nothing was said. Raises ValueError where an episode
+        has no frame, or another number of actions than of states.
+        """
+        lengths = np.array([len(one) for one in states])
+        acts = [np.zeros((n, 0)) for n in lengths] if actions is None else actions
+        words = [""] * len(states) if instructions is None else instructions
+        for i, (length, act, _) in enumerate(zip(lengths, acts, words, strict=True)):
+            if not length or len(act) != length:
+                raise ValueError(f"episode {i} has {length} states and {len(act)} actions")
+        tasks = tuple(dict.fromkeys(words))
+        return cls(
+            states=np.concatenate([np.asarray(one, np.float32) for one in states]),
+            actions=np.concatenate([np.asarray(one, np.float32) for one in acts]),
+            episode=np.repeat(np.arange(len(lengths)), lengths),
+            end=np.repeat(np.cumsum(lengths), lengths),
+            instructions=np.repeat([tasks.index(word) for word in words], lengths),
+            tasks=tasks,
+            has_action=np.full(lengths.sum(), actions is not None),
+        )
 
     @cached_property
     def begin(self) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -197,6 +197,10 @@ class Rows:
 
     def array(self, column: str) -> NDArray[Any]:
         """One column as (N, D); raises :class:`DatasetError` naming the file whose values are no such thing."""
+        columns = [table[column] for table in self._tables if len(table)]
+        if len({values.type for values in columns}) == 1:
+            with suppress(ValueError):  # whose file is found below
+                return to_matrix(pa.chunked_array([chunk for values in columns for chunk in values.chunks]))
         parts = []
         for file, table in zip(self._files, self._tables, strict=True):
             try:

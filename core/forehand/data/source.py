@@ -49,7 +49,8 @@ class FrameReader(Protocol):
 class Pictures(ABC):
     """Images of one camera of a source, N in all, at the size at which they were recorded.
 
-    key: what the format calls them, for errors. root: where the source lies, for errors. total: N.
+    key: what the format calls them, for errors. root: where the source lies, for errors. total: N. They can be pickled,
+    to be read in other processes.
     """
 
     key: str
@@ -128,16 +129,23 @@ class DataSource(ABC):
     def pictures(self, camera: str) -> Pictures:
         """The images of ``camera``; raises :class:`DatasetError` where there is no such camera."""
 
-    @abstractmethod
     def sensor(self, sensor: Sensor, cache: Path | None = None) -> FrameReader:
-        """All frames of a sensor beside cameras, (N, *full_shape); ``cache``: folder of decoded frames."""
+        """All frames of a sensor beside cameras, (N, *full_shape); ``cache``: folder of decoded frames.
 
-    @abstractmethod
+        Raises :class:`DatasetError` where there is no such sensor, which is so unless a source has some.
+        """
+        raise DatasetError(f"The dataset at {self.root} has no sensor {sensor.name!r}.")
+
     def image_statistics(self, camera: str) -> Statistic:
         """``mean``, ``std``, ``min``, ``max``, (3,), of levels from 0 to 1, and ``count`` of frames, (1,).
 
-        Raises :class:`DatasetError` where they are not stated, and :class:`KeyError` where there is no such camera.
+        Raises :class:`DatasetError` where they are not stated, which is so unless a source states some, and
+        :class:`KeyError` where there is no such camera.
         """
+        raise DatasetError(
+            f"The policy takes image statistics of camera {camera!r}, and the dataset at {self.root} states none. "
+            f"Configure the policy to do without them."
+        )
 
     @property
     def frame_numbers(self) -> NDArray[np.int64] | None:

@@ -263,10 +263,10 @@ def test_messages_survive_optimization():
     assert done.stdout.strip() == "caught"
 
 
-def test_robots_and_policies_are_checked_without_torch():
+def test_datasets_robots_and_policies_are_checked_without_torch():
     program = (
         "import sys; sys.modules['torch'] = None\n"
-        "from forehand.conformance import assert_policy_conforms, assert_robot_conforms\n"
+        "from forehand.conformance import assert_dataset_conforms, assert_policy_conforms, assert_robot_conforms\n"
         "print('fine')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

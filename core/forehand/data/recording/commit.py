@@ -29,6 +29,8 @@ from forehand.data.features import (
     to_features,
     write_contract,
 )
+from forehand.data.lerobot.formats import open_layout
+from forehand.data.lerobot.v3 import FORMAT, LayoutV3
 from forehand.data.locate import READY, check_dataset
 from forehand.data.recording.recorder import read_staged, remove_unfinished, staged_episodes, staging_folder
 from forehand.data.recording.tables import BOOKKEEPING, new_info, write_json
@@ -76,7 +78,12 @@ def require_same_contract(root: Path, contract: Contract) -> None:
     published = (root / INFO_FILE).exists()
     if not staged_episodes(root):
         note.write_text(contract.to_json())
-    there = read_contract(check_dataset(root)) if published else Contract.from_dict(read_mapping(note))
+    if published and not isinstance(layout := open_layout(check_dataset(root)), LayoutV3):
+        raise DatasetError(
+            f"The dataset at {root.absolute()} has format {layout.info['codebase_version']}, and {FORMAT} is recorded. "
+            f"Record to another folder, and train on both."
+        )
+    there = read_contract(root) if published else Contract.from_dict(read_mapping(note))
     if there != contract:
         listing = (
             "\n".join(f"  - {m}" for m in differences(there, contract)) or "  - one of them states more than the other"

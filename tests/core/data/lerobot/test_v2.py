@@ -11,10 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from forehand.conformance import assert_dataset_conforms
 from forehand.data.dataset import Dataset
 from forehand.data.episodes import read_episodes
 from forehand.data.frames import open_frames
+from forehand.data.lerobot.source import LeRobotSource
 from forehand.data.locate import check_dataset
+from forehand.data.recording.commit import recording_lock, require_same_contract
 from forehand.data.windows import WindowDataset
 from forehand.errors import DatasetError
 
@@ -72,6 +75,11 @@ def test_formats_are_learned_from_together(v21: Path, v20: Path, twin: Path):
         assert np.array_equal(batch[key][0], batch[key][1])
         assert np.array_equal(batch[key][0], batch[key][2])
     assert windows.episode_count == 9
+
+
+@pytest.mark.parametrize("which", ["v21", "v20", "twin"])
+def test_every_format_conforms(which: str, request: pytest.FixtureRequest):
+    assert_dataset_conforms(lambda: LeRobotSource(request.getfixturevalue(which)))
 
 
 # ---- what cannot be read -------------------------------------------------------------------------------------------
@@ -219,3 +227,10 @@ def test_a_git_lfs_pointer_is_recognised(copy: Path):
     (copy / EPISODES).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 12345\n")
     with pytest.raises(DatasetError, match=rf"{EPISODES} is a Git LFS pointer"):
         read_episodes(copy)
+
+
+def test_a_dataset_of_format_2_is_not_continued(copy: Path):
+    contract = Dataset.open(copy).contract
+    with recording_lock(copy), pytest.raises(DatasetError, match=r"has format v2\.1, and v3\.0 is recorded"):
+        require_same_contract(copy, contract)
+    assert check_dataset(copy) == copy
