@@ -1,7 +1,7 @@
 """Delta actions: chunks of absolute actions relative to the state they start from, and back. In float64.
 
 A policy that is trained on delta actions predicts how to move on from where the robot is; what it answers is absolute
-again, in the contract's layout and units, so that nothing outside of the policy knows of it.
+again, in the contract's layout and units, so that nothing outside of the policy depends on it.
 """
 
 from __future__ import annotations
