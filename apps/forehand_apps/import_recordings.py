@@ -34,7 +34,7 @@ def import_recordings(config: DictConfig) -> None:
     with opened_import(job) as running:
         if not running.complete:
             _convert(running, config.workers or os.cpu_count() or 1, console)
-            running.commit(provenance())
+        running.commit(provenance())
         record = read_mapping(job.root / IMPORT_FILE)
         licence = config.license or running.importer.licence
         write_card(job.root, _command(config), licence, card_sections(record, _command(config)))

@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "import": "bring recordings in another format into a LeRobotDataset with a contract",
     "data check": "examine datasets: damage, odd values, timing, idle and duplicate episodes, images",
     "data show": "show a dataset: episodes as videos with curves, statistics, what looks odd",
+    "data merge": "join datasets of one kind, such as the shards of an import, without encoding anything again",
     "train": "learn a policy from a dataset",
     "serve": "offer a policy to robots over ZeroMQ",
     "robot": "offer a robot, real or simulated, over ZeroMQ",
@@ -34,7 +35,7 @@ COMMANDS: Mapping[str, str] = {
 CHOOSES: Mapping[str, str] = {"convert": "converter", "import": "importer"}
 """Commands that may be followed by a bare word, and what it chooses."""
 
-BARE: Mapping[str, str] = {"data check": "path", "data show": "path"}
+BARE: Mapping[str, str] = {"data check": "path", "data show": "path", "data merge": "paths"}
 """Commands whose bare words, one or several, are the value of an option."""
 
 VALUED_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")

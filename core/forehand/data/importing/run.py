@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from forehand.data.features import INFO_FILE, read_mapping
+from forehand.data.features import INFO_FILE, read_info, read_mapping
 from forehand.data.importing.convert_episode import EpisodeConverter, ImportFailed, Task
 from forehand.data.importing.importer import Importer, SourceEpisode
 from forehand.data.importing.job import ImportJob
@@ -67,6 +67,8 @@ class Import:
 
     def convert(self, workers: int) -> Iterator[Outcome]:
         """Import what is missing, and yield the outcome of each episode once it is on disk, until :meth:`stop`."""
+        if self.complete:
+            return
         missing = [(i, episode) for i, episode in enumerate(self.episodes) if i not in self.outcomes]
         for outcome in self._results(missing, workers):
             self.outcomes[outcome.position] = outcome
@@ -88,7 +90,9 @@ class Import:
         return sum(done), sum(known) if len(known) == len(lengths) else None
 
     def commit(self, provenance: Mapping[str, Any]) -> int:
-        """Put the finished episodes together; returns how many the dataset then has. All at once, when all are done."""
+        """Put the finished episodes together, all at once; returns how many the dataset then has."""
+        if self.complete:
+            return int(read_info(self.job.root)["total_episodes"])
         kept = [i for i, outcome in sorted(self.outcomes.items()) if outcome.dropped is None]
         if not kept:
             reasons = Counter(o.dropped for o in self.outcomes.values())

@@ -121,8 +121,7 @@ def commit_episodes(
         return count
     new = [read_staged(count + i, waiting[number]) for i, number in enumerate(numbers)]
     contract = Contract.from_json((staging_folder(root) / _CONTRACT).read_text())
-    target = staging_folder(root) / _NEXT
-    shutil.rmtree(target, ignore_errors=True)
+    target = staging(root)
     if count:
         shutil.copytree(root / "meta", target / "meta")
         info = read_info(root)
@@ -134,9 +133,21 @@ def commit_episodes(
     for name, content in (documents or {}).items():
         write_json(target, name, content)
     (staging_folder(root) / _COMMITTED).write_text(json.dumps(list(numbers)))
-    target.rename(staging_folder(root) / READY)
-    _install(root)
+    publish(root)
     return count + len(new)
+
+
+def staging(root: Path) -> Path:
+    """Where new files and metadata are written before :func:`publish`; empty. Only within :func:`recording_lock`."""
+    target = staging_folder(root) / _NEXT
+    shutil.rmtree(target, ignore_errors=True)
+    return target
+
+
+def publish(root: Path) -> None:
+    """Make what was written to :func:`staging` part of the dataset: at once, also where that is interrupted."""
+    (staging_folder(root) / _NEXT).rename(staging_folder(root) / READY)
+    _install(root)
 
 
 def _check_features(root: Path, there: Features, ours: Features) -> None:

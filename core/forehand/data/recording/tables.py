@@ -41,7 +41,12 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
+HISTOGRAMS_FILE = "meta/forehand_histograms.json"
+"""Counts of levels by camera and channel, over all episodes: what exact statistics of images are merged from."""
+
 Stats = dict[str, dict[str, NDArray[Any]]]
+Histograms = dict[str, NDArray[np.int64]]
+"""Camera → (3, 256) counts of levels by channel."""
 
 BOOKKEEPING = {
     "timestamp": "float32",
@@ -240,6 +245,19 @@ def read_stats(root: Path) -> dict[str, dict[str, Any]]:
     """``meta/stats.json`` as it stands, or nothing where a dataset has none."""
     path = root / STATS_FILE
     return read_mapping(path) if path.exists() else {}
+
+
+def write_histograms(root: Path, histograms: Histograms, frames: int) -> None:
+    """Write :data:`HISTOGRAMS_FILE`, of so many frames."""
+    write_json(root, HISTOGRAMS_FILE, {"frames": frames, "counts": {n: c.tolist() for n, c in histograms.items()}})
+
+
+def read_histograms(root: Path, frames: int) -> Histograms | None:
+    """:data:`HISTOGRAMS_FILE` of the dataset at ``root``; None without one, or where it is of other ``frames``."""
+    content = read_mapping(root / HISTOGRAMS_FILE) if (root / HISTOGRAMS_FILE).exists() else {}
+    if content.get("frames") != frames:  # another program has added to the dataset
+        return None
+    return {name: np.array(counts, np.int64) for name, counts in content["counts"].items()}
 
 
 def _vectors(values: NDArray[np.float32]) -> pa.Array:

@@ -15,13 +15,12 @@ from forehand.data.episodes import read_tasks
 from forehand.data.features import IMAGE_PREFIX, INFO_FILE, annotation_names
 from forehand.data.lerobot.v3 import TASKS_FILE
 from forehand.data.recording import tables
+from forehand.data.recording.places import filled, following, free_place
 from forehand.data.recording.recorder import StagedEpisode
 from forehand.utils import video
 from forehand.utils.plain import to_plain
 
 _LARGEST_TABLE = 200_000  # frames in one data file; LeRobot's limit is 100 MB
-
-Place = tuple[int, int]
 
 
 def write_episodes(
@@ -63,7 +62,10 @@ def write_episodes(
         _write_videos(root, target, camera.name, new, rows, info)
     _write_rows(root, target, rows, info)
     tables.write_tasks(target, tasks)
-    tables.write_json(target, tables.STATS_FILE, to_plain(_all_statistics(root, frames, new, contract)))
+    histograms = _all_histograms(root, new, contract, info)
+    tables.write_json(target, tables.STATS_FILE, to_plain(_all_statistics(root, frames, new, contract, histograms)))
+    if histograms is not None:
+        tables.write_histograms(target, histograms, first)
     info = info | {
         "total_episodes": info["total_episodes"] + len(new),
         "total_frames": first,
@@ -76,30 +78,49 @@ def _old_tasks(root: Path) -> dict[int, str]:
     return read_tasks(root) if (root / TASKS_FILE).exists() else {}
 
 
+def _all_histograms(
+    root: Path, new: Sequence[StagedEpisode], contract: Contract, info: dict[str, Any]
+) -> tables.Histograms | None:
+    """Counts of levels over old and new episodes; None where those of the old ones are not known."""
+    before = tables.read_histograms(root, info["total_frames"])
+    if before is None and info["total_frames"]:
+        return None
+    found = {c.name: np.sum([e.histograms[c.name] for e in new], axis=0) for c in contract.cameras}
+    return found if before is None else {name: before[name] + counts for name, counts in found.items()}
+
+
 def _all_statistics(
-    root: Path, frames: Sequence[pa.Table], new: Sequence[StagedEpisode], contract: Contract
+    root: Path,
+    frames: Sequence[pa.Table],
+    new: Sequence[StagedEpisode],
+    contract: Contract,
+    histograms: tables.Histograms | None,
 ) -> tables.Stats:
     """Over old and new episodes."""
     columns = tables.numeric_columns(frames[0])
     old = [pq.read_table(file, columns=columns) for file in sorted((root / "data").rglob("*.parquet"))]
-    histograms = {c.name: np.sum([e.histograms[c.name] for e in new], axis=0) for c in contract.cameras}
-    images = tables.image_statistics(histograms, sum(map(len, new)))
+    merged: tables.Stats = {}
+    if histograms is None:
+        own = {c.name: np.sum([e.histograms[c.name] for e in new], axis=0) for c in contract.cameras}
+        merged = tables.image_statistics(own, sum(map(len, new)))
     for episode in new:
         for key, stats in tables.sensor_statistics(episode, contract.sensors).items():
-            images[key] = tables.merge_statistics(images[key], stats) if key in images else stats
+            merged[key] = tables.merge_statistics(merged[key], stats) if key in merged else stats
     before = tables.read_stats(root)
-    images |= {k: tables.merge_statistics(before[k], images[k]) for k in images if k in before}
-    return tables.table_statistics([*old, *frames]) | images
+    merged |= {k: tables.merge_statistics(before[k], merged[k]) for k in merged if k in before}
+    total = sum(map(len, old)) + sum(map(len, new))
+    exact = {} if histograms is None else tables.image_statistics(histograms, total)
+    return tables.table_statistics([*old, *frames]) | exact | merged
 
 
 def _write_rows(root: Path, target: Path, rows: list[dict[str, Any]], info: dict[str, Any]) -> None:
     folder = root / "meta" / "episodes"
-    place = _free_place(folder, info)
+    place = free_place(folder, info)
     for row in rows:
         row |= {"meta/episodes/chunk_index": place[0], "meta/episodes/file_index": place[1]}
     old = sorted(folder.rglob("*.parquet"))
     like = pq.read_schema(old[0]) if old else None
-    tables.write_episode_rows(target / _filled(tables.EPISODES_PATH, place), rows, like)
+    tables.write_episode_rows(target / filled(tables.EPISODES_PATH, place), rows, like)
 
 
 def _write_data(
@@ -111,7 +132,7 @@ def _write_data(
     rows: Sequence[dict[str, Any]],
     info: dict[str, Any],
 ) -> None:
-    place = _free_place(root / "data", info)
+    place = free_place(root / "data", info)
     limit = info["data_files_size_in_mb"] * 2**20
     # Depth and point clouds are read one episode after the other, and they make files large.
     sizes = [
@@ -120,10 +141,10 @@ def _write_data(
     ]
     for group in _groups(sizes, _LARGEST_TABLE):
         parts = (tables.with_sensors(frames[i], new[i], contract.sensors) for i in group)
-        tables.write_frames(target / _filled(tables.DATA_PATH, place), parts)
+        tables.write_frames(target / filled(tables.DATA_PATH, place), parts)
         for i in group:
             rows[i]["data/chunk_index"], rows[i]["data/file_index"] = place
-        place = _following(place, info)
+        place = following(place, info)
 
 
 def _write_videos(
@@ -135,13 +156,13 @@ def _write_videos(
     info: dict[str, Any],
 ) -> None:
     key = IMAGE_PREFIX + camera
-    place = _free_place(root / "videos" / key, info)
+    place = free_place(root / "videos" / key, info)
     limit = info["video_files_size_in_mb"] * 2**20
     sizes = [e.video(camera).stat().st_size for e in new]
     # Videos that were encoded differently cannot be joined.
     kinds = [e.encoding for e in new]
     for group in _groups(sizes, limit, kinds):
-        path = target / _filled(tables.VIDEO_PATH, place, video_key=key)
+        path = target / filled(tables.VIDEO_PATH, place, video_key=key)
         path.parent.mkdir(parents=True, exist_ok=True)
         video.join([(new[i].video(camera), len(new[i])) for i in group], path, info["fps"])
         start = 0
@@ -153,7 +174,7 @@ def _write_videos(
                 f"videos/{key}/to_timestamp": (start + len(new[i])) / info["fps"],
             }
             start += len(new[i])
-        place = _following(place, info)
+        place = following(place, info)
 
 
 def _groups(sizes: Sequence[int], limit: int, kinds: Sequence[Any] | None = None) -> list[list[int]]:
@@ -167,21 +188,3 @@ def _groups(sizes: Sequence[int], limit: int, kinds: Sequence[Any] | None = None
         groups[-1].append(position)
         total += size
     return groups
-
-
-def _free_place(folder: Path, info: dict[str, Any]) -> Place:
-    """Chunk and number of the first file that ``folder`` does not have yet."""
-    taken = [
-        (int(file.parent.name.removeprefix("chunk-")), int(file.stem.removeprefix("file-")))
-        for file in folder.glob("chunk-*/file-*")
-    ]
-    return _following(max(taken), info) if taken else (0, 0)
-
-
-def _following(place: Place, info: dict[str, Any]) -> Place:
-    chunk, file = place
-    return (chunk, file + 1) if file + 1 < info["chunks_size"] else (chunk + 1, 0)
-
-
-def _filled(template: str, place: Place, **names: str) -> str:
-    return template.format(chunk_index=place[0], file_index=place[1], **names)

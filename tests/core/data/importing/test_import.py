@@ -24,9 +24,8 @@ def job(source: Path, output: Path, **more) -> ImportJob:
 
 def run(wanted: ImportJob) -> Path:
     with opened_import(wanted) as running:
-        if not running.complete:
-            list(running.convert(workers=1))
-            running.commit({})
+        list(running.convert(workers=1))
+        running.commit({})
     return wanted.root
 
 

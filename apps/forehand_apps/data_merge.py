@@ -1,0 +1,34 @@
+"""``forehand data merge``: datasets of one kind as one."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from forehand.data.importing.record import card_sections
+from forehand.data.merging.merge import merge_datasets
+from forehand.data.merging.parts import merged_record, read_parts
+from forehand.data.recording.card import write_card
+from forehand.utils.progress import progress
+
+
+def data_merge(config: DictConfig) -> None:
+    """Merge the datasets at ``config.paths`` into one at ``config.output``."""
+    given: Any = OmegaConf.to_container(config.paths) if OmegaConf.is_config(config.paths) else [config.paths]
+    output, console = Path(config.output).expanduser(), Console(stderr=True)
+    parts = read_parts([Path(path).expanduser() for path in given])
+    with progress("merging", len(parts), console=console) as show:
+        info = merge_datasets(parts, output, show)
+    command = f"forehand data merge {shlex.join(part.root.name for part in parts)} output={output.name}"
+    record = merged_record(parts)
+    origin = [f"## How it was made\n\n```bash\n{command}\n```"] if record is None else card_sections(record, command)
+    write_card(output, command, config.license, origin)
+    console.print(
+        f"{info['total_episodes']} episodes with {info['total_frames']} frames of {len(parts)} datasets in {output}.",
+        soft_wrap=True,
+        markup=False,
+    )

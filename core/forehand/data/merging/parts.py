@@ -1,0 +1,110 @@
+"""Parts of a merged dataset: what they must have in common, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forehand.contracts.compatibility import differences
+from forehand.contracts.contract import Contract
+from forehand.data.features import read_contract, read_info
+from forehand.data.importing.job import Shard, differences_of
+from forehand.data.importing.run import read_import_record
+from forehand.data.lerobot.v3 import FORMAT
+from forehand.data.locate import check_dataset
+from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dataset that is merged; ``record``: that of its import, if it was imported."""
+
+    root: Path
+    info: Mapping[str, Any]
+    contract: Contract
+    record: Mapping[str, Any] | None
+
+    @property
+    def shard(self) -> Shard | None:
+        """Which part of an import it is; None where it is all, or no import."""
+        shard = Shard.parse(self.record["import"]["shard"]) if self.record else Shard()
+        return shard if shard.count > 1 else None
+
+
+def read_parts(roots: Sequence[Path]) -> list[Part]:
+    """The datasets at ``roots`` in the order in which they are merged: that of their shards, if they are any.
+
+    Raises :class:`DatasetError` or :class:`ContractMismatch` where they do not belong together, or a shard is missing.
+    """
+    if not roots:
+        raise ConfigurationError("Name the datasets that are merged: forehand data merge FOLDER FOLDER … output=….")
+    if len({root.resolve() for root in roots}) < len(roots):
+        raise ConfigurationError("A dataset is named twice. Each is merged once.")
+    parts = [_read(check_dataset(root)) for root in roots]
+    for part in parts[1:]:
+        _require_alike(parts[0], part)
+    if not any(part.shard for part in parts):
+        return parts
+    return _in_order(parts)
+
+
+def merged_record(parts: Sequence[Part]) -> dict[str, Any] | None:
+    """The record of the import that all of ``parts`` are shards of, as if it had been a single one; else None."""
+    records = [part.record for part in parts if part.record is not None]
+    if len(records) < len(parts) or not all(part.shard for part in parts):
+        return None
+    skipped: dict[str, int] = {}
+    for record in records:
+        for reason, count in record["skipped_frames"].items():
+            skipped[reason] = skipped.get(reason, 0) + count
+    return {
+        **records[0],
+        "import": {**records[0]["import"], "shard": str(Shard())},
+        "episodes": sum(record["episodes"] for record in records),
+        "frames": sum(record["frames"] for record in records),
+        "skipped_frames": dict(sorted(skipped.items())),
+        "dropped_episodes": {id: why for record in records for id, why in record["dropped_episodes"].items()},
+    }
+
+
+def _read(root: Path) -> Part:
+    info = read_info(root)
+    if not (version := str(info.get("codebase_version"))).startswith(FORMAT.split(".")[0]):
+        raise DatasetError(f"{root} has format {version}, and datasets of {FORMAT} are merged. Convert it with LeRobot.")
+    return Part(root, info, read_contract(root), read_import_record(root))
+
+
+def _require_alike(first: Part, other: Part) -> None:
+    if first.contract != other.contract:
+        listing = "\n".join(f"  - {d}" for d in differences(first.contract, other.contract))
+        raise ContractMismatch(
+            f"{first.root} and {other.root} have different contracts:\n"
+            f"{listing or '  - one of them states more than the other'}\n"
+            f"Train on both as they are (dataset=[…,…]), or import one of them again."
+        )
+    features = [{k: (f["dtype"], list(f["shape"])) for k, f in part.info["features"].items()} for part in (first, other)]
+    if features[0] != features[1] or first.info["fps"] != other.info["fps"]:
+        odd = sorted(set(map(str, features[0].items())) ^ set(map(str, features[1].items())))
+        raise DatasetError(f"{first.root} and {other.root} have different features or rates: {', '.join(odd) or 'fps'}.")
+
+
+def _in_order(parts: Sequence[Part]) -> list[Part]:
+    """Shards in their order; raises :class:`DatasetError` unless they are all shards of one import, each once."""
+    shards: dict[int, Part] = {}
+    count = next(part.shard.count for part in parts if part.shard)
+    first: Mapping[str, Any] | None = None
+    for part in parts:
+        if part.shard is None or part.record is None or part.shard.count != count:
+            raise DatasetError(f"{part.root} is none of the {count} shards that the others are. Merge it by itself.")
+        if part.shard.number in shards:
+            raise DatasetError(f"{part.root} and {shards[part.shard.number].root} are the same shard {part.shard}.")
+        identity = {k: v for k, v in part.record["import"].items() if k != "shard"}
+        first = first or identity
+        if lines := differences_of(first, identity):
+            raise DatasetError(f"{part.root} is a shard of another import than {parts[0].root}:\n  " + "\n  ".join(lines))
+        shards[part.shard.number] = part
+    if missing := [f"{i}/{count}" for i in range(1, count + 1) if i not in shards]:
+        raise DatasetError(f"The shards {', '.join(missing)} are missing. Import them, and name all of them.")
+    return [shards[number] for number in sorted(shards)]
