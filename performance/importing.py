@@ -4,8 +4,8 @@
 
 A split in CALVIN's layout is generated: one npz file a frame with two pictures (200² and 84², moving texture with noise),
 depth, tactile pictures and numbers, 64 frames an annotated segment. It is imported by one process, from the first file to
-the finished dataset, and the same files are written by LeRobot's ``add_frame`` and ``save_episode`` with its defaults (AV1)
-and with H.264, in turns. Seconds of computing (CPU) and of the clock are told apart: in the latter, others count as well.
+the finished dataset, and the same files are written by LeRobot's ``add_frame`` and ``save_episode``, with its defaults
+(AV1) and with H.264, in turns. Seconds of computing (CPU) and of the clock differ: in the latter, others count.
 """
 
 from __future__ import annotations

@@ -256,6 +256,12 @@ def forehand_register(registry: Registry) -> None:
         "robomimic's HDF5 files of robosuite environments",
     )
     registry.add(
+        "importer",
+        "step_folders",
+        "forehand_plugins.importers.step_folders:StepFoldersImporter",
+        "folders of single steps, as Seer's preprocessing leaves LIBERO, DROID and recordings of real robots",
+    )
+    registry.add(
         "adapter",
         "openpi",
         "forehand_plugins.adapters.openpi:OpenPiAdapter",

@@ -28,7 +28,14 @@ def opened(path: Path) -> Iterator[Any]:
             f"HDF5 files need {error.name}, which is not installed: pip install 'forehand[importing]'."
         ) from error
     with readable(path), h5py.File(path, "r", locking=False) as file:  # source folders may be read-only
-        if "data" not in file:
+        yield file
+
+
+@contextmanager
+def opened_demonstrations(path: Path) -> Iterator[Any]:
+    """As :func:`opened`; raises :class:`DatasetError` for a file without demonstrations."""
+    with opened(path) as file:
+        if not file.get("data"):
             raise DatasetError(f"{path} has no group 'data' with demonstrations; it has {', '.join(file) or 'nothing'}.")
         yield file
 
@@ -37,7 +44,7 @@ def demonstrations(root: Path, files: Sequence[Path]) -> list[SourceEpisode]:
     """All demonstrations of ``files`` by the number in their names, with their lengths."""
     found = []
     for path in files:
-        with opened(path) as file:
+        with opened_demonstrations(path) as file:
             for name in sorted(file["data"], key=natural):
                 length = len(file["data"][name]["actions"])
                 found.append(SourceEpisode(f"{path.relative_to(root).as_posix()}/{name}", length, (str(path), name)))

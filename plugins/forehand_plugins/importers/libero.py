@@ -60,7 +60,7 @@ class LiberoImporter(Importer):
         self.statements = Statements("libero")
         self.statements.ask("no_ops", no_ops, "whether steps that command nothing are left out", ("keep", "drop"))
         self._drop, self._threshold = no_ops == "drop", no_op_threshold
-        with hdf5.opened(self._files[0]) as file:
+        with hdf5.opened_demonstrations(self._files[0]) as file:
             self._meaning = _meaning(file["data"])
             self.contract = self._contract(file["data"])
             self.robot = hdf5.robot(hdf5.json_attribute(file["data"], "env_args")) or "panda"
@@ -83,7 +83,7 @@ class LiberoImporter(Importer):
     def read(self, episode: SourceEpisode) -> EpisodeContent:
         """See :meth:`Importer.read`."""
         path, name = Path(episode.about[0]), episode.about[1]
-        with hdf5.opened(path) as file:
+        with hdf5.opened_demonstrations(path) as file:
             data = file["data"]
             if (meaning := _meaning(data)) != self._meaning:
                 different = next(key for key in meaning if meaning[key] != self._meaning[key])
@@ -99,7 +99,7 @@ class LiberoImporter(Importer):
         return EpisodeContent(self._steps(path, name, kept), sentence, facts, skipped)
 
     def _steps(self, path: Path, name: str, kept: Sequence[int]) -> Any:
-        with hdf5.opened(path) as file:
+        with hdf5.opened_demonstrations(path) as file:
             demo = file["data"][name]
             states = hdf5.vectors(demo, [STATE[name][0] for name in self._state])
             if self._rotation != "axis_angle" and "rotation" in self._state:

@@ -54,7 +54,7 @@ class RobomimicImporter(Importer):
         self._root, self._files = source_files(source, "*.hdf5")
         self._actions, self._mask = actions, mask
         self.statements = statements = Statements("robomimic")
-        with hdf5.opened(self._files[0]) as file:
+        with hdf5.opened_demonstrations(self._files[0]) as file:
             data = file["data"]
             self._env_args = hdf5.json_attribute(data, "env_args")
             self.robot = hdf5.robot(self._env_args)
@@ -103,7 +103,7 @@ class RobomimicImporter(Importer):
         facts: dict[str, Any] = {f"mask_{mask}": name in members for mask, members in masks.items() if mask not in SPLITS}
         if split := [mask for mask in SPLITS if name in masks.get(mask, ())]:
             facts["split"] = split[0]
-        with hdf5.opened(path) as file:
+        with hdf5.opened_demonstrations(path) as file:
             if (there := hdf5.json_attribute(file["data"], "env_args")) != self._env_args:
                 raise DatasetError(
                     f"{path} has other env_args ({there.get('env_name')!r}) than {self._files[0]}. Import it by itself."
@@ -112,13 +112,13 @@ class RobomimicImporter(Importer):
         return EpisodeContent(self._steps(path, name), self._instruction, facts)
 
     def _steps(self, path: Path, name: str) -> Iterator[Step]:
-        with hdf5.opened(path) as file:
+        with hdf5.opened_demonstrations(path) as file:
             demo = file["data"][name]
             actions = np.asarray(hdf5.member(demo, self._actions), np.float64)
             yield from hdf5.steps(demo, self._cameras, hdf5.vectors(demo, self._state), actions, range(len(actions)))
 
     def _masks(self, path: Path) -> dict[str, set[str]]:
-        with hdf5.opened(path) as file:
+        with hdf5.opened_demonstrations(path) as file:
             masks = file.get("mask") or {}
             return {mask: {_text(demo) for demo in masks[mask][:]} for mask in masks}
 
