@@ -46,7 +46,7 @@ def train_offsets(forehand, slider_dataset, tmp_path):
 def test_it_learns_and_its_checkpoint_acts(train_offsets, own_process, slider_dataset, tmp_path, monkeypatch):
     batches = []
     original = WindowDataset.batch
-    monkeypatch.setattr(WindowDataset, "batch", lambda self, i: batches.append(original(self, i)) or batches[-1])
+    monkeypatch.setattr(WindowDataset, "batch", lambda *a, **o: batches.append(original(*a, **o)) or batches[-1])
     trained = train_offsets("recipe.parameter_groups={head.bias: {learning_rate_scale: 0.1}}")
     assert trained.returncode == 0, trained.stderr
 

@@ -25,7 +25,7 @@ from forehand.plugins import registry
 MIXTURE, SOURCES = "mixture", "sources"
 FILES = (".yaml", ".yml")
 
-_PACKAGE = "pkg://"
+_PACKAGE, _FOLDER = "pkg://", "file://"
 
 
 def read_mixture(given: Any, where: str) -> Any:
@@ -94,9 +94,12 @@ def _find(named: Any, where: str) -> Any:
 def _folders() -> Iterator[Any]:
     for plugin in registry().plugins():
         place = plugin.configuration or ""
-        if not place.startswith(_PACKAGE):
+        if place.startswith(_PACKAGE):
+            folder = resources.files(place.removeprefix(_PACKAGE)) / MIXTURE
+        elif place.startswith(_FOLDER):
+            folder = Path(place.removeprefix(_FOLDER)) / MIXTURE
+        else:
             continue
-        folder = resources.files(place.removeprefix(_PACKAGE)).joinpath(MIXTURE)
         if folder.is_dir():
             yield folder
 

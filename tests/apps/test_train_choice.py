@@ -1,0 +1,65 @@
+"""``forehand train`` on a part of a dataset, and on a mixture in a file."""
+
+import json
+
+import pytest
+
+from forehand.data.episodes import read_episodes
+from forehand.learning.checkpoint import latest_checkpoint, read_provenance
+
+POLICY = {
+    "name": "composed",
+    "dim": 16,
+    "history": 2,
+    "image_size": 16,
+    "encoders": {
+        "text": {"name": "ngram_text"},
+        "state": {"name": "seer/state"},
+        "cameras": {"name": "keypoints", "cameras": ["static"], "tokens": 2, "keypoints": 4, "width": 8},
+    },
+    "backbone": {"name": "seer/backbone", "layers": 1, "heads": 2},
+    "action_head": {"name": "seer/inverse_dynamics", "chunk": 2},
+    "reads": {"observation": {"observation": "past"}, "action": {"observation": "past"}},
+    "normalization": {"state": "mean_std", "action": "limits"},
+}
+
+
+@pytest.fixture
+def train(forehand, tmp_path):
+    """Runs ``forehand train`` of a tiny policy for a step, with more words; gives its CompletedProcess."""
+    (tmp_path / "conf/policy").mkdir(parents=True)
+    (tmp_path / "conf/policy/tiny.yaml").write_text(json.dumps(POLICY))
+    words = [f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "policy=tiny", "recipe.batch_size=4", "output=run"]
+    words += [f"cache={tmp_path / 'cache'}", "device=cpu"]
+    return lambda *more, steps=1: forehand("train", *words, f"recipe.steps={steps}", *more)
+
+
+def test_what_was_left_out_is_printed_and_kept_in_the_checkpoint(train, slider_dataset, tmp_path):
+    frames = len(read_episodes(slider_dataset))
+    (tmp_path / "mixture.yaml").write_text(
+        json.dumps({"sources": [{"path": str(slider_dataset), "weight": 1}], "split": "train", "seed": 3})
+    )
+    done = train("dataset={mixture: mixture.yaml, instructions: [task], validation_fraction: 0.3}")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("left out")]
+    assert line.startswith(f"left out of {slider_dataset}: split train: kept for validation: 1 episodes, ")
+    provenance = read_provenance(latest_checkpoint(tmp_path / "run"))
+    (kept,) = provenance["left_out"][str(slider_dataset)]
+    assert kept["episodes"] == 1
+    assert f"{frames - kept['frames']} windows of 2 episodes" in done.stderr
+    assert provenance["dataset"] == {"mixture": "mixture.yaml", "instructions": ["task"], "validation_fraction": 0.3}
+
+    other = train("dataset=mixture.yaml", "resume=true", steps=2)  # another share of the episodes
+    assert other.returncode == 2
+    assert "dataset fingerprint: was" in other.stderr
+
+
+def test_mistakes_in_a_choice_are_reported_before_training(train, slider_dataset):
+    for options, message in (
+        ("episodes: [7]", "there is no episode 7; there are 3, from 0 to 2"),
+        ("where: {speed: {above: 1}}", "where.speed: there is no column 'speed'"),
+        ("tasks: [slide up]", "no episode has 'slide up'. Its tasks are"),
+    ):
+        done = train(f"dataset={{path: {slider_dataset}, {options}}}")
+        assert done.returncode == 2, done.stderr
+        assert message in " ".join(done.stderr.split())
