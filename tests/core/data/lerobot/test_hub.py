@@ -1,7 +1,11 @@
 """Datasets of the hub: which revision is read, and from where without a network."""
 
+import json
 import shutil
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -57,6 +61,64 @@ def test_the_latest_format_or_the_revision_that_is_asked_for(caches: Path, v21: 
     assert Dataset.open({"path": "tests/small", "revision": "v2.1"}).roots == (old,)
     with pytest.raises(DatasetError, match=r"no folder .*tests/small, and as a hub repository it could not be had"):
         locate_dataset("tests/small", "v2.0")
+
+
+@pytest.fixture
+def hub(v21: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A hub on this machine with the dataset tests/small, whose branch main and tag v2.1 are of format 2.1."""
+    asked: list[str] = []
+    files = sorted(path.relative_to(v21).as_posix() for path in v21.rglob("*") if path.is_file())
+    refs = [{"name": name, "ref": name, "targetCommit": COMMIT} for name in ("main", "v2.1", "v1.6")]
+    pages = {
+        "/api/datasets/tests/small/refs": {"branches": refs[:1], "tags": refs[1:], "converts": []},
+        "/api/datasets/tests/small/revision/v2.1": {"id": "tests/small", "sha": COMMIT, "siblings": []},
+        f"/api/datasets/tests/small/tree/{COMMIT}": [
+            {"type": "file", "path": name, "oid": "0", "size": 1} for name in [*files, "README.md"]
+        ],
+    }
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            asked.append(path)
+            file = v21 / path.removeprefix(f"/datasets/tests/small/resolve/{COMMIT}/")
+            if path not in pages and not file.is_file():
+                self.send_error(404)
+                return
+            content = json.dumps(pages[path]).encode() if path in pages else file.read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{file.name}-{len(content)}"')
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_latest_format_is_fetched_once(caches: Path, v21: Path, hub: list[str]):
+    folder = locate_dataset("tests/small")
+    assert folder == caches / f"lerobot/hub/datasets--tests--small/snapshots/{COMMIT}"
+    assert Dataset.open(folder).fingerprint == Dataset.open(v21).fingerprint
+    assert not any(path.endswith("README.md") for path in hub)
+    hub.clear()
+    assert locate_dataset("tests/small") == folder
+    assert [path for path in hub if "/resolve/" in path] == []
 
 
 def test_a_folder_of_lerobots_comes_first(caches: Path, v21: Path):
