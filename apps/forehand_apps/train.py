@@ -16,6 +16,7 @@ from rich.console import Console
 from forehand.compose.composition import Composition
 from forehand.compose.embodiments import CrossEmbodimentPolicy
 from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows, open_datasets
+from forehand.data.frame_store import EXACT, FrameStore
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
@@ -32,6 +33,7 @@ from forehand.utils.progress import progress
 def train(config: DictConfig) -> Path:
     """Train ``config.policy`` on ``config.dataset``; return the last checkpoint."""
     read_recipe(config.recipe, windows=1)  # report mistakes before anything is decoded
+    frame_store(config)
     device = pick_device(config.device)
     with run_folder(_output(config)) as output:
         checkpoint = latest_checkpoint(output)
@@ -69,6 +71,11 @@ def read_recipe(config: DictConfig, windows: int) -> Recipe:
         if config[epochs] is not None
     }
     return replace(recipe, **in_steps)
+
+
+def frame_store(config: DictConfig) -> FrameStore:
+    """Where the images of ``config`` come from; raises :class:`ConfigurationError`."""
+    return FrameStore(config.frames, config.jpeg_quality, config.cache_budget, config.decode_workers)
 
 
 def _output(config: DictConfig) -> Path:
@@ -113,10 +120,16 @@ def _prepare(
         policy.load_pretrained()
     recipe = read_recipe(config.recipe, windows=1)
     parameter_groups(policy, recipe)  # report mistakes before anything is decoded
+    options: dict[str, Any] = {
+        "cache": config.cache,
+        "frames": frame_store(config),
+        "pixels": read_provenance(checkpoint).get("pixels", EXACT) if checkpoint else None,
+        "whole": recipe.windows,
+    }
     windows = (
-        data.windows(policy.window, cache=config.cache, whole=recipe.windows)
+        data.windows(policy.window, **options)
         if isinstance(data, EmbodimentDatasets)
-        else WindowDataset(data, policy.window, cache=config.cache, whole=recipe.windows)
+        else WindowDataset(data, policy.window, **options)
     )
     recipe = read_recipe(config.recipe, len(windows))
     order = _order(windows, recipe)
@@ -134,7 +147,7 @@ def _prepare(
         output,
         config=plain,
         statistics=data.statistics,
-        facts={**facts, "fingerprint": data.fingerprint},
+        facts={**facts, "fingerprint": data.fingerprint, "pixels": windows.pixels},
         embodiments=data.embodiments if isinstance(data, EmbodimentDatasets) else None,
     )
     if checkpoint is not None:

@@ -15,6 +15,7 @@ from forehand.data.features import camera_keys, read_contract, read_info
 from forehand.data.frames import open_frames
 from forehand.data.locate import locate_dataset
 from forehand.data.sensors import open_sensor
+from forehand.data.source import FrameReader
 from forehand.errors import ConfigurationError, ForehandError
 from forehand_robots.field_specs import validate_action
 
@@ -34,7 +35,7 @@ class ReplayRobot(Robot):
         self.contract = read_contract(self._root)
         self._default = episode
         self._episodes: EpisodeTable | None = None
-        self._images: dict[str, NDArray[np.uint8]] = {}
+        self._images: dict[str, FrameReader] = {}
         self._sensors: dict[Sensor, NDArray[Any]] = {}
         self._episode = episode
         self._first = self._frame = self._last = 0

@@ -315,4 +315,4 @@ def test_deltas_of_absolute_actions_are_learned_with_statistics_by_step(train_he
     with pytest.raises(CheckpointError, match=r"policy\.actions: was .*previous.*, is 'delta'"):
         train_here("run", "resume=true", "+policy.actions=delta", *changes, steps=2)
     with pytest.raises(ConfigurationError, match="no action field is left to be a delta"):
-        train_here("relative", "+policy.actions=delta", steps=2)
+        train_here("none", "+policy.actions={name: delta, absolute: [position]}", changes[0], steps=2)

@@ -1,7 +1,7 @@
 """Delta actions: chunks of absolute actions relative to the state they start from, and back. In float64.
 
 A policy that is trained on delta actions predicts how to move on from where the robot is; what it answers is absolute
-again, in the contract's layout and units, so that nothing outside of the policy knows of it.
+again, in the contract's layout and units, so that nothing outside of the policy depends on it.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ class DeltaActions:
                 continue
             state, where = _state_of(field, contract, (fields or {}).get(field.name, field.name))
             changed.append(_relative_field(field, state, where, rotation, moving))
-        if all(isinstance(how, Unchanged) for _, how in changed):
+        if not any(field.mode == "delta" for field, _ in changed):
             raise ConfigurationError(
-                f"actions: no action field is left to be a delta; of {names}, grippers and fields of the mode delta "
-                f"stay as they are. Leave policy.actions out."
+                f"actions: no action field is left to be a delta: of {names}, grippers and those that are to stay "
+                f"absolute are none. Leave policy.actions out."
             )
         self.fields: tuple[Field, ...] = tuple(field for field, _ in changed)
         """What is predicted: the contract's fields as deltas, without ranges."""

@@ -12,7 +12,7 @@ from forehand.data.episode_table import EpisodeTable, column_statistics
 from forehand.errors import DatasetError
 from forehand.utils.progress import progress
 
-MOST_NUMBERS = 2**26
+MOST_NUMBERS = 2**25
 """Numbers that are held in memory for exact quantiles; of more, chunks at even distances are taken."""
 
 BLOCK = 2**14

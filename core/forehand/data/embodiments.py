@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.data.dataset import Dataset
+from forehand.data.frame_store import FrameStore
 from forehand.data.source import LeftOut
 from forehand.data.specification import Source, by_embodiment
 from forehand.data.tower_features import FrozenFeatures
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import Sample, WindowDataset
 from forehand.errors import DatasetError
+
+Pixels = str | Mapping[str, str]
 
 
 class EmbodimentWindows:
@@ -31,6 +34,12 @@ class EmbodimentWindows:
 
     def __len__(self) -> int:
         return int(self._first[-1])
+
+    @property
+    def pixels(self) -> Pixels:
+        """How exact the images are (:attr:`WindowDataset.pixels`), by embodiment where these differ."""
+        each = {name: windows.pixels for name, windows in self.windows.items()}
+        return each if len(set(each.values())) > 1 else next(iter(each.values()))
 
     @property
     def episode_count(self) -> int:
@@ -126,11 +135,21 @@ class EmbodimentDatasets:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def windows(
-        self, window: WindowSpec | Mapping[str, Any] | None = None, *, cache: str | Path | None = None, **options: Any
+        self,
+        window: WindowSpec | Mapping[str, Any] | None = None,
+        *,
+        cache: str | Path | None = None,
+        frames: FrameStore | str = "raw",
+        pixels: Pixels | None = None,
+        **options: Any,
     ) -> EmbodimentWindows:
         """Windows of each; the arguments are those of :class:`~forehand.data.windows.WindowDataset`."""
+        begun = pixels if isinstance(pixels, Mapping) else dict.fromkeys(self.datasets, pixels)
         return EmbodimentWindows(
-            {name: WindowDataset(d, window, cache=cache, **options) for name, d in self.datasets.items()}
+            {
+                name: WindowDataset(d, window, cache=cache, frames=frames, pixels=begun.get(name), **options)
+                for name, d in self.datasets.items()
+            }
         )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from forehand.errors import DatasetError
+from forehand.utils.in_use import hold
 from forehand.utils.progress import progress
 
 CACHE_VARIABLE = "FOREHAND_CACHE"
@@ -54,21 +55,19 @@ def open_map(
     name: str,
     layout: MapLayout,
     blocks: Iterable[FrameBlock],
-    former: Callable[[], str | None] | None = None,
 ) -> NDArray[Any]:
     """The memory map ``name`` in ``folder``, (total, *shape), read-only; written first from ``blocks`` where it is new.
 
     Other processes wait for it meanwhile. An interrupted writing is started over. ``blocks`` are not read where the map
-    is there. former: the name that earlier versions gave it. Raises :class:`DatasetError`.
+    is there. Raises :class:`DatasetError`.
     """
     path = folder / f"{name}.npy"
     if not path.exists():
         with FileLock(path.with_suffix(".lock")):
-            if former is not None and (earlier := former()):
-                _rename_former(folder / f"{earlier}.npy", path)
             if not path.exists():
                 remove_partial(folder)
                 _decode_into(path, layout, blocks)
+    hold(path)
     frames: NDArray[Any] = np.load(path, mmap_mode="r")
     return frames
 
@@ -88,9 +87,23 @@ def missing_frames(root: Path, key: str, total: int, count: int, why: str) -> Da
     )
 
 
-def _rename_former(former: Path, path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        former.rename(path)
+def no_room(key: str, needed: float, folder: Path, why: str | None) -> DatasetError:
+    """The error about decoded frames that need ``needed`` bytes in ``folder``."""
+    return DatasetError(
+        f"The decoded frames of {key!r} need {needed / 1e6:.1f} MB in {folder}, which has no room for them ({why}). Make "
+        f"room, keep them elsewhere (cache=<folder>, or ${CACHE_VARIABLE}), or keep less: frames=jpeg, frames=video."
+    )
+
+
+def reserve_space(file: BinaryIO, size: int) -> None:
+    """Reserve ``size`` bytes on disk, where the system can; elsewhere a full disk fails at writing."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
 
 
 def _decode_into(path: Path, layout: MapLayout, blocks: Iterable[FrameBlock]) -> None:
@@ -102,11 +115,8 @@ def _decode_into(path: Path, layout: MapLayout, blocks: Iterable[FrameBlock]) ->
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        needed = layout.total * math.prod(layout.shape) * layout.dtype.itemsize / 1e6
-        raise DatasetError(
-            f"The decoded frames of {layout.key!r} need {needed:.1f} MB in {path.parent}, which has no room for them "
-            f"({error.strerror}). Make room, or keep them elsewhere: cache=<folder>, or ${CACHE_VARIABLE}."
-        ) from error
+        needed = layout.total * math.prod(layout.shape) * layout.dtype.itemsize
+        raise no_room(layout.key, needed, path.parent, error.strerror) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -118,7 +128,7 @@ def _write_frames(file: BinaryIO, layout: MapLayout, blocks: Iterable[FrameBlock
     np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
     file.flush()
     begin, length = file.tell(), math.prod(layout.shape) * layout.dtype.itemsize
-    _reserve_space(file, begin + layout.total * length)
+    reserve_space(file, begin + layout.total * length)
     done = np.zeros(layout.total, bool)
     with progress(f"decoding {layout.key}", layout.total, transient=True) as show:
         decoded = 0
@@ -132,14 +142,3 @@ def _write_frames(file: BinaryIO, layout: MapLayout, blocks: Iterable[FrameBlock
     if not done.all():
         why = f"the first is frame {int(done.argmin())}"
         raise missing_frames(layout.root, layout.key, layout.total, int((~done).sum()), why)
-
-
-def _reserve_space(file: BinaryIO, size: int) -> None:
-    """Reserve ``size`` bytes on disk, where the system can; elsewhere a full disk fails at writing."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-            raise

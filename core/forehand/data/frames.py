@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,48 +13,29 @@ from numpy.typing import NDArray
 
 from forehand.data.consistency import read_spans
 from forehand.data.features import read_info
-from forehand.data.frame_cache import MapLayout, frames_folder, open_map
+from forehand.data.frame_store.open_store import FrameRequest, open_frame_store
 from forehand.data.lerobot.formats import open_layout
 from forehand.data.lerobot.layout import VIDEO_SPANS
 from forehand.data.locate import dataset_files
 from forehand.data.reading import Rows, fill_template, path_inside
-from forehand.data.source import Pictures
+from forehand.data.source import FrameReader
 from forehand.data.table_pictures import TablePictures
 from forehand.data.video_pictures import VideoPictures, VideoSpans
 from forehand.errors import DatasetError
-from forehand.utils.images import Size, resize
+from forehand.utils.images import Size
 
 
 def open_frames(
     root: Path, key: str, size: Size, cache: Path | None = None, method: str = "area", spans: Rows | None = None
-) -> NDArray[np.uint8]:
-    """All N frames of the camera ``key`` of the dataset at ``root``, (N, height, width, 3), as a read-only memory map.
+) -> FrameReader:
+    """All N frames of the camera ``key`` of the dataset at ``root``, (N, height, width, 3) uint8, from the raw store.
 
     method: how they are resized (:func:`forehand.utils.images.resize`). spans: the table of episodes, where it was read
-    already (:func:`forehand.data.consistency.read_spans`).
-
-    The first call decodes the videos from beginning to end and writes the map; other processes wait for it meanwhile. An
-    interrupted decoding is started over. The map's name is a hash of the camera's files and of the metadata that decoding
-    depends on, independent of the dataset's folder. Raises :class:`DatasetError`.
+    already (:func:`forehand.data.consistency.read_spans`). The first call decodes the videos
+    (:func:`forehand.data.frame_store.open_store.open_frame_store`). Raises :class:`DatasetError`.
     """
-    return decode_all(recorded_pictures(root, key, spans), size, cache, method)
-
-
-def decode_all(pictures: Pictures, size: Size, cache: Path | None = None, method: str = "area") -> NDArray[np.uint8]:
-    """All N frames of ``pictures``, (N, height, width, 3), as a read-only memory map; see :func:`open_frames`."""
-    blocks = ((where, resize(pixels, size, method)) for where, pixels in pictures.blocks())
-    return open_map(
-        frames_folder(cache),
-        cache_key(pictures, size, method),
-        MapLayout(pictures.key, pictures.root, pictures.total, (*size, 3), np.dtype(np.uint8)),
-        blocks,
-        partial(pictures.former_name, size, method),
-    )
-
-
-def cache_key(pictures: Pictures, size: Size, method: str) -> str:
-    """The name of decoded frames: of the pictures' content, their size, and how they are resized."""
-    return hashlib.blake2b(f"{pictures.digest()}\0{size}\0{method}".encode(), digest_size=16).hexdigest()
+    request = FrameRequest(recorded_pictures(root, key, spans), size, method)
+    return open_frame_store([request], cache=cache).readers[0]
 
 
 class RecordedVideos(VideoPictures):

@@ -37,8 +37,8 @@ def open_features(pictures: Pictures, frames: FrameReader, features: FrozenFeatu
     same frames and the same weights. An interrupted computation is started over. Raises :class:`DatasetError`.
     """
     folder = frames_folder(cache)
-    pixels = Path(str(getattr(frames, "filename", "")))
-    about = f"features\0{features.digest}\0{pixels.stem or f'{pictures.digest()} {frames.shape}'}"
+    pixels = getattr(frames, "name", None) or f"{pictures.digest()} {frames.shape}"
+    about = f"features\0{features.digest}\0{pixels}"
     name = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
     layout = MapLayout(f"{pictures.key} (features)", pictures.root, len(frames), features.shape, np.dtype(np.float16))
     return open_map(folder, name, layout, _blocks(frames, features))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,6 +188,13 @@ class WindowSpec:
     def masked(self, key: str) -> bool:
         """Whether an observation has a mask of ``key``: an offset may leave the episode, or the action be absent."""
         return self.timesteps is None and (key in ACTIONS or any(self.observation[key]))
+
+    def all_offsets(self) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
+        """Side, key, and offsets from the anchor of everything that a window holds."""
+        for key, offsets in self.observation.items():
+            yield "observation", key, np.array(offsets)
+        for key in self.target:
+            yield "target", key, self.target_offsets(key)
 
     def target_offsets(self, key: str) -> NDArray[np.int64]:
         """The offsets of a target from the anchor, (n,), or (T, n) of timesteps; ``future.<camera>`` has no n of 1."""

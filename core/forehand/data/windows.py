@@ -21,7 +21,7 @@ from torch.utils.data import default_collate
 
 from forehand.contracts.sensor import Sensor
 from forehand.data.dataset import Dataset
-from forehand.data.frames import decode_all
+from forehand.data.frame_store import FrameRequest, FrameStore, OpenedFrames, open_frame_store
 from forehand.data.selection.instructions import draw_instructions
 from forehand.data.source import FrameReader
 from forehand.data.tower_features import FrozenFeatures, open_features
@@ -74,13 +74,14 @@ class WindowDataset(TorchDataset[Sample]):
     With K > 1 horizons, ``future.<camera>`` is (T, K, H, W, 3) and ``future_valid`` (T, K).
 
     What does not exist is that of the episode's nearest frame, and zeros for actions of a dataset without any; without an
-    instruction it is "". Images come from a cache that is decoded once (:func:`forehand.data.frames.open_frames`), and so
-    do sensors: depth in counts, clouds that vary filled up with rows of NaN (:class:`forehand.contracts.sensor.Sensor`).
+    instruction it is "". Images come from a frame store (:class:`forehand.data.frame_store.FrameStore`), sensors from a
+    cache: depth in counts, clouds that vary filled up with rows of NaN (:class:`forehand.contracts.sensor.Sensor`).
 
     window: a specification, or the options of :meth:`WindowSpec.causal <forehand.data.window_spec.WindowSpec.causal>` as
     a mapping; these may also be given by keyword (``horizon`` means ``horizons``; ``cameras`` default to all of the
     contract). All sources must have the cameras and sensors. episodes: numbers counted over all sources, default all.
-    cache: folder of the decoded frames. whole: only windows that lie inside their episode
+    cache: folder of the decoded frames. frames: where images come from, a store or its name, by default ``raw``; only the
+    shards of the chosen episodes are decoded. whole: only windows that lie inside their episode
     (:class:`~forehand.data.whole_windows.WholeWindows`); None: one from every frame, padded where it leaves the episode.
     """
 
@@ -91,6 +92,8 @@ class WindowDataset(TorchDataset[Sample]):
         *,
         episodes: Sequence[int] | None = None,
         cache: str | Path | None = None,
+        frames: FrameStore | str = "raw",
+        pixels: str | None = None,
         whole: WholeWindows | None = None,
         **options: Any,
     ) -> None:
@@ -102,11 +105,14 @@ class WindowDataset(TorchDataset[Sample]):
         folder = Path(cache) if cache else None
         self.sensors = _find_sensors(data, self.spec.sensors)
         data.require_cameras(self.cameras, self.spec.sensors)
-        self._frames = _open_cameras(data, self.spec, folder)
+        chosen = self._select(episodes)
+        store = (FrameStore(frames) if isinstance(frames, str) else frames).continued(pixels)
+        self.opened_frames = _open_cameras(data, self.spec, folder, store, None if episodes is None else chosen)
+        readers = iter(self.opened_frames.readers)
+        self._frames = [{camera: next(readers) for camera in self.cameras} for _ in data.sources]
         self._measured = [{name: source.sensor(s, folder) for name, s in self.sensors.items()} for source in data.sources]
         self._features: dict[str, tuple[str, list[FrameReader]]] = {}
-        anchors = self._select(episodes)
-        self._anchors = whole.choose(self.spec, data.episodes, anchors) if whole else anchors
+        self._anchors = whole.choose(self.spec, data.episodes, chosen) if whole else chosen
 
     collate = staticmethod(default_collate)
 
@@ -119,6 +125,11 @@ class WindowDataset(TorchDataset[Sample]):
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
+
+    @property
+    def pixels(self) -> str:
+        """How exact images are: ``exact``, or ``jpeg`` and its quality."""
+        return self.opened_frames.pixels
 
     @property
     def episode_count(self) -> int:
@@ -144,9 +155,10 @@ class WindowDataset(TorchDataset[Sample]):
         step, seed: which of several sentences is said in a window follows from these and the window alone.
         """
         spec, anchor = self.spec, self._anchors[np.asarray(indices)]
+        shown = self._images(anchor)
         observation: dict[str, Any] = {}
         for key, offsets in spec.observation.items():
-            observation[key], valid = self._read(key, anchor, np.array(offsets))
+            observation[key], valid = self._read(key, anchor, np.array(offsets), shown["observation"])
             if spec.masked(key):
                 observation[mask_of(key)] = valid
         observation["instruction"] = draw_instructions(self.data.episodes, anchor, seed, step)
@@ -154,7 +166,7 @@ class WindowDataset(TorchDataset[Sample]):
         if spec.timesteps is not None:
             target["valid"] = torch.from_numpy(self._at(anchor, np.arange(spec.timesteps))[1])
         for key in spec.target:
-            target[key], target[mask_of(key)] = self._read(key, anchor, spec.target_offsets(key))
+            target[key], target[mask_of(key)] = self._read(key, anchor, spec.target_offsets(key), shown["target"])
         for key, (camera, sources) in self._features.items():
             if IMAGES + camera in spec.observation:
                 where = np.array(spec.observation[IMAGES + camera])
@@ -170,12 +182,29 @@ class WindowDataset(TorchDataset[Sample]):
         frames = anchor[spread] + offsets
         return np.clip(frames, first, end - 1), (frames >= first) & (frames < end)
 
-    def _read(self, key: str, anchor: NDArray[np.int64], offsets: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _images(self, anchor: NDArray[np.int64]) -> dict[str, dict[str, torch.Tensor]]:
+        """Images of all keys of both sides, (B, …, H, W, 3); what several keys hold of a camera is read together."""
+        shown: dict[str, dict[str, torch.Tensor]] = {"observation": {}, "target": {}}
+        for camera in self.cameras:
+            wanted = [
+                (side, key, self._at(anchor, offsets)[0])
+                for side, key, offsets in self.spec.all_offsets()
+                if camera_of(key) == camera
+            ]
+            together = np.concatenate([frames.ravel() for *_, frames in wanted])
+            pixels = self._gather([frames[camera] for frames in self._frames], together)
+            for (side, key, frames), part in zip(wanted, pixels.split([f.size for *_, f in wanted]), strict=True):
+                shown[side][key] = part.view(*frames.shape, *part.shape[1:])
+        return shown
+
+    def _read(
+        self, key: str, anchor: NDArray[np.int64], offsets: NDArray[np.int64], shown: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Values of ``key`` at ``offsets`` (…) from ``anchor`` (B,), (B, …, …), and which exist, (B, …)."""
         frames, valid = self._at(anchor, offsets)
         episodes = self.data.episodes
-        if (camera := camera_of(key)) is not None:
-            return self._images(camera, frames), torch.from_numpy(valid)
+        if key in shown:
+            return shown[key], torch.from_numpy(valid)
         if (sensor := sensor_of(key)) is not None:
             return self._gather([measured[sensor] for measured in self._measured], frames), torch.from_numpy(valid)
         if key == STATE:
@@ -226,9 +255,6 @@ class WindowDataset(TorchDataset[Sample]):
         first, last = (self._at(self._anchors, np.array(offset))[0] for offset in self.spec.span)
         return np.asarray(until[last] > until[first])
 
-    def _images(self, camera: str, where: NDArray[np.int64]) -> torch.Tensor:
-        return self._gather([frames[camera] for frames in self._frames], where)
-
     def _gather(self, sources: Sequence[FrameReader], where: NDArray[np.int64]) -> torch.Tensor:
         """The frames ``where`` (…) of all sources, (…, *shape); ``sources``: the frames of each, (N, *shape)."""
         recorded = [source.frame_numbers for source in self.data.sources]
@@ -259,18 +285,25 @@ def _find_sensors(data: Dataset, names: Sequence[str]) -> dict[str, Sensor]:
     return {name: known[name] for name in names}
 
 
-def _open_cameras(data: Dataset, spec: WindowSpec, cache: Path | None) -> list[dict[str, FrameReader]]:
-    """The frames of each source by camera, as memory maps (N, height, width, 3)."""
+def _open_cameras(
+    data: Dataset, spec: WindowSpec, cache: Path | None, store: FrameStore, rows: NDArray[np.int64] | None
+) -> OpenedFrames:
+    """The frames of each source by camera; ``rows``: those of ``data.episodes`` that are used, None: all."""
     side = spec.image_size
-    opened: list[dict[str, FrameReader]] = []
+    requests: list[FrameRequest] = []
     sizes = {camera.name: (camera.height, camera.width) for camera in data.contract.cameras}
     if side is not None:
         sizes = dict.fromkeys(spec.cameras, (side, side) if isinstance(side, int) else side)
-    for source in data.sources:
+    for number, source in enumerate(data.sources):
         pictures = {camera: source.pictures(camera) for camera in spec.cameras}
         if missing := [camera for camera in spec.cameras if camera not in sizes]:
             raise DatasetError(
                 f"The dataset at {data.sources[0].root} has no camera {missing[0]!r}; its cameras are {sorted(sizes)}."
             )
-        opened.append({camera: decode_all(pictures[camera], sizes[camera], cache, spec.resize) for camera in pictures})
-    return opened
+        numbers = source.frame_numbers
+        if rows is not None:
+            first, last = data.first_frames[number : number + 2]
+            here = rows[(rows >= first) & (rows < last)] - first
+            numbers = here if numbers is None else numbers[here]
+        requests += [FrameRequest(pictures[camera], sizes[camera], spec.resize, numbers) for camera in spec.cameras]
+    return open_frame_store(requests, store, cache)

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor
 
+from forehand.data.frame_store import EXACT
 from forehand.data.window_spec import WindowSpec
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
 from forehand.learning.checkpoint import (
@@ -294,11 +295,13 @@ class Trainer:
         recorded = renamed_keys(then.get("recipe", {}), under="recipe")
         recorded |= {name: value for name, value in self.recipe.defaults().items() if name not in recorded}
         recipe = {name: value for name, value in recorded.items() if name in self.recipe.reproducibility_fields}
-        before = {"policy": config, "recipe": recipe, "dataset fingerprint": then.get("fingerprint")}
+        before: dict[str, Any] = {"policy": config, "recipe": recipe}
+        before |= {"dataset fingerprint": then.get("fingerprint"), "pixels": then.get("pixels", EXACT)}
         now = {
             "policy": OmegaConf.to_container(OmegaConf.create(dict(self.config)), resolve=True),
             "recipe": self.recipe.reproducibility_fields,
             "dataset fingerprint": self.facts.get("fingerprint"),
+            "pixels": self.facts.get("pixels", EXACT),
         }
         if differing := _differences(before, now):
             raise CheckpointError(

@@ -122,6 +122,14 @@ def test_joints_are_subtracted_and_what_is_relative_or_excluded_stays():
     assert deltas.fields[3] == GRIPPER
 
 
+def test_actions_that_are_all_relative_already_are_deltas_as_they_are():
+    action = (Field("position", 3, mode="delta", low=(-1,) * 3, high=(1,) * 3), GRIPPER)
+    deltas = DeltaActions(contract_of(action, ()))
+    chunk = np.random.default_rng(0).normal(size=(5, 4))
+    assert deltas.fields == action
+    np.testing.assert_array_equal(deltas.to_absolute(deltas.to_delta(chunk, np.empty(0)), np.empty(0)), chunk)
+
+
 def test_deltas_have_no_range_and_none_of_a_robot_s_limits():
     fields = (*pose("axis_angle", max_velocity=(1.0,) * 3, workspace_low=(-1.0,) * 3), GRIPPER)
     position = DeltaActions(contract_of(fields)).fields[0]

@@ -16,7 +16,7 @@ Write = Callable[..., Path]
 
 
 def test_images_have_statistics_that_are_those_of_the_frames(small_dataset: Path):
-    frames = open_frames(small_dataset, KEY, (48, 64)) / 255
+    frames = open_frames(small_dataset, KEY, (48, 64))[:] / 255
     found = Dataset.open(small_dataset).statistics[KEY]
     for name in ("mean", "std", "min", "max"):
         assert found[name].shape == (3,)

@@ -13,11 +13,12 @@ import torch
 from forehand.control.chunking import RecedingHorizon, TemporalEnsemble
 from forehand.data.dataset import Dataset
 from forehand.data.demonstrations.demonstrate import Noise, demonstrate
+from forehand.data.embodiments import EmbodimentDatasets
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
 from forehand.data.recording.recorder import Recorder
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
-from forehand.learning.checkpoint import CONTRACT, build_policy, load_policy, save_policy
+from forehand.learning.checkpoint import CONTRACT, build_cross_embodiment, build_policy, load_policy, save_policy
 from forehand.running.rollout import rollout
 from forehand.wire import PolicyServer, RemotePolicy
 
@@ -159,6 +160,23 @@ def test_the_checkpoint_states_the_statistics_of_what_was_trained_on(both, tmp_p
     del statistics[key]
     with pytest.raises(ConfigurationError, match=r"needs statistics of chunks of 3 actions .* has only \['action', 'obs"):
         build_policy(config, data.contract, statistics)
+
+
+def test_embodiments_with_relative_and_absolute_actions_share_a_policy(
+    slider_dataset, absolute_dataset, absolute, slider, example_parts, tmp_path
+):
+    data = EmbodimentDatasets.open({"relative": slider_dataset, "absolute": absolute_dataset})
+    config = {**POLICY, "actions": STEPWISE}
+    policy = build_cross_embodiment(config, data.embodiments)
+    save_policy(tmp_path / "both", policy, config, data.statistics, {}, embodiments=data.embodiments)
+    loaded = load_policy(tmp_path / "both")
+    one, other = (loaded.for_robot(robot.contract) for robot in (slider.Slider(), absolute[0]))
+    torch.testing.assert_close(one.normalize_action.scale, other.normalize_action.scale)
+    frame = absolute[0].reset(slider.Sliding().episodes(1, seed=5)[0])
+    motions, places = (its.step([its.open("go")], [frame])[0].actions for its in (one, other))
+    assert motions.shape == places.shape == (CHUNK, 2)
+    deltas = other.delta_actions.to_delta(places, frame.state)
+    assert np.abs(deltas).max() < 0.2 < np.abs(places).max()
 
 
 # ---- a policy whose deltas are known -----------------------------------------------------------------------------------

@@ -1,0 +1,75 @@
+"""Raw store: shards of pixels, exact."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forehand.data.frame_cache import reserve_space
+from forehand.data.frame_store.open_files import FILES
+from forehand.data.frame_store.shards import ShardedFrames, ShardWriter
+from forehand.data.source import Pictures
+from forehand.utils.images import Size
+from forehand.utils.in_use import hold
+
+
+class RawFrames(ShardedFrames):
+    """All frames of ``pictures`` as pixels, in NumPy files; the one file of earlier versions is read as well."""
+
+    suffix = ".npy"
+
+    def __init__(self, pictures: Pictures, size: Size, method: str, folder: Path, name: str, workers: int) -> None:
+        super().__init__(pictures, size, method, folder, name, workers)
+        self._length = int(np.prod(self.shape[1:]))
+        self._whole = self._find_whole(folder, size, method)
+        if self._whole is not None:
+            hold(self._whole)
+            self._ready = set(self._all_shards())
+
+    def _find_whole(self, folder: Path, size: Size, method: str) -> Path | None:
+        """The one file of all frames, if there is one."""
+        path = folder / f"{self.name}.npy"
+        if not path.exists() and not self.folder.exists() and (former := self.pictures.former_name(size, method)):
+            with suppress(FileNotFoundError):
+                (folder / f"{former}.npy").rename(path)
+        return path if path.exists() else None
+
+    def _create(self, path: Path, first: int, count: int) -> ShardWriter:
+        return _RawWriter(path, first, (count, *self.shape[1:]))
+
+    def _read_shard(self, path: Path, first: int, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        count = self.per_shard
+        if self._whole is not None:
+            path, first, count = self._whole, 0, len(self)
+        header = os.path.getsize(path) - min(count, len(self) - first) * self._length
+        bounds = [0, *(np.flatnonzero(np.diff(numbers) > 1) + 1).tolist(), len(numbers)]
+        for begin, end in itertools.pairwise(bounds):
+            FILES.read_into(path, header + (int(numbers[begin]) - first) * self._length, out[begin:end])
+
+
+class _RawWriter(ShardWriter):
+    def __init__(self, path: Path, first: int, shape: tuple[int, ...]) -> None:
+        self._first, self._length = first, int(np.prod(shape[1:]))
+        self._file = path.open("wb")
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self._file.flush()
+        self._begin = self._file.tell()
+        reserve_space(self._file, self._begin + shape[0] * self._length)
+
+    def write(self, first: int, frames: NDArray[np.uint8]) -> None:
+        rest = memoryview(np.ascontiguousarray(frames).reshape(-1))
+        position = self._begin + (first - self._first) * self._length
+        while len(rest):
+            count = os.pwrite(self._file.fileno(), rest, position)
+            rest, position = rest[count:], position + count
+
+    def finish(self) -> None:
+        self._file.close()
+
+    close = finish
