@@ -106,13 +106,13 @@ class WindowDataset(TorchDataset[Sample]):
         self.sensors = _find_sensors(data, self.spec.sensors)
         data.require_cameras(self.cameras, self.spec.sensors)
         chosen = self._select(episodes)
+        self._anchors = whole.choose(self.spec, data.episodes, chosen) if whole else chosen
         store = (FrameStore(frames) if isinstance(frames, str) else frames).continued(pixels)
         self.opened_frames = _open_cameras(data, self.spec, folder, store, None if episodes is None else chosen)
         readers = iter(self.opened_frames.readers)
         self._frames = [{camera: next(readers) for camera in self.cameras} for _ in data.sources]
         self._measured = [{name: source.sensor(s, folder) for name, s in self.sensors.items()} for source in data.sources]
         self._features: dict[str, tuple[str, list[FrameReader]]] = {}
-        self._anchors = whole.choose(self.spec, data.episodes, chosen) if whole else chosen
 
     collate = staticmethod(default_collate)
 

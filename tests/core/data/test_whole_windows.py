@@ -7,6 +7,7 @@ import pytest
 
 from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets
+from forehand.data.frame_cache import cache_folder
 from forehand.data.whole_windows import WholeWindows
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import WindowDataset
@@ -87,3 +88,4 @@ def test_windows_that_fit_nowhere_are_refused(small_dataset: Path):
         WindowDataset(data, SEER, whole=WholeWindows(frames=1))
     with pytest.raises(ConfigurationError, match="frames ≥ 1, not 0"):
         WholeWindows(frames=0)
+    assert not list(cache_folder().rglob("*.npy"))  # before anything is decoded
