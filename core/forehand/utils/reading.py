@@ -6,6 +6,7 @@ What goes beyond a limit, or does not parse, raises :class:`Unreadable`, a Value
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -43,18 +44,25 @@ def read_json(path: Path, most: int = JSON_BYTES) -> Any:
     return parse_json(read_text(path, most))
 
 
-def read_json_lines(path: Path, most: int = JSON_BYTES) -> Iterator[Any]:
-    """The values in the lines of a JSON Lines file, of at most ``most`` bytes each; raises as :func:`read_json` does."""
+def read_json_lines(path: Path, most: int = JSON_BYTES) -> Iterator[tuple[int, Any]]:
+    """The lines of a JSON Lines file, of at most ``most`` bytes each: their numbers from 1, and their values.
+
+    Blank ones are left out. Raises as :func:`read_json` does.
+    """
     with path.open("rb") as file:
-        number = 0
-        while line := file.readline(most + 1):
-            number += 1
+        for number in itertools.count(1):
+            line = file.readline(most + 1)
+            if not line:
+                return
             if len(line) > most:
                 raise Unreadable(f"line {number} is larger than {most} bytes, the most that is read of a line")
+            if line.isspace():
+                continue
             try:
-                yield parse_json(line.decode())
+                value = parse_json(line.decode())
             except ValueError as error:
                 raise Unreadable(f"line {number}: {error}") from error
+            yield number, value
 
 
 def parse_json(text: str) -> Any:

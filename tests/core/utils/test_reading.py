@@ -9,6 +9,7 @@ from forehand.utils.reading import (
     parse_json,
     parse_yaml,
     read_json,
+    read_json_lines,
     read_yaml,
     require_literal,
 )
@@ -75,6 +76,18 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(Unreadable, match="not UTF-8"):
         read_json(path)
+
+
+def test_lines_are_read_one_by_one_up_to_their_limit(tmp_path):
+    path = tmp_path / "lines"
+    path.write_text('{"a": 1}\n\n[2, 3]\n   \n')
+    assert list(read_json_lines(path, most=9)) == [(1, {"a": 1}), (3, [2, 3])]
+    with pytest.raises(Unreadable, match="line 1 is larger than 8 bytes"):
+        list(read_json_lines(path, most=8))
+    for content, reason in ((b"1\n\n{", "line 3: it is not JSON"), (b"1\n\xff\xfe\n", "line 2: .*decode")):
+        path.write_bytes(content)
+        with pytest.raises(Unreadable, match=reason):
+            list(read_json_lines(path))
 
 
 @pytest.mark.parametrize(

@@ -83,11 +83,10 @@ class LayoutV2(Layout):
         """Those over all episodes, weighted by their number of images; see :meth:`Layout.image_statistics`."""
         if self.statistics_file.name != Path(EPISODES_STATS_FILE).name:
             return {"count": [self.info["total_frames"]], **read_mapping(self.statistics_file)[key]}
-        lines = sorted(
-            _read_lines(self.statistics_file, ("episode_index", "stats")), key=lambda line: line["episode_index"]
-        )
+        lines = _read_lines(self.statistics_file, ("episode_index", "stats"))  # thousands, of all features
+        stated = dict(sorted((line["episode_index"], line["stats"][key]) for line in lines))
         mean, std, low, high, count = (
-            np.array([np.ravel(line["stats"][key][name]) for line in lines], float) for name in _AVERAGED
+            np.array([np.ravel(one[name]) for one in stated.values()], float) for name in _AVERAGED
         )
         total = count.sum(axis=0)
         overall = (mean * count).sum(axis=0) / total
@@ -154,7 +153,7 @@ def _read_lines(path: Path, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The mappings in the lines of a file, which have ``keys``; raises :class:`DatasetError` naming the line."""
     try:
         refuse_lfs_pointer(path)
-        for number, line in enumerate(read_json_lines(path), 1):
+        for number, line in read_json_lines(path):
             if not isinstance(line, dict) or (missing := [key for key in keys if key not in line]):
                 lacks = f"lacks {missing[0]}" if isinstance(line, dict) else "is no mapping"
                 raise DatasetError(f"Line {number} of {path} {lacks}. Restore it from a copy of the dataset.")
