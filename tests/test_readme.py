@@ -17,6 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.foreign_recordings.calvin import write_calvin
+from tests.foreign_recordings.hdf5 import write_libero, write_robomimic
+from tests.foreign_recordings.step_folders import write_step_folders
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,6 +46,7 @@ TOURS = {
         "docs/guides/network.md",
     ],
     "lerobot": ["docs/guides/lerobot.md"],
+    "importing": ["docs/guides/importing.md"],
 }
 """Pages that one reader follows from their beginning to their end, one page after the other."""
 
@@ -51,6 +55,7 @@ BEFORE = {tour: ["forehand record robot=tabletop output=data/blocks"] for tour i
 
 ADDED = {
     "record": ["episodes=2", "workers=1"],
+    "import": ["workers=1"],
     "train": ["recipe.steps=2", "recipe.batch_size=2"],
     "serve": ["address=tcp://127.0.0.1:0"],
     "robot": ["address=tcp://127.0.0.1:0"],
@@ -249,6 +254,14 @@ def write_foreign_dataset(root: Path) -> None:
     dataset.finalize()
 
 
+def write_foreign_recordings(folder: Path) -> None:
+    """Small recordings in other formats, where the page about importing has them."""
+    write_calvin(folder / "task_ABC_D/training")
+    write_libero(folder / "libero_90/KITCHEN_SCENE1_open_the_drawer_demo.hdf5", idle=(1,))
+    write_robomimic(folder / "lift/ph/image.hdf5")
+    write_step_folders(folder / "folded", (2,))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("tour", TOURS)
@@ -256,6 +269,8 @@ def test_what_the_pages_say_works(tour, follower):
     """One test for the pages of a tour, because each block relies on what those above it left behind."""
     if "docs/guides/datasets.md" in TOURS[tour]:
         write_foreign_dataset(follower.folder / "you" / "your_dataset")
+    if "docs/guides/importing.md" in TOURS[tour]:
+        write_foreign_recordings(follower.folder)
     for line in BEFORE.get(tour, []):
         follower.type(line)
     for block in (block for page in TOURS[tour] for block in BLOCKS[page]):

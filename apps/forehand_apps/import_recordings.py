@@ -80,8 +80,8 @@ def _convert(running: Import, workers: int, console: Console) -> None:
 
 
 def _report(job: ImportJob, record: dict[str, Any], console: Console) -> None:
-    left_out = [f"{len(record['dropped_episodes'])} episodes"] if record["dropped_episodes"] else []
-    left_out += [f"{sum(record['skipped_frames'].values())} frames"] if record["skipped_frames"] else []
+    counts = {"episode": len(record["dropped_episodes"]), "frame": sum(record["skipped_frames"].values())}
+    left_out = [f"{count} {what}{'s' * (count != 1)}" for what, count in counts.items() if count]
     words = f" Left out: {' and '.join(left_out)}; {job.root / IMPORT_FILE} says why." if left_out else ""
     console.print(
         f"{record['episodes']} episodes with {record['frames']} frames in {job.root}.{words}",

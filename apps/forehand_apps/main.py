@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
     if command in BARE:
         rest = _named(BARE[command], rest)
     if command in CHOOSES and rest and rest[0].isidentifier():
-        rest[0] = f"{CHOOSES[command]}={rest[0]}"
+        rest = [*rest[1:], f"{CHOOSES[command]}={rest[0]}"]  # flags may follow the word, and come before options
     if command not in COMMANDS:
         from forehand.errors import nearest
 
