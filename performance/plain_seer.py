@@ -31,7 +31,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from forehand import Camera, Contract, Field
 from forehand.compose import ComposedPolicy, Layout, read_mask
-from forehand.compose.augmentation import random_shift
 from forehand.compose.losses import composition_loss
 from forehand.learning.checkpoint import build_policy
 from forehand_seer.targets import CLIP_MEAN, CLIP_STD
@@ -143,18 +142,14 @@ class PlainSeer(nn.Module):
 
     def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch of windows: every query, every decoding; with ``all_frames`` the last targets' tokens."""
-        observation = dict(batch["observation"])
-        for camera, pixels in self.policy.random_shift.items():
-            frames = observation[f"images.{camera}"]
-            observation[f"images.{camera}"] = random_shift(frames.flatten(0, 1), pixels).unflatten(0, frames.shape[:2])
-        beyond = [
-            batch["target"][f"future.{c}"][:, -self.foresight.horizon :].flatten(0, 1) for c in self.policy.random_shift
-        ]
+        augment, horizon = self.policy.augmentations, self.foresight.horizon
+        observation, target = augment(batch["observation"], batch["target"], (horizon,))
+        beyond = [target[f"future.{c}"][:, -horizon:].flatten(0, 1) for c in augment.by_camera]
         read = self.readouts(observation, beyond if self.all_frames else [])
         self.foresight.forward = self.decode  # the loss is ours, what it decodes with is plain
         try:
             with self.watch.stage("foresight and heads"):
-                return composition_loss(self.policy, read, batch["target"])
+                return composition_loss(self.policy, read, target)
         finally:
             del self.foresight.forward
 

@@ -32,7 +32,7 @@ from forehand.utils.progress import progress
 
 def train(config: DictConfig) -> Path:
     """Train ``config.policy`` on ``config.dataset``; return the last checkpoint."""
-    read_recipe(config.recipe, windows=1)  # report mistakes before anything is decoded
+    read_recipe(config.recipe)  # report mistakes before anything is decoded
     frame_store(config)
     device = pick_device(config.device)
     with run_folder(_output(config)) as output:
@@ -48,8 +48,8 @@ def train(config: DictConfig) -> Path:
         return _train(trainer, console, config.output)
 
 
-def read_recipe(config: DictConfig, windows: int) -> Recipe:
-    """The recipe that ``config`` describes, its types checked, with epochs converted to steps for so many ``windows``."""
+def read_recipe(config: DictConfig, windows: int | None = None) -> Recipe:
+    """The recipe that ``config`` describes, its types checked; epochs are converted to steps for so many ``windows``."""
     numbers: Any = OmegaConf.to_container(config, resolve=True)
     for steps, epochs in (("steps", "epochs"), ("warmup_steps", "warmup_epochs")):
         passes = numbers.pop(epochs)
@@ -59,18 +59,48 @@ def read_recipe(config: DictConfig, windows: int) -> Recipe:
             if not isinstance(passes, int | float) or passes < 0:
                 raise ConfigurationError(f"recipe.{epochs} must be 0 or a positive number, not {passes!r}.")
             numbers[steps] = 0
+    whole, extra = (numbers.pop(name, 0) for name in ("whole_epochs", "extra_schedule_steps"))
+    if not isinstance(extra, int) or extra < 0:
+        raise ConfigurationError(f"recipe.extra_schedule_steps must be 0 or a positive whole number, not {extra!r}.")
     require_groups(numbers.get("parameter_groups"))
     try:
         recipe: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Recipe), numbers))
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"recipe.{error.full_key or ''}: {str(error).splitlines()[0]}.") from error
     assert isinstance(recipe, Recipe)
-    in_steps = {
-        steps: round(config[epochs] * windows / recipe.effective_batch_size)
-        for steps, epochs in (("steps", "epochs"), ("warmup_steps", "warmup_epochs"))
-        if config[epochs] is not None
-    }
-    return replace(recipe, **in_steps)
+    if windows is None:
+        return recipe
+    if whole:
+        recipe = replace(recipe, batches_per_epoch=_whole_batches(recipe, windows))
+    return replace(recipe, **_in_steps(recipe, windows, config.epochs, config.warmup_epochs, extra))
+
+
+def _whole_batches(recipe: Recipe, windows: int) -> int:
+    """Batches of an epoch that ends with a step: as many as are clipped together, times a whole number."""
+    together = recipe.clip_every_batches or recipe.gradient_accumulation_steps
+    if not (batches := windows // (recipe.batch_size * together) * together):
+        raise ConfigurationError(
+            f"recipe.whole_epochs leaves out what does not fill {recipe.batch_size * together} windows ({together} "
+            f"batches of {recipe.batch_size}), and there are only {windows}. Choose a smaller recipe.batch_size or "
+            f"recipe.gradient_accumulation_steps, or recipe.whole_epochs=false."
+        )
+    return batches
+
+
+def _in_steps(
+    recipe: Recipe, windows: int, epochs: float | None, warmup_epochs: float | None, extra: int
+) -> dict[str, int]:
+    """What is counted in epochs, in steps; ``extra``: so many steps longer than their epochs are warm-up and schedule."""
+    if recipe.batches_per_epoch is None or recipe.steps_per_epoch is None:
+        found = {"steps": epochs, "warmup_steps": warmup_epochs, "schedule_steps": epochs if extra else None}
+        steps = {k: round(n * windows / recipe.effective_batch_size) for k, n in found.items() if n is not None}
+    else:
+        found = {"warmup_steps": warmup_epochs, "schedule_steps": epochs}
+        batches = {k: int(n * recipe.batches_per_epoch) for k, n in found.items() if n is not None}
+        steps = {k: n // recipe.gradient_accumulation_steps for k, n in batches.items()}
+        if epochs is not None:
+            steps["steps"] = round(epochs * recipe.steps_per_epoch)
+    return {name: count + (extra if name != "steps" else 0) for name, count in steps.items()}
 
 
 def frame_store(config: DictConfig) -> FrameStore:
@@ -118,7 +148,7 @@ def _prepare(
         facts["init"] = load_pretrained_weights(policy, config.init_from, config.reinitialize)
     else:
         policy.load_pretrained()
-    recipe = read_recipe(config.recipe, windows=1)
+    recipe = read_recipe(config.recipe)
     parameter_groups(policy, recipe)  # report mistakes before anything is decoded
     options: dict[str, Any] = {
         "cache": config.cache,
@@ -166,7 +196,7 @@ def _order(windows: WindowDataset | EmbodimentWindows, recipe: Recipe) -> Shuffl
     """The sampler of batches: every window once an epoch, or drawn by weight."""
     weights = windows.sample_weights(recipe.dataset_weights, recipe.gripper_oversampling)
     if weights is None:
-        return ShuffledBatches(len(windows), recipe.batch_size, recipe.seed)
+        return ShuffledBatches(len(windows), recipe.batch_size, recipe.seed, recipe.batches_per_epoch)
     return WeightedBatches(weights, recipe.batch_size, recipe.seed)
 
 

@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "backbone": "runs all tokens of all timesteps under one mask",
     "world_model": "owns query tokens and turns what they read into a forecast, with its target and its loss",
     "action_head": "owns query tokens and turns what they read into a chunk of actions, with its loss",
+    "augmentation": "changes images at random, in training",
     "policy": "maps observations to action chunks, one session for each robot",
     "chunking": "turns chunks of actions into one action for every control step",
     "adapter": "serves clients of another project's policy server",

@@ -117,6 +117,36 @@ def forehand_register(registry: Registry) -> None:
         "a causal language model of the transformers library, trained, frozen or adapted by LoRA",
     )
     registry.add(
+        "augmentation",
+        "shift",
+        "forehand.compose.random_shift:Shift",
+        "a random shift by some pixels, the border repeated",
+    )
+    registry.add(
+        "augmentation",
+        "crop",
+        "forehand_plugins.augmentations.crop:Crop",
+        "a random or central crop, resized back",
+    )
+    registry.add(
+        "augmentation",
+        "color_jitter",
+        "forehand_plugins.augmentations.color_jitter:ColorJitter",
+        "random brightness, contrast, saturation and hue",
+    )
+    registry.add(
+        "augmentation",
+        "gaussian_blur",
+        "forehand_plugins.augmentations.gaussian_blur:GaussianBlur",
+        "a Gaussian blur of random width",
+    )
+    registry.add(
+        "augmentation",
+        "cutout",
+        "forehand_plugins.augmentations.cutout:Cutout",
+        "random rectangles that are hidden",
+    )
+    registry.add(
         "action_head",
         "chunk_regression",
         "forehand_plugins.action_heads.chunk_regression:ChunkRegression",

@@ -1,5 +1,6 @@
 """Policies composed of parts: token groups, and a table of which groups read which. Needs torch."""
 
+from forehand.compose.augmentation import Augmentation
 from forehand.compose.parts import (
     ActionHead,
     Backbone,
@@ -19,6 +20,7 @@ from forehand.compose.tokens import Layout, TokenGroup, read_mask
 
 __all__ = [
     "ActionHead",
+    "Augmentation",
     "Backbone",
     "ComposedPolicy",
     "DecodesFeatures",

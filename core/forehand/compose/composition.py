@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from forehand.compose.augmentation import random_shift
+from forehand.compose.augmented_windows import Augmentations
 from forehand.compose.controls import require_control
 from forehand.compose.delta_actions import read_actions
+from forehand.compose.initialization import initialize, require_initialization
 from forehand.compose.making import PartConfig, make_part, require_module_names
 from forehand.compose.normalization import Statistics, make_normalizers
 from forehand.compose.parts import (
@@ -76,9 +77,11 @@ class Composition(nn.Module):
     normalization: methods for ``state`` and ``action``, or their settings
     (:class:`~forehand.compose.normalization.Normalization`). actions: what the action head predicts: ``absolute``, the
     contract's actions, or ``delta`` with its options (:mod:`forehand.compose.delta_actions`). foresight_control: what the
-    world model is compared with instead of the future, in an ablation (:mod:`forehand.compose.controls`). random_shift:
-    camera → pixels of random shift in training. token_dropout: what readers do without in training, at random
-    (:mod:`forehand.compose.token_dropout`). resize: how images are brought to their size
+    world model is compared with instead of the future, in an ablation (:mod:`forehand.compose.controls`). augmentations:
+    what is done to images in training, for every camera or by camera, and random_shift: camera → pixels, or options, of a
+    shift that comes first (:mod:`forehand.compose.augmented_windows`). initialization: of linear maps and queries, where
+    their parts' own is not wanted (:mod:`forehand.compose.initialization`). token_dropout: what readers do without in
+    training, at random (:mod:`forehand.compose.token_dropout`). resize: how images are brought to their size
     (:func:`forehand.utils.images.resize`).
 
     Raises :class:`ConfigurationError` for parts, tables and cameras that do not fit each other.
@@ -103,7 +106,9 @@ class Composition(nn.Module):
         detach: Sequence[str] | None = None,
         share: Composition | None = None,
         foresight_control: str | None = None,
-        random_shift: Mapping[str, int] | None = None,
+        augmentations: Sequence[PartConfig] | Mapping[str, Sequence[PartConfig] | None] | None = None,
+        random_shift: Mapping[str, int | Mapping[str, Any]] | None = None,
+        initialization: Mapping[str, str | None] | None = None,
         token_dropout: TokenDropout | None = None,
         resize: str = "area",
     ) -> None:
@@ -115,7 +120,6 @@ class Composition(nn.Module):
             raise ConfigurationError(f"resize: unknown method {resize!r}. {nearest(resize, METHODS)}")
         self.resize = resize
         self.reads = {reader: dict(row or {}) for reader, row in reads.items()}
-        self.random_shift = dict(random_shift or {})
         self.token_dropout: TokenDropout = token_dropout or {}
         self.towers: SharedTowers = (
             share.towers
@@ -161,6 +165,7 @@ class Composition(nn.Module):
         self.foresight_control = foresight_control
         self.cameras = self._cameras()
         require_cameras(contract, self.cameras, "the policy")
+        self.augmentations = Augmentations(augmentations, random_shift, self.cameras)
         if share:
             read = share.contract.sensors
             if read != tuple(s for s in contract.sensors if s.name in {sensor.name for sensor in read}):
@@ -176,6 +181,10 @@ class Composition(nn.Module):
         self.normalize_state, self.normalize_action = make_normalizers(
             normalization, contract, statistics, chunk, self.delta_actions
         )
+        require_initialization(initialization or {})
+        theirs = set(share.modules()) if share else set()
+        own = [module for module in self.modules() if module not in theirs]
+        initialize(initialization or {}, own, [p.queries for p in self.query_parts.values() if p not in theirs])
         self.plans = Plans(self.groups, [part.group for part in self.query_parts.values()], self.reads, history)
 
     def _cameras(self) -> tuple[str, ...]:
@@ -226,10 +235,6 @@ class Composition(nn.Module):
             raise ConfigurationError(
                 f"policy.history: {self.history} timesteps have {length:,} tokens, and {MOST_TOKENS:,} are the most. "
                 f"Lower it, or how many tokens an encoder, the world model or the action head has."
-            )
-        if unknown := [c for c in self.random_shift if c not in self.cameras]:
-            raise ConfigurationError(
-                f"random_shift: the policy has no camera {unknown[0]!r}. {nearest(unknown[0], self.cameras)}"
             )
 
     @property
@@ -303,11 +308,9 @@ class Composition(nn.Module):
         return {name: r.unflatten(1, (len(asked), count)) for name, r, count in zip(wanted, read, counts, strict=True)}
 
     def _window_tokens(self, observation: Inputs) -> dict[str, Tensor]:
-        """The tokens of every group at every timestep, name → (B, T, count, D); images are shifted in training."""
+        """The tokens of every group at every timestep, name → (B, T, count, D)."""
         batch, length = observation[STATE].shape[:2]
         frames = {k: v.reshape(-1, *v.shape[2:]) for k, v in observation.items() if k != INSTRUCTION}
-        if self.training:
-            frames |= {IMAGES + c: random_shift(frames[IMAGES + c], pixels) for c, pixels in self.random_shift.items()}
         instruction = observation[INSTRUCTION]
         frames[INSTRUCTION] = (
             instruction.repeat_interleave(length, dim=0)
@@ -341,10 +344,10 @@ class Composition(nn.Module):
         return tokens
 
     def frozen_features(self) -> dict[str, FrozenFeatures]:
-        """Features of shared towers that do not learn, of cameras that are not shifted: windows may hold them."""
+        """Features of shared towers that do not learn, of cameras without augmentation: windows may hold them."""
         read = {key for encoder in self.encoders.values() for key in encoder.inputs if key.startswith(FEATURES)}
         wanted = read.union(FEATURES + name for name in self.target_features)
-        return self.towers.frozen(key for key in wanted if not self.random_shift.get(self.towers.camera(key)))
+        return self.towers.frozen(key for key in wanted if self.towers.camera(key) not in self.augmentations)
 
     def compile(self, *given: Any, **options: Any) -> None:
         """Let ``torch.compile`` have what computes most: vision towers, the backbone and the world model."""

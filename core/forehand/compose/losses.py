@@ -15,7 +15,10 @@ from forehand.compose.parts import FEATURES, FUTURE, IMAGES, PRESENT, STATE, Inp
 
 
 def window_loss(composition: Composition, observation: Inputs, target: Inputs) -> tuple[Tensor, LossTerms]:
-    """The loss of a batch of windows and its terms, each a scalar; see :mod:`forehand.data.windows`."""
+    """The loss of a batch of windows and its terms, each a scalar; see :mod:`forehand.data.windows`.
+
+    In training, images go through the composition's augmentations first.
+    """
     steps = max(1, target["valid"].shape[1] - composition.lookahead)  # those behind have no goal, and give no loss
     present = {PRESENT + camera: observation[IMAGES + camera] for camera in composition.forecast_cameras}
     present |= {PRESENT + key: value for key, value in observation.items() if key.startswith(FEATURES)}
@@ -28,6 +31,9 @@ def window_loss(composition: Composition, observation: Inputs, target: Inputs) -
         normalized = composition.normalize_action(target["actions"][:, :steps])
         queries[head.group.name], drawn = head.training_tokens({"actions": normalized})
         target = {**target, **drawn}
+    if composition.training:
+        horizons = composition.world_model.horizons if composition.world_model else ()
+        observation, target = composition.augmentations(observation, target, horizons)
     return composition_loss(composition, composition.readouts(observation, steps, queries), target)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forehand.conformance.action_heads import assert_action_head_conforms
+    from forehand.conformance.augmentations import assert_augmentation_conforms
     from forehand.conformance.backbones import assert_backbone_conforms
     from forehand.conformance.datasets import assert_dataset_conforms
     from forehand.conformance.encoders import assert_encoder_conforms, assert_vision_tower_conforms
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "assert_action_head_conforms": "action_heads",
+    "assert_augmentation_conforms": "augmentations",
     "assert_backbone_conforms": "backbones",
     "assert_dataset_conforms": "datasets",
     "assert_encoder_conforms": "encoders",
@@ -36,6 +38,7 @@ _MODULES = {
 
 __all__ = [
     "assert_action_head_conforms",
+    "assert_augmentation_conforms",
     "assert_backbone_conforms",
     "assert_dataset_conforms",
     "assert_encoder_conforms",

@@ -9,18 +9,23 @@ from numpy.typing import NDArray
 class ShuffledBatches:
     """An endless stream of batches of indices below ``size``: one fresh permutation after another, cut into batches.
 
-    Every index comes once an epoch, also where a batch spans two of them.
+    Every index comes once an epoch, also where a batch spans two of them. batches_per_epoch: cut each permutation into so
+    many whole batches, and leave out the rest of it.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int) -> None:
-        if size < 1 or batch_size < 1:
-            raise ValueError(f"cannot draw batches of {batch_size} from {size} windows")
+    def __init__(self, size: int, batch_size: int, seed: int, batches_per_epoch: int | None = None) -> None:
+        if size < (batches_per_epoch or 0) * batch_size or size < 1 or batch_size < 1:
+            raise ValueError(f"cannot draw {batches_per_epoch or ''} batches of {batch_size} from {size} windows")
         self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.batches_per_epoch = batches_per_epoch
         self._epoch = -1
         self._permutation: NDArray[np.int64] = np.empty(0, np.int64)
 
     def at(self, step: int) -> NDArray[np.int64]:
         """The batch of ``step``, (batch_size,)."""
+        if self.batches_per_epoch:
+            epoch, number = divmod(step, self.batches_per_epoch)
+            return self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = positions // self.size
         pieces = [self._order(int(e))[positions[epochs == e] % self.size] for e in np.unique(epochs)]

@@ -15,10 +15,13 @@ from forehand.errors import ConfigurationError, nearest
 class OptimizationConfig:
     """Settings of AdamW and of the numerics.
 
-    Learning rate: linear warm-up over ``warmup_steps``, then a cosine to zero at ``steps``. seed: of the weights and of
-    all that is drawn. max_grad_norm: L2 norm to which larger gradients are scaled down. gradient_accumulation_steps:
-    batches whose gradients are averaged for a step (each batch counts alike), for effective batches that do not fit into
-    memory. precision: ``bfloat16`` computes in that format what loses little by it (autocast); weights, optimizer and
+    Learning rate: linear warm-up over ``warmup_steps``, then a cosine to zero at ``schedule_steps`` (default ``steps``),
+    and zero from there on. warmup_from_zero: step s of the warm-up has s / ``warmup_steps`` of the rate, so that the
+    first changes no weight, instead of (s + 1) / ``warmup_steps``. seed: of the weights and of all that is drawn.
+    max_grad_norm: L2 norm to which larger gradients are scaled down. gradient_accumulation_steps: batches whose gradients
+    are averaged for a step (each batch counts alike), for effective batches that do not fit into memory.
+    clip_every_batches: batches after which the gradient that has been accumulated so far is clipped; None: once a step.
+    precision: ``bfloat16`` computes in that format what loses little by it (autocast); weights, optimizer and
     losses stay float32. compile: let ``torch.compile`` fuse what the policy offers for it.
 
     parameter_groups: pattern → options of the parameters whose names match: ``learning_rate``, or
@@ -32,8 +35,11 @@ class OptimizationConfig:
     seed: int
     weight_decay: float = 1e-4
     warmup_steps: int = 0
+    warmup_from_zero: bool = False
+    schedule_steps: int | None = None
     max_grad_norm: float = 1.0
     gradient_accumulation_steps: int = 1
+    clip_every_batches: int | None = None
     precision: str = "float32"
     compile: bool = False
     parameter_groups: dict[str, Any] | None = None
@@ -41,6 +47,7 @@ class OptimizationConfig:
 
     def __post_init__(self) -> None:
         _require_at_least(self, {"steps": 0, "gradient_accumulation_steps": 1, "seed": 0, "warmup_steps": 0})
+        _require_at_least(self, {"schedule_steps": 0, "clip_every_batches": 1})
         for name in ("learning_rate", "weight_decay", "max_grad_norm"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigurationError(f"recipe.{name} must be 0 or a positive number, not {getattr(self, name)}.")
@@ -53,9 +60,10 @@ class OptimizationConfig:
         peak = self.learning_rate if learning_rate is None else learning_rate
         # Not torch's LambdaLR, whose product of rate and factor differs in the last bit in 663 of 3,000 steps.
         if step < self.warmup_steps:
-            return peak * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return peak * 0.5 * (1 + math.cos(math.pi * done))
+            return peak * (step if self.warmup_from_zero else step + 1) / self.warmup_steps
+        end = self.steps if self.schedule_steps is None else self.schedule_steps
+        done = (step - self.warmup_steps) / max(1, end - self.warmup_steps)
+        return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +74,14 @@ class DataConfig:
     each other; None: by their number. gripper_oversampling: how many times as often windows are drawn in which the
     gripper opens or closes. whole_windows: only windows that lie inside their episode, so that nothing is padded;
     window_frames: how many frames such a window has, None: as many as its inputs and targets need; skip_last_window: the
-    last one of each episode is left out (:class:`~forehand.data.whole_windows.WholeWindows`).
+    last one of each episode is left out (:class:`~forehand.data.whole_windows.WholeWindows`). batches_per_epoch:
+    batches in an epoch, None: training is one stream of batches, of which some hold windows of two epochs. With it, no
+    batch and no step reaches from one epoch into the next: what does not fill a batch is left out, and an epoch's last
+    step takes the batches that are left.
     """
 
     batch_size: int
+    batches_per_epoch: int | None = None
     dataset_weights: list[float] | None = None
     gripper_oversampling: float = 1.0
     whole_windows: bool = False
@@ -77,7 +89,7 @@ class DataConfig:
     skip_last_window: bool = False
 
     def __post_init__(self) -> None:
-        _require_at_least(self, {"batch_size": 1})
+        _require_at_least(self, {"batch_size": 1, "batches_per_epoch": 1})
         if not self.whole_windows and (self.window_frames is not None or self.skip_last_window):
             name = "skip_last_window" if self.window_frames is None else "window_frames"
             raise ConfigurationError(f"recipe.{name} is about whole windows. Add recipe.whole_windows=true.")
@@ -122,6 +134,18 @@ class Recipe(OptimizationConfig, DataConfig, RunConfig):
         """How many windows a step learns from."""
         return self.batch_size * self.gradient_accumulation_steps
 
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps of an epoch, where ``batches_per_epoch`` is given."""
+        return self.batches_per_epoch and -(-self.batches_per_epoch // self.gradient_accumulation_steps)
+
+    def first_batch(self, step: int) -> int:
+        """The number of the first batch of ``step``, both counted from 0 over all epochs."""
+        if not (self.batches_per_epoch and self.steps_per_epoch):
+            return step * self.gradient_accumulation_steps
+        epochs, rest = divmod(step, self.steps_per_epoch)
+        return epochs * self.batches_per_epoch + rest * self.gradient_accumulation_steps
+
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """The fields that need not be given, and the values they then have."""
@@ -165,5 +189,5 @@ def _require_group(where: str, options: Any) -> None:
 
 def _require_at_least(config: Any, least: Mapping[str, int]) -> None:
     for name, minimum in least.items():
-        if getattr(config, name) < minimum:
-            raise ConfigurationError(f"recipe.{name} must be at least {minimum}, not {getattr(config, name)}.")
+        if (value := getattr(config, name)) is not None and value < minimum:
+            raise ConfigurationError(f"recipe.{name} must be at least {minimum}, not {value}.")

@@ -86,8 +86,9 @@ class Trainer:
 
     policy: a :class:`TrainablePolicy`. batches: a pure function of the batch's number, counted from 0 over all steps, so
     that a resumed run has the batches of an uninterrupted one; a step takes ``recipe.gradient_accumulation_steps`` of
-    them. config, statistics, facts: what goes into the checkpoints beside the weights; the fact ``fingerprint`` names
-    the content of the dataset. embodiments: contract and statistics of each, where the policy has several.
+    them, the last of an epoch those that are left (:meth:`.Recipe.first_batch`). config, statistics, facts: what goes
+    into the checkpoints beside the weights; the fact ``fingerprint`` names the content of the dataset. embodiments:
+    contract and statistics of each, where the policy has several.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Trainer:
             ThreadPoolExecutor(1) as ahead,
             (self.folder / LOG).open("a") as lines,
         ):
-            upcoming = self._prefetch(ahead, self.step * recipe.gradient_accumulation_steps)
+            upcoming = self._prefetch(ahead, recipe.first_batch(self.step))
             if recipe.compile and self.step < recipe.steps:
                 self._compile()
             while self.step < recipe.steps and not stop.is_set():
@@ -146,13 +147,14 @@ class Trainer:
                 self.step += 1
                 if self.step % recipe.log_every == 0 or self.step == recipe.steps:
                     now = time.monotonic()
+                    windows = recipe.batch_size * (recipe.first_batch(self.step) - recipe.first_batch(last))
                     entry = {
                         "step": self.step,
                         "loss": float(loss),
                         **{name: float(value) for name, value in terms.items()},
                         "gradient_norm": float(norm),
                         "learning_rate": recipe.rate(self.step - 1),
-                        "windows_per_second": recipe.effective_batch_size * (self.step - last) / (now - started),
+                        "windows_per_second": windows / (now - started),
                     }
                     started, last = now, self.step
                     lines.write(json.dumps(entry) + "\n")
@@ -166,7 +168,7 @@ class Trainer:
 
     def _prefetch(self, ahead: ThreadPoolExecutor, first: int) -> Iterator[Mapping[str, Any]]:
         """The batches from number ``first`` on, each prepared while the one before it is computed."""
-        end = self.recipe.steps * self.recipe.gradient_accumulation_steps
+        end = self.recipe.first_batch(self.recipe.steps)
         jobs = (ahead.submit(self.batches, number) for number in range(first, end))
         upcoming = next(jobs, None)
         while upcoming is not None:
@@ -176,7 +178,7 @@ class Trainer:
 
     def _compile(self) -> None:
         """Compile the policy, and try it on the next batch without side effects; where it fails, train uncompiled."""
-        batch = to_device(self.batches(self.step * self.recipe.gradient_accumulation_steps), self.device)
+        batch = to_device(self.batches(self.recipe.first_batch(self.step)), self.device)
         try:
             with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                 self.policy.compile()
@@ -200,19 +202,27 @@ class Trainer:
             options["lr"] = self.recipe.rate(self.step, group.learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         losses, found = [], []
-        for batch in itertools.islice(batches, self.recipe.gradient_accumulation_steps):
+        count = self.recipe.first_batch(self.step + 1) - self.recipe.first_batch(self.step)
+        clip_every = self.recipe.clip_every_batches or count
+        for number, batch in enumerate(itertools.islice(batches, count), start=1):
             loss, terms = self._loss(batch)
             self._require_finite(loss, terms)
             (loss / self.recipe.gradient_accumulation_steps).backward()
             losses.append(loss.detach())
             found.append({name: value.detach() for name, value in terms.items()})
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
-        if not norm.isfinite():
-            raise self._diverged(f"the norm of the gradient is {norm.item()}", self.step + 1)
+            if number % clip_every == 0 or number == count:
+                norm = self._clip()
         self.optimizer.step()
         named = dict.fromkeys(name for one in found for name in one)  # a batch of one embodiment may lack some
         terms = {name: torch.stack([one[name] for one in found if name in one]).mean() for name in named}
         return torch.stack(losses).mean(), terms, norm
+
+    def _clip(self) -> Tensor:
+        """Scale the gradient down to ``max_grad_norm``; returns its norm before."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
+        if not norm.isfinite():
+            raise self._diverged(f"the norm of the gradient is {norm.item()}", self.step + 1)
+        return norm
 
     def _require_finite(self, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
         """Keep a loss that is not finite from reaching the weights, or kernels that index by what depends on it."""

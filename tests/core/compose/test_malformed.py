@@ -39,7 +39,7 @@ from forehand.errors import ConfigurationError, ContractMismatch
         ({"towers": {"resnet": {}}}, "a vision_tower is configured without a name"),
         ({"detach": "action"}, "detach must be a list or null, not 'action'"),
         ({"random_shift": 3}, "random_shift must be a mapping or null, not 3"),
-        ({"random_shift": {"static": "x"}}, "random_shift.static must be a whole number, not 'x'"),
+        ({"random_shift": {"static": "x"}}, "random_shift.static must be a whole number or a mapping, not 'x'"),
         ({"token_dropout": {"action": 3}}, "token_dropout.action must be a mapping or null, not 3"),
         (
             {"token_dropout": {"action": {"state": 2}}},

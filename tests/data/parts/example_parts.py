@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from forehand import Contract, Registry, hookimpl
 from forehand.compose import (
     ActionHead,
+    Augmentation,
     Encoder,
     FeatureShape,
     IterativeActionHead,
@@ -330,6 +331,20 @@ class Regression(ActionHead):
         return {term: masked_mean(error[..., elements], valid) for term, elements in self.elements.items()}
 
 
+class Darken(Augmentation):
+    """Floats of 0 to 1 by a random factor of at least ``least``."""
+
+    def __init__(self, *, least: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.least = least
+
+    def draw(self, count: int, device: torch.device) -> dict[str, Tensor]:
+        return {"factor": self.least + (1 - self.least) * torch.rand(count, device=device)}
+
+    def apply(self, images: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
+        return (images * draws["factor"][:, None, None, None]).to(images.dtype)
+
+
 @hookimpl
 def forehand_register(registry: Registry) -> None:
     registry.add("policy", "composed", "forehand.compose.policy:ComposedPolicy", "a policy of parts")
@@ -343,6 +358,7 @@ def forehand_register(registry: Registry) -> None:
         "vision_tower": {"patches": Patches},
         "backbone": {"transformer": Transformer},
         "world_model": {"colour": Colour, "future_features": FutureFeatures},
+        "augmentation": {"darken": Darken},
         "action_head": {"regression": Regression, "sampled": Sampled, "denoised": Denoised},
     }.items():
         for name, factory in parts.items():
