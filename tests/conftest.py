@@ -2,8 +2,10 @@
 
 import contextlib
 import importlib.util
+import io
 import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -89,6 +91,36 @@ def in_process(own_process, capfd: pytest.CaptureFixture[str]):
         with own_process(**variables):
             status = exit_status(arguments)
         return subprocess.CompletedProcess(["forehand", *arguments], status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def command_in():
+    """Runs one command in this process and in a folder, for fixtures that tests share; it has to succeed."""
+
+    def run(folder: Path, *arguments: str, **variables: str) -> None:
+        with contextlib.chdir(folder), fresh_process(ENVIRONMENT | variables):
+            assert exit_status(arguments) == 0
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lerobot_here():
+    """Runs one of LeRobot's commands, or a script, in this process and without the network; gives what it printed."""
+
+    def run(command: str, *arguments: str) -> str:
+        from huggingface_hub import constants
+
+        offline = mock.patch.object(constants, "HF_HUB_OFFLINE", True)
+        with offline, fresh_process(ENVIRONMENT), contextlib.redirect_stdout(io.StringIO()) as said:
+            sys.argv = [command, *arguments]
+            if command.endswith(".py"):
+                runpy.run_path(command, run_name="__main__")
+            else:
+                importlib.import_module(f"lerobot.scripts.{command.replace('-', '_')}").main()
+        return said.getvalue()
 
     return run
 

@@ -85,6 +85,7 @@ def test_parts_are_listed_by_kind(forehand, tmp_path):
     assert list(tmp_path.iterdir()) == []  # who only looks leaves nothing behind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status"), [(("plugins", "kind=encoder"), 0), (("keys",), 0), (("convert", "seer", "output=x"), 2)]
 )

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,17 +14,15 @@ SLIDER = ("eval", "robot=slider", "benchmark=slider", "seed=3", "num_videos=0")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(program, tmp_path_factory):
+def checkpoint(command_in, tmp_path_factory):
     """A learned policy that succeeds now and then."""
     folder = tmp_path_factory.mktemp("learned")
-    words, environment = program
     recipe = "recipe.steps=300 recipe.batch_size=32 recipe.learning_rate=0.005 threads=1 device=cpu"
     for line in (
         "record robot=slider benchmark=slider episodes=40 seed=5 workers=1 output=data",
         f"train policy=tiny dataset=data cache=cache output=learned {recipe}",
     ):
-        command = line.split()
-        subprocess.run([*words, *command], cwd=folder, env=environment | PLUGINS, check=True, capture_output=True)
+        command_in(folder, *line.split(), **PLUGINS)
     return folder / "learned"
 
 

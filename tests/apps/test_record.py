@@ -51,6 +51,7 @@ def content(root: Path) -> dict[str, bytes]:
     return {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
 
 
+@pytest.mark.slow
 def test_what_is_recorded_does_not_depend_on_the_number_of_workers(tmp_path: Path):
     for workers in (1, 3):
         record(config(tmp_path / str(workers) / "data", f"workers={workers}", "noise.std=0.03"))

@@ -137,7 +137,7 @@ def test_asked_to_end_it_saves_and_says_how_to_go_on(begun, arguments, train_her
 @pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_whole_checkpoints(begun, arguments, train_here, whole, tmp_path):
     folder = tmp_path / "run"
-    for moment in range(3):
+    for moment in range(2):
         process = begun("train", *arguments("run", "resume=true", "recipe.save_every=1", "recipe.keep_checkpoints=2"))
         last = latest_checkpoint(folder)
         wait_for_line(process, folder, (int(last.name.removeprefix("step_")) if last else 0) + 5)

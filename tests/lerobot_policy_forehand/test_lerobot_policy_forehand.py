@@ -1,8 +1,10 @@
-"""LeRobot's own commands drive with a policy that we serve: the plugin is installed, found and used as by any user."""
+"""LeRobot's own commands drive with a policy that we serve: the plugin is installed, found and used as by any user.
+
+``lerobot-eval`` and ``lerobot-rollout`` run in processes of their own once; other commands in this process, as there.
+"""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -11,41 +13,53 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forehand import Camera, Contract, Field, Policy, Prediction
-from forehand.wire import PolicyServer
+from forehand import Camera, Contract, Field, Policy, Prediction, registry
+from forehand.learning.checkpoint import load_policy
+from forehand.wire import PolicyServer, RemotePolicy
+from forehand_apps.instantiate import contract_of
 
 pytestmark = pytest.mark.slow
 
-PLUGIN = Path(__file__).parents[2] / "plugins" / "lerobot_policy_forehand"
+HERE = Path(__file__).parent
+PLUGIN = HERE.parents[1] / "plugins" / "lerobot_policy_forehand"
 BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory):
-    """Runs Python or one of LeRobot's commands where pip installed the plugin, without the network."""
-    site = tmp_path_factory.mktemp("site")
+def site(tmp_path_factory):
+    """Where pip installed the plugin, without the network."""
+    folder = tmp_path_factory.mktemp("site")
     offline = ["--no-build-isolation", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", str(site), str(PLUGIN)], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", str(folder), str(PLUGIN)], check=True)
+    return folder
+
+
+@pytest.fixture
+def process(site):
+    """Runs one of LeRobot's commands in a process of its own; gives what it printed."""
     environment = os.environ | {"PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
-    def run(*arguments):
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
+    def run(command, *arguments):
+        done = subprocess.run([BIN / command, *arguments], env=environment, capture_output=True, text=True, timeout=550)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     return run
 
 
+@pytest.fixture
+def here(site, lerobot_here, monkeypatch):
+    """Runs one of LeRobot's commands, or a script beside this file, in this process; gives what it printed."""
+    monkeypatch.syspath_prepend(site)
+    return lambda command, *options: lerobot_here(str(HERE / command) if command.endswith(".py") else command, *options)
+
+
 @contextmanager
-def served(*arguments):
-    """The address of ``forehand serve`` in a process of its own."""
-    program = "from forehand_apps.main import main; main()"
-    command = [sys.executable, "-c", program, "serve", *arguments, "address=tcp://127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.send_signal(signal.SIGINT)
+def served(robot, **options):
+    """The address of a server of the policy ``random`` for a robot."""
+    policy = registry().create("policy", "random", contract=contract_of(registry().create("robot", robot, **options)))
+    with PolicyServer(policy, "tcp://127.0.0.1:0").running() as server:
+        yield server.address
 
 
 class Echo(Policy):
@@ -62,9 +76,9 @@ class Echo(Policy):
         return [Prediction(np.stack([o.state, m]).astype(np.float32)) for o, m in zip(observations, means, strict=True)]
 
 
-def test_the_policy_type_is_found_and_asks_our_server(python):
+def test_the_policy_type_is_found_and_asks_our_server(here):
     with PolicyServer(Echo(), "tcp://127.0.0.1:0").running() as server:
-        said = python(sys.executable, str(Path(__file__).with_name("ask.py")), server.address)
+        said = here("ask.py", server.address)
     assert said.splitlines() == [
         "environment found: True",
         "actions are the server's: True",
@@ -78,20 +92,22 @@ def test_the_policy_type_is_found_and_asks_our_server(python):
 
 
 @pytest.mark.parametrize(
-    ("environment", "tasks", "options"),
+    ("where", "environment", "tasks", "options"),
     [
-        ("forehand_tabletop", "lift,push", ["--eval.use_async_envs=false"]),
+        ("here", "forehand_tabletop", "lift,push", ["--eval.use_async_envs=false"]),
         (
+            "process",
             "forehand_tabletop_chains",
-            "open_drawer,chain",
+            "chain",
             ["--env.variant=AB", "--env.sentences=train", "--eval.use_async_envs=true"],
         ),
     ],
 )
-def test_lerobot_eval_judges_it_on_the_tabletops(python, tmp_path, environment, tasks, options):
-    with served("policy.name=random", "robot.options.image_size=64") as address:
-        python(
-            str(BIN / "lerobot-eval"),
+def test_lerobot_eval_judges_it_on_the_tabletops(request, tmp_path, where, environment, tasks, options):
+    run = request.getfixturevalue(where)
+    with served("tabletop", image_size=64) as address:
+        run(
+            "lerobot-eval",
             "--policy.type=forehand_remote",
             f"--policy.address={address}",
             "--policy.device=cpu",
@@ -105,16 +121,16 @@ def test_lerobot_eval_judges_it_on_the_tabletops(python, tmp_path, environment, 
             f"--output_dir={tmp_path}",
         )
     judged = json.loads((tmp_path / "eval_info.json").read_text())
-    assert judged["overall"]["n_episodes"] == 4
-    assert len(judged["per_task"]) == 2
-    assert len(list(tmp_path.rglob("*.mp4"))) == 4
+    episodes = 2 * len(tasks.split(","))
+    assert judged["overall"]["n_episodes"] == episodes
+    assert len(judged["per_task"]) == len(tasks.split(","))
+    assert len(list(tmp_path.rglob("*.mp4"))) == episodes
 
 
-def test_lerobot_rollout_drives_a_robot_with_it(python):
-    robot = ("robot=lerobot", "robot.options.type=dummy_follower", "+robot.options.config.silent=true")
-    with served("policy.name=random", *robot) as address:
-        said = python(
-            str(BIN / "lerobot-rollout"),
+def test_lerobot_rollout_drives_a_robot_with_it(process):
+    with served("lerobot", type="dummy_follower", config={"silent": True}) as address:
+        said = process(
+            "lerobot-rollout",
             "--policy.type=forehand_remote",
             f"--policy.address={address}",
             "--policy.device=cpu",
@@ -128,33 +144,31 @@ def test_lerobot_rollout_drives_a_robot_with_it(python):
     assert len(set(actions[:10])) > 1  # the random policy's, at 30 Hz
 
 
-def test_lerobot_train_and_eval_use_our_policies_and_we_serve_what_they_saved(python, tmp_path):
-    forehand = (sys.executable, "-c", "from forehand_apps.main import main; main()")
+def test_lerobot_train_and_eval_use_our_policies_and_we_serve_what_they_saved(here, in_process, tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"
     small = ("robot.options.image_size=32", "tasks=[push]", "episodes=1", "workers=1")
-    python(*forehand, "record", "robot=tabletop", f"output={data}", *small)
-    python(
-        *(str(BIN / "lerobot-train"), "--dataset.repo_id=local/data", f"--dataset.root={data}"),
+    recorded = in_process("record", "robot=tabletop", f"output={data}", *small)
+    assert recorded.returncode == 0, recorded.stderr
+    here(
+        *("lerobot-train", "--dataset.repo_id=local/data", f"--dataset.root={data}"),
         *("--policy.type=forehand", "--policy.config=seer_small", "--policy.push_to_hub=false", "--wandb.enable=false"),
         '--policy.overrides=["policy.dim=32","policy.history=2","policy.image_size=16"]',
         *("--policy.device=cpu", "--batch_size=4", "--num_workers=0", "--steps=2", "--save_freq=2"),
         f"--output_dir={run}",
     )
     folder = run / "checkpoints/last/pretrained_model"
-    said = python(
-        sys.executable, str(Path(__file__).with_name("compare.py")), str(folder), str(data), str(tmp_path / "cache")
-    )
+    said = here("compare.py", str(folder), str(data), str(tmp_path / "cache"))
     assert [line for line in said.splitlines() if ": " in line] == [
         "the contract is that of the dataset: True",
         "windows are those of forehand train: True",
         "some of a chunk is padding: True",
         "actions are the same: True",
     ]
-    python(
-        *(str(BIN / "lerobot-eval"), f"--policy.path={folder}", "--policy.device=cpu", "--env.type=forehand_tabletop"),
+    here(
+        *("lerobot-eval", f"--policy.path={folder}", "--policy.device=cpu", "--env.type=forehand_tabletop"),
         *("--env.task=push", "--env.image_size=32", "--env.episode_length=4", "--eval.use_async_envs=false"),
         *("--eval.n_episodes=1", "--eval.batch_size=1", f"--output_dir={tmp_path / 'judged'}"),
     )
     assert json.loads((tmp_path / "judged/eval_info.json").read_text())["overall"]["n_episodes"] == 1
-    with served(f"policy.checkpoint={run}", "policy.device=cpu") as address:
-        assert address.startswith("tcp://")
+    with PolicyServer(load_policy(run), "tcp://127.0.0.1:0").running() as server:
+        assert RemotePolicy(server.address).contract == load_policy(folder).contract

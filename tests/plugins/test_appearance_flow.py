@@ -131,6 +131,7 @@ print(loss.item())
 """
 
 
+@pytest.mark.slow
 def test_a_readout_that_is_not_a_number_costs_no_process():
     ended = subprocess.run([sys.executable, "-c", BACKWARD], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout.split()) == (0, ["nan"]), ended.stderr

@@ -1,11 +1,7 @@
 """LeRobot's policies in our loop, and LeRobot's own checkpoints served as they are."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +19,6 @@ from forehand.learning.recipe import Recipe
 
 pytestmark = pytest.mark.slow
 
-BIN = Path(sys.executable).parent
 SCRATCH = {"pretrained_backbone_weights": None}
 ACT = {"chunk_size": 4, "n_action_steps": 4, "dim_model": 16, "n_heads": 2, "dim_feedforward": 16, "latent_dim": 4} | {
     **{"n_encoder_layers": 1, "n_vae_encoder_layers": 1},
@@ -158,22 +153,15 @@ def test_the_commands_train_resume_and_evaluate_it(in_process, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(slider_dataset, tmp_path_factory):
+def trained(slider_dataset, tmp_path_factory, lerobot_here):
     """The output folder of ``lerobot-train`` with ACT."""
     output = tmp_path_factory.mktemp("lerobot") / "act"
     options = [f"--policy.{name}={'null' if value is None else value}" for name, value in ACT.items()]
-    done = subprocess.run(
-        [
-            *(str(BIN / "lerobot-train"), "--dataset.repo_id=local/slider", f"--dataset.root={slider_dataset}"),
-            *("--policy.type=act", "--policy.device=cpu", "--policy.push_to_hub=false", "--wandb.enable=false"),
-            *(*options, "--batch_size=4", "--num_workers=0", "--steps=2", "--save_freq=2", f"--output_dir={output}"),
-        ],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
+    lerobot_here(
+        *("lerobot-train", "--dataset.repo_id=local/slider", f"--dataset.root={slider_dataset}"),
+        *("--policy.type=act", "--policy.device=cpu", "--policy.push_to_hub=false", "--wandb.enable=false"),
+        *(*options, "--batch_size=4", "--num_workers=0", "--steps=2", "--save_freq=2", f"--output_dir={output}"),
     )
-    assert done.returncode == 0, done.stderr
     return output
 
 

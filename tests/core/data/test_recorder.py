@@ -15,7 +15,6 @@ from lerobot.configs import RGBEncoderConfig
 from lerobot.datasets.aggregate import aggregate_datasets
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from forehand import Camera, Contract, Field, Observation
 from forehand.data.episodes import read_episodes
 from forehand.data.features import read_contract, read_info, to_features, write_contract
 from forehand.data.locate import check_dataset
@@ -26,36 +25,7 @@ from forehand.data.recording.recorder import Recorder, staging_folder
 from forehand.errors import ConfigurationError, ContractMismatch, DatasetError, NotFinite
 from forehand.utils.video import Encoding
 
-CONTRACT = Contract(
-    cameras=(Camera("static", 48, 64, "static"), Camera("wrist", 32, 32, "wrist")),
-    state=(Field("position", 3, unit="m"), Field("gripper", 1, gripper="open")),
-    action=(Field("gripper", 1, low=(-1.0,), high=(1.0,)),),
-    rate=20.0,
-)
-ROWS, COLUMNS = np.mgrid[:48, :64]
-
-
-def observation(episode: int, step: int) -> Observation:
-    """A smooth picture that is another one for every step of every episode."""
-    static = np.stack([ROWS * 3 + step * 5, COLUMNS * 2 + episode * 7, ROWS + COLUMNS], -1).astype(np.uint8)
-    return Observation(
-        images={"static": static, "wrist": static[:32, :32][::-1]},
-        state=np.array([episode, step, episode * step, 1], np.float32),
-        time=step / 20,
-    )
-
-
-def length(episode: int) -> int:
-    return 6 + episode % 3
-
-
-def record(root: Path, *episodes: int, encoding: Encoding | None = None, contract: Contract = CONTRACT) -> None:
-    """Save these episodes, without putting them together."""
-    recorder = Recorder(root, contract, encoding)
-    for episode in episodes:
-        for step in range(length(episode)):
-            recorder.add(observation(episode, step), np.array([step / 10], np.float32))
-        recorder.save(episode, f"task {episode % 2}", seed=100 + episode, task="some")
+from .recordings import CONTRACT, length, observation, record
 
 
 def record_dataset(root: Path, *episodes: int, **options: Encoding) -> Path:
@@ -248,17 +218,18 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-import test_recorder as t
+from recordings import CONTRACT, record
+from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
 root = Path({root!r})
-with t.recording_lock(root):
-    t.require_same_contract(root, t.CONTRACT)
+with recording_lock(root):
+    require_same_contract(root, CONTRACT)
     for episode in range({episodes}):
-        t.record(root, episode)
+        record(root, episode)
         print(episode, flush=True)
     import os, signal
     real, calls = os.replace, iter(range(100))
     os.replace = lambda *files: real(*files) if next(calls) < 3 else os.kill(os.getpid(), signal.SIGKILL)
-    t.commit_episodes(root)
+    commit_episodes(root)
 """
 
 

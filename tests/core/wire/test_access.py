@@ -76,6 +76,7 @@ def test_a_key_that_is_not_allowed_is_refused_long_before_the_timeout_and_let_in
             client.ping()
 
 
+@pytest.mark.slow
 def test_who_is_removed_is_sent_away_while_others_stay(stranger_and_server, computer, contract, sense):
     ours, theirs, address = stranger_and_server
     theirs.allow("robot", ours.public)

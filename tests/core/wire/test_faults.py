@@ -207,6 +207,7 @@ def test_a_command_is_never_carried_out_twice_nor_after_a_later_one(contract, se
     assert robot.told == sorted(set(robot.told))
 
 
+@pytest.mark.slow
 def test_a_frozen_server_is_missed_in_seconds_with_and_without_a_question(process, contract, sense):
     child, address = process(SERVER, contract.to_json())
     with PolicyClient(address, timeout=120) as idle, PolicyClient(address, timeout=120) as asking:
@@ -278,6 +279,7 @@ def test_the_decoder_survives_what_the_fuzzer_makes_of_messages():
     assert slowest < fuzzer.SLOW
 
 
+@pytest.mark.slow
 def test_robots_that_come_and_go_leave_no_session_behind():
     partings, _, sessions, clients = benchmark("wire_soak").soak(seconds=3.0, robots=4)
     assert partings.keys() == {"closed", "forgotten", "dropped"}

@@ -108,6 +108,7 @@ print("still here", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_client_that_floods_and_goes_away_takes_nobody_down(process, raw):
     child, address = process(BUSY_ELSEWHERE)
     client = raw(address)

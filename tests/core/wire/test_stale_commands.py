@@ -128,6 +128,7 @@ def test_a_host_that_stood_still_does_not_begin_what_came_meanwhile(process, raw
     assert seen["state"][0] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("timeout", "error"), [(0.5, DeadlineExceeded), (60, ConnectionLost)])
 def test_a_driver_that_gave_up_on_a_frozen_host_is_not_obeyed_when_it_wakes(process, raw, contract, timeout, error):
     child, address = process(HOST, contract.to_json())
