@@ -15,6 +15,7 @@ from rich.console import Console
 
 from forehand.compose.composition import Composition
 from forehand.compose.embodiments import CrossEmbodimentPolicy
+from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows, open_datasets
 from forehand.data.frame_store import EXACT, FrameStore
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
@@ -134,6 +135,7 @@ def _prepare(
         raise ConfigurationError(
             f"policy {config.policy.name!r} cannot be trained: it is no TrainablePolicy (forehand.learning.trainer)."
         )
+    _require_masked(data, policy)
     facts: dict[str, Any] = {"dataset": sources, "seed": config.recipe.seed}
     if data.left_out:
         facts["left_out"] = {root: [asdict(reason) for reason in reasons] for root, reasons in data.left_out.items()}
@@ -190,6 +192,16 @@ def _prepare(
         console.print(f"features computed beforehand: {names}", soft_wrap=True)
         windows.add_features(kept, config.cache)
     return trainer
+
+
+def _require_masked(data: Dataset | EmbodimentDatasets, policy: TrainablePolicy) -> None:
+    """Raise :class:`ConfigurationError` where ``policy`` would take the zeros of a missing state for measurements."""
+    parts = data.datasets.values() if isinstance(data, EmbodimentDatasets) else [data]
+    masks = isinstance(policy, Composition | CrossEmbodimentPolicy)
+    if not masks and any(part.episodes.has_state is not None for part in parts):
+        raise ConfigurationError(
+            "dataset: some sources have no state, which only composed policies can mask. Leave them out, or take one."
+        )
 
 
 def _order(windows: WindowDataset | EmbodimentWindows, recipe: Recipe) -> ShuffledBatches | WeightedBatches:

@@ -1,12 +1,14 @@
 """``forehand train`` on a part of a dataset, and on a mixture in a file."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from forehand.data.episodes import read_episodes
 from forehand.learning.checkpoint import latest_checkpoint, read_provenance
 
+PARTS = Path(__file__).parents[1] / "data/parts"
 POLICY = {
     "name": "composed",
     "dim": 16,
@@ -63,3 +65,13 @@ def test_mistakes_in_a_choice_are_reported_before_training(train, slider_dataset
         done = train(f"dataset={{path: {slider_dataset}, {options}}}")
         assert done.returncode == 2, done.stderr
         assert message in " ".join(done.stderr.split())
+
+
+def test_a_policy_that_cannot_mask_a_missing_state_is_refused(forehand, slider_dataset, tmp_path):
+    (tmp_path / "conf/policy").mkdir(parents=True)
+    (tmp_path / "conf/policy/offsets.yaml").write_text(json.dumps({"name": "example/offsets", "chunk": 3}))
+    words = [f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "policy=offsets", "output=run", "recipe.steps=1"]
+    sources = f"dataset=[{slider_dataset}, {{path: {slider_dataset}, state: []}}]"
+    done = forehand("train", *words, sources, "device=cpu", PYTHONPATH=str(PARTS), FOREHAND_PLUGINS="stock,seer,example")
+    assert done.returncode == 2, done.stderr
+    assert "some sources have no state, which only composed policies can mask" in done.stderr

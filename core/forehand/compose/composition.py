@@ -23,6 +23,7 @@ from forehand.compose.parts import (
     INSTRUCTION,
     SENSORS,
     STATE,
+    STATE_VALID,
     VALID,
     ActionHead,
     Backbone,
@@ -308,7 +309,10 @@ class Composition(nn.Module):
         return {name: r.unflatten(1, (len(asked), count)) for name, r, count in zip(wanted, read, counts, strict=True)}
 
     def _window_tokens(self, observation: Inputs) -> dict[str, Tensor]:
-        """The tokens of every group at every timestep, name → (B, T, count, D)."""
+        """The tokens of every group at every timestep, name → (B, T, count, D).
+
+        Tokens of a state that was not measured (``state_valid``) are read by nothing.
+        """
         batch, length = observation[STATE].shape[:2]
         frames = {k: v.reshape(-1, *v.shape[2:]) for k, v in observation.items() if k != INSTRUCTION}
         instruction = observation[INSTRUCTION]
@@ -324,7 +328,12 @@ class Composition(nn.Module):
             for name, t in once.items()
         }
         each = self.encode(frames, once=False)
-        return repeated | {name: t.unflatten(0, (batch, length)) for name, t in each.items()}
+        tokens = repeated | {name: t.unflatten(0, (batch, length)) for name, t in each.items()}
+        if (measured := observation.get(STATE_VALID)) is not None:
+            for group in (group for e in self.encoders.values() if STATE in e.inputs for group in e.groups):
+                there = measured[..., None].expand(-1, -1, group.count)
+                tokens[VALID + group.name] = there & tokens.get(VALID + group.name, there)
+        return tokens
 
     def encode(self, inputs: Inputs, *, once: bool) -> dict[str, Tensor]:
         """Tokens of the encoders that run once an instruction, or of those that run once a frame."""

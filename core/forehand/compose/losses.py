@@ -11,7 +11,17 @@ from torch import Tensor
 
 from forehand.compose.composition import Composition
 from forehand.compose.controls import controlled_target
-from forehand.compose.parts import FEATURES, FUTURE, IMAGES, PRESENT, STATE, Inputs, IterativeActionHead, LossTerms
+from forehand.compose.parts import (
+    FEATURES,
+    FUTURE,
+    IMAGES,
+    PRESENT,
+    STATE,
+    STATE_VALID,
+    Inputs,
+    IterativeActionHead,
+    LossTerms,
+)
 
 
 def window_loss(composition: Composition, observation: Inputs, target: Inputs) -> tuple[Tensor, LossTerms]:
@@ -27,6 +37,8 @@ def window_loss(composition: Composition, observation: Inputs, target: Inputs) -
     head = composition.action_head
     if head is not None:
         target["actions"] = composition.predicted_actions(target["actions"], observation[STATE])
+        if composition.delta_actions is not None and STATE_VALID in observation:
+            target["actions_valid"] = target["actions_valid"] & observation[STATE_VALID][..., None]
     if isinstance(head, IterativeActionHead):
         normalized = composition.normalize_action(target["actions"][:, :steps])
         queries[head.group.name], drawn = head.training_tokens({"actions": normalized})

@@ -31,6 +31,7 @@ PRESENT = "present."
 STATE = "state"
 INSTRUCTION = "instruction"
 FEATURES = "features."
+STATE_VALID = "state_valid"
 VALID = "valid."
 
 Inputs = Mapping[str, Any]

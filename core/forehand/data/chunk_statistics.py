@@ -44,6 +44,8 @@ def chunk_statistics(
             inside = np.minimum(where, episodes.end[start][:, None] - 1)
             values[block] = (predicted or _same)(episodes.actions[inside], episodes.states[start])
             exists[block] = (where == inside) & episodes.has_action[inside]
+            if predicted is not None and episodes.has_state is not None:
+                exists[block] &= episodes.has_state[start][:, None]
             show(first + len(start))
     if not per_step:
         return column_statistics(values[exists])

@@ -41,10 +41,10 @@ class Dataset:
     def open(cls, sources: Source | Sequence[Source], where: str = "dataset") -> Dataset:
         """Read and check the tables of ``sources`` (:mod:`forehand.data.specification`). No video is decoded.
 
-        All must fit the contract of the first that has actions; those without actions are compared by all else. Cameras
-        are compared once it is known which are used (:meth:`require_cameras`). where: the key that they are written
-        under, for errors. Raises :class:`DatasetError`, :class:`ConfigurationError`, or :class:`ContractMismatch` naming
-        the fields that differ.
+        All must fit the contract of the first that has actions and states; those without actions, or whose state was
+        stated to be none, are compared by all else. Cameras are compared once it is known which are used
+        (:meth:`require_cameras`). where: the key that they are written under, for errors. Raises :class:`DatasetError`,
+        :class:`ConfigurationError`, or :class:`ContractMismatch` naming the fields that differ.
         """
         specified = read_sources(sources, where)
         opened = tuple(one if isinstance(one, DataSource) else one.open() for one in specified)
@@ -77,7 +77,8 @@ class Dataset:
     @cached_property
     def statistics(self) -> DatasetStatistics:
         """Of all states, of all actions if there are any, and of the images of cameras that are looked up."""
-        found = {STATE_KEY: column_statistics(self.episodes.states)}
+        measured, states = self.episodes.has_state, self.episodes.states
+        found = {STATE_KEY: column_statistics(states if measured is None else states[measured])}
         acts = self.episodes.has_action
         if acts.any():
             found[ACTION_KEY] = column_statistics(self.episodes.actions[acts])
@@ -95,7 +96,9 @@ class Dataset:
 
 
 def _leading(sources: Sequence[DataSource]) -> int:
-    return next((i for i, source in enumerate(sources) if source.contract.action), 0)
+    """The first source with actions and states, or else with actions."""
+    acting = [i for i, source in enumerate(sources) if source.contract.action]
+    return next((i for i in acting if sources[i].contract.state), next(iter(acting), 0))
 
 
 def _require_fit(sources: Sequence[DataSource], cameras: Sequence[str] | None, sensors: Sequence[str] = ()) -> None:
@@ -104,7 +107,8 @@ def _require_fit(sources: Sequence[DataSource], cameras: Sequence[str] | None, s
     used = tuple(c for c in first.contract.cameras if cameras is None or c.name in cameras)
     for source in sources:
         action = first.contract.action if source.contract.action else ()
-        needed = replace(first.contract, cameras=used, action=action, sensors=felt)
+        state = first.contract.state if source.contract.state else ()
+        needed = replace(first.contract, cameras=used, state=state, action=action, sensors=felt)
         require_fit(needed, source.contract, f"the dataset {first.root}", f"the dataset {source.root}", UNFIT)
 
 
@@ -124,9 +128,11 @@ def _concatenate(parts: Sequence[EpisodeTable]) -> EpisodeTable:
     episodes = np.cumsum([0, *(np.unique(p.episode).size for p in parts)])
     said = [p.paraphrases or tuple((task,) for task in p.tasks) for p in parts]
     places = {texts: place for place, texts in enumerate(dict.fromkeys(texts for one in said for texts in one))}
-    size = max(p.actions.shape[1] for p in parts)
+    size, state_size = (max(getattr(p, side).shape[1] for p in parts) for side in ("actions", "states"))
     return EpisodeTable(
-        states=np.concatenate([p.states for p in parts]),
+        states=np.concatenate(
+            [p.states if p.states.shape[1] else np.zeros((len(p), state_size), np.float32) for p in parts]
+        ),
         actions=np.concatenate(
             [p.actions if p.has_action.any() else np.zeros((len(p), size), np.float32) for p in parts]
         ),
@@ -140,4 +146,14 @@ def _concatenate(parts: Sequence[EpisodeTable]) -> EpisodeTable:
         tasks=tuple(texts[0] for texts in places),
         has_action=np.concatenate([p.has_action for p in parts]),
         paraphrases=tuple(places) if any(len(texts) > 1 for texts in places) else (),
+        has_state=_measured(parts, state_size),
+    )
+
+
+def _measured(parts: Sequence[EpisodeTable], size: int) -> NDArray[np.bool_] | None:
+    """Which frames have a state, of ``size`` numbers; None where all do."""
+    if all(p.states.shape[1] == size and p.has_state is None for p in parts):
+        return None
+    return np.concatenate(
+        [np.full(len(p), p.states.shape[1] == size) if p.has_state is None else p.has_state for p in parts]
     )

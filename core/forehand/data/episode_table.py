@@ -21,7 +21,8 @@ class EpisodeTable:
     frame of that episode; instructions: the N frames' tasks, as indices (N,) into ``tasks``; has_action: (N,) bool. A
     dataset without actions has A = 0, one without language the task "".
 
-    paraphrases: for each of ``tasks`` all sentences that say it, itself among them; () where each is the only one.
+    has_state: (N,) bool, whether a frame's state was measured, zeros where not; None: all were, or S is 0. paraphrases:
+    for each of ``tasks`` all sentences that say it, itself among them; () where each is the only one.
     """
 
     states: NDArray[np.float32]
@@ -32,6 +33,7 @@ class EpisodeTable:
     tasks: tuple[str, ...]
     has_action: NDArray[np.bool_]
     paraphrases: tuple[tuple[str, ...], ...] = ()
+    has_state: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.states)

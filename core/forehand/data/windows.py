@@ -70,6 +70,7 @@ class WindowDataset(TorchDataset[Sample]):
         target.future_valid          (T,) bool             that image exists
         target.actions               (T, chunk, A) float32 each timestep's action and those that follow it
         target.actions_valid         (T, chunk) bool       those actions exist
+        observation.state_valid      (T,) bool             the state was measured; only where some sources have none
 
     With K > 1 horizons, ``future.<camera>`` is (T, K, H, W, 3) and ``future_valid`` (T, K).
 
@@ -161,6 +162,10 @@ class WindowDataset(TorchDataset[Sample]):
             observation[key], valid = self._read(key, anchor, np.array(offsets), shown["observation"])
             if spec.masked(key):
                 observation[mask_of(key)] = valid
+        measured = self.data.episodes.has_state
+        if measured is not None and STATE in spec.observation and not spec.masked(STATE):
+            frames = self._at(anchor, np.array(spec.observation[STATE]))[0]
+            observation[mask_of(STATE)] = torch.from_numpy(measured[frames])
         observation["instruction"] = draw_instructions(self.data.episodes, anchor, seed, step)
         target: dict[str, Any] = {}
         if spec.timesteps is not None:
@@ -208,7 +213,8 @@ class WindowDataset(TorchDataset[Sample]):
         if (sensor := sensor_of(key)) is not None:
             return self._gather([measured[sensor] for measured in self._measured], frames), torch.from_numpy(valid)
         if key == STATE:
-            return torch.from_numpy(episodes.states[frames]), torch.from_numpy(valid)
+            there = valid if episodes.has_state is None else valid & episodes.has_state[frames]
+            return torch.from_numpy(episodes.states[frames]), torch.from_numpy(there)
         assert key in ACTIONS
         return torch.from_numpy(episodes.actions[frames]), torch.from_numpy(valid & episodes.has_action[frames])
 

@@ -174,5 +174,6 @@ def _subset(table: EpisodeTable, kept: NDArray[np.int64], first: NDArray[np.int6
         instructions=instructions,
         tasks=tuple(table.tasks[task] for task in used),
         has_action=table.has_action[kept],
+        has_state=None if table.has_state is None else table.has_state[kept],
         paraphrases=tuple(table.paraphrases[task] for task in used) if table.paraphrases else (),
     )
