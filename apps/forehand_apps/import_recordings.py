@@ -24,7 +24,7 @@ from forehand.utils.provenance import provenance
 from forehand.utils.signals import stopped_by_signals
 from forehand.utils.video import Encoding
 
-COMMAND_KEYS = ("output", "shard", "workers", "damaged", "license", "video")
+COMMAND_KEYS = ("output", "shard", "workers", "damaged", "license", "pictures", "video")
 """Options of the command; all others are the importer's."""
 
 
@@ -51,6 +51,7 @@ def import_job(config: DictConfig) -> ImportJob:
         options=options,
         shard=Shard.parse(own["shard"]),
         damaged=own["damaged"],
+        pictures=own["pictures"],
         encoding=Encoding(**own["video"]),
     )
 

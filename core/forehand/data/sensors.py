@@ -29,14 +29,15 @@ MODES = {"uint16": "I;16", "float32": "F"}
 """Pillow's modes of depth images."""
 
 
-def require_codecs(sensors: Iterable[Sensor]) -> None:
-    """Raise :class:`ConfigurationError` where what records these sensors is not installed."""
-    if any(sensor.kind == DEPTH for sensor in sensors):
+def require_codecs(sensors: Iterable[Sensor], images: bool = False) -> None:
+    """Raise :class:`ConfigurationError` where what records these sensors, or images as files, is not installed."""
+    if images or any(sensor.kind == DEPTH for sensor in sensors):
         try:
             import PIL.Image  # noqa: F401
         except ImportError as error:
             raise ConfigurationError(
-                f"Recording depth needs {error.name}, which is not installed: pip install 'forehand[recording]'."
+                f"Recording depth, or images as files, needs {error.name}, which is not installed: pip install "
+                f"'forehand[recording]'."
             ) from error
 
 
@@ -49,6 +50,15 @@ def encode_depth(depth: NDArray[Any]) -> bytes:
     size = (depth.shape[1], depth.shape[0])
     # LZW takes 8 ms for 640 × 480, where deflate takes 27 for a fifth less.
     Image.frombytes(MODES[depth.dtype.name], size, little.tobytes()).save(file, "TIFF", compression="tiff_lzw")
+    return file.getvalue()
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """The PNG file of an image (H, W, 3)."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=3)
     return file.getvalue()
 
 
@@ -69,12 +79,17 @@ def decode_depth(data: bytes, sensor: Sensor) -> NDArray[Any]:
 def sensor_column(sensor: Sensor, frames: Sequence[NDArray[Any]] | Sequence[bytes]) -> pa.Array:
     """The column of the tables that holds ``frames`` of ``sensor``; of depth, the files of :func:`encode_depth`."""
     if sensor.kind == DEPTH:
-        stored = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        return pa.array([{"bytes": file, "path": None} for file in frames], stored)
+        return image_column(frames)
     values = np.stack([sensor.padded(np.asarray(frame)) for frame in frames]).reshape(len(frames), -1)
     flat = pa.array(values.ravel())
     # LeRobot stores vectors of one element as numbers.
     return flat if values.shape[1] == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def image_column(files: Iterable[Any]) -> pa.Array:
+    """The column of the tables that holds image files, as the library ``datasets`` stores them."""
+    stored = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    return pa.array([{"bytes": file, "path": None} for file in files], stored)
 
 
 def open_sensor(root: Path, sensor: Sensor, cache: Path | None = None) -> NDArray[Any]:

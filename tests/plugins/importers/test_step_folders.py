@@ -1,7 +1,10 @@
 """Folders of single steps: nothing about them is guessed."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from PIL import Image
 from tests.foreign_recordings.pictures import is_upright, level
 from tests.foreign_recordings.step_folders import KEYS, write_step_folders
 
@@ -53,3 +56,23 @@ def test_a_key_that_is_missing_is_named(tmp_path, imported):
     source = str(write_step_folders(tmp_path / "in", (1,)))
     with pytest.raises(DatasetError, match=r"no 'pose'. Did you mean .*'tcp_pose'"):
         imported("step_folders", source=source, platform="libero", keys=KEYS | {"pose": "pose"})
+
+
+def test_picture_files_are_kept_as_they_are(tmp_path, imported):
+    source = write_step_folders(tmp_path / "in", (3, 2))
+    options = {"source": str(source), "platform": "real", "keys": KEYS, "orientation": "upright", "scaled": True}
+    there = imported("step_folders", job={"pictures": "images"}, **options)
+    stored = [row for f in there.root.rglob("data/*/*.parquet") for row in pq.read_table(f).to_pylist()]
+    files = sorted(source.rglob("image_primary.jpg"))
+    assert [row["observation.images.primary"]["bytes"] for row in stored] == [file.read_bytes() for file in files]
+    np.testing.assert_array_equal(there.pictures("primary")[2], np.asarray(Image.open(files[2])))
+    assert not (there.root / "videos").exists()
+    opened = LeRobotDataset("you/kept", root=there.root)
+    assert opened[4]["observation.images.wrist"].shape == (3, 224, 224)
+
+
+def test_pictures_that_must_be_turned_lose_nothing(tmp_path, imported):
+    source = write_step_folders(tmp_path / "in", (2,), fingers=2, flipped=True)
+    there = imported("step_folders", job={"pictures": "images"}, source=str(source), platform="libero", keys=KEYS)
+    (first, _) = sorted(source.rglob("image_primary.jpg"))
+    np.testing.assert_array_equal(there.pictures("primary")[0], np.asarray(Image.open(first))[::-1])

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from forehand.contracts.contract import Contract
 from forehand.data.importing.importer import EpisodeDropped, Importer, SourceEpisode, Step
-from forehand.data.importing.job import DROP, ImportJob
+from forehand.data.importing.job import DROP, IMAGES, ImportJob
 from forehand.data.importing.ledger import Ledger, Outcome
-from forehand.data.importing.pictures import upright
+from forehand.data.importing.pictures import kept_file, upright
 from forehand.data.recording.recorder import Recorder
 from forehand.errors import DatasetError, ForehandError
 from forehand.robot import Observation
@@ -42,7 +42,9 @@ class EpisodeConverter(Worker[Task, Outcome]):
     def start(self) -> None:
         """Open the source."""
         self._importer = self._job.open()
-        self._recorder = Recorder(self._job.root, self._importer.contract, self._job.encoding)
+        self._recorder = Recorder(
+            self._job.root, self._importer.contract, self._job.encoding, images=self._job.pictures == IMAGES
+        )
         self._ledger = Ledger(self._job.root)
 
     def work(self, task: Task, stop: Callable[[], bool]) -> Outcome | None:
@@ -74,13 +76,23 @@ class EpisodeConverter(Worker[Task, Outcome]):
         for step in content.steps:
             action = np.asarray(step.action, np.float32)
             require_in_range(action, self._importer.contract)
-            self._recorder.add(self._observation(step), action, step.annotations)
+            observation = self._observation(step)  # which also finds out whether its pictures can be decoded
+            self._recorder.add(observation, action, step.annotations, self._files(step))
         if not len(self._recorder):
             raise EpisodeDropped("no frame of it is left" if content.skipped else "it has no frames")
         outcome = Outcome(position, episode.id, frames=len(self._recorder), skipped=dict(content.skipped))
         self._ledger.write(outcome)
         self._recorder.save(position, content.instruction, **{**content.facts, SOURCE_FACT: episode.id})
         return outcome
+
+    def _files(self, step: Step) -> dict[str, bytes]:
+        """The pictures that may be kept as they are."""
+        assert self._importer is not None
+        if self._job.pictures != IMAGES:
+            return {}
+        turns = self._importer.orientation
+        kept = {name: kept_file(picture, turns.get(name, "upright")) for name, picture in step.images.items()}
+        return {name: file for name, file in kept.items() if file is not None}
 
     def _observation(self, step: Step) -> Observation:
         assert self._importer is not None

@@ -17,6 +17,9 @@ from forehand.utils.video import Encoding
 STOP, DROP = "stop", "drop"
 DAMAGED = (STOP, DROP)
 
+VIDEO, IMAGES = "video", "images"
+PICTURES = (VIDEO, IMAGES)
+
 _SHARD = re.compile(r"(\d+)/(\d+)")
 
 
@@ -55,7 +58,9 @@ class Shard:
 class ImportJob:
     """One import. importer: as named in the registry, with its ``options`` (``source`` among them).
 
-    damaged: what happens to an episode that cannot be read: ``stop`` the import, or ``drop`` it and say so.
+    pictures: ``video`` with this ``encoding``, or ``images``: each picture as the file that the source holds, where it
+    lies upright there, else as PNG, which loses nothing. damaged: what happens to an episode that cannot be read:
+    ``stop`` the import, or ``drop`` it and say so.
     """
 
     output: Path
@@ -63,9 +68,12 @@ class ImportJob:
     options: Mapping[str, Any]
     shard: Shard = field(default_factory=Shard)
     damaged: str = STOP
+    pictures: str = VIDEO
     encoding: Encoding = field(default_factory=Encoding)
 
     def __post_init__(self) -> None:
+        if self.pictures not in PICTURES:
+            raise ConfigurationError(f"pictures must be {' or '.join(PICTURES)}, not {self.pictures!r}.")
         if self.damaged not in DAMAGED:
             raise ConfigurationError(f"damaged must be {' or '.join(DAMAGED)}, not {self.damaged!r}.")
 
@@ -86,7 +94,8 @@ class ImportJob:
             "source": dict(source),
             "options": {name: value for name, value in to_plain(self.options).items() if name != "source"},
             "shard": str(self.shard),
-            "encoding": asdict(self.encoding),
+            "pictures": self.pictures,
+            "encoding": asdict(self.encoding) if self.pictures == VIDEO else None,
         }
 
 

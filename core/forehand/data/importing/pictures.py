@@ -45,6 +45,16 @@ def decode_picture(picture: Picture) -> Pixels:
         raise DatasetError(f"a picture of {len(picture)} bytes cannot be decoded ({error})") from error
 
 
+def kept_file(picture: Picture, orientation: str) -> bytes | None:
+    """The file of a picture where it may be kept as it is: JPEG or PNG, in RGB, and upright; else None."""
+    if isinstance(picture, np.ndarray) or orientation != "upright":
+        return None
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture)) as image:
+        return picture if image.format in ("JPEG", "PNG") and image.mode == "RGB" else None
+
+
 def upright(picture: Picture, orientation: str) -> Pixels:
     """The pixels (H, W, 3) of a picture that lies as ``orientation`` says, turned upright."""
     return np.ascontiguousarray(ORIENTATIONS[orientation](decode_picture(picture)))

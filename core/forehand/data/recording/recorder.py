@@ -27,7 +27,7 @@ from forehand.control.finite import require_finite, require_sensors
 from forehand.data.features import read_mapping
 from forehand.data.locate import STAGING
 from forehand.data.reading import is_file_name
-from forehand.data.recording.sensor_files import SensorWriter
+from forehand.data.recording.sensor_files import ImageWriter, SensorWriter
 from forehand.data.sensors import require_codecs
 from forehand.errors import ContractMismatch, DatasetError
 from forehand.robot import Observation
@@ -51,8 +51,9 @@ class StagedEpisode:
     """One finished episode that waits to be put together with the others.
 
     states: (N, S) float32; actions: (N, A) float32; annotations: what about → N words, one a frame; histograms:
-    camera → (3, 256) counts of levels by channel; lengths: sensor → (N,) bytes of each frame in its file;
-    sensor_statistics: those of each sensor whose file is no column of numbers.
+    camera → (3, 256) counts of levels by channel; encoding: of videos, None where images are kept as files; lengths:
+    sensor, or camera whose images are files → (N,) bytes of each frame in its file; sensor_statistics: those of each
+    sensor whose file is no column of numbers.
     """
 
     index: int
@@ -63,7 +64,7 @@ class StagedEpisode:
     actions: NDArray[np.float32]
     annotations: Mapping[str, Sequence[str]]
     histograms: Mapping[str, NDArray[np.int64]]
-    encoding: Encoding
+    encoding: Encoding | None
     lengths: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     sensor_statistics: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
@@ -75,31 +76,35 @@ class StagedEpisode:
         return self.folder / f"{camera}.mp4"
 
     def sensor_file(self, sensor: str) -> Path:
-        """The frames of one sensor (:mod:`forehand.data.recording.sensor_files`)."""
+        """The frames of a sensor, or of a camera without video (:mod:`forehand.data.recording.sensor_files`)."""
         return self.folder / f"{sensor}{_SENSOR_FILE}"
 
 
 class Recorder:
     """Writes one episode after another; what is not saved is as if it had never been.
 
-    ::
+    images: keep each image as a file, PNG or as it is given, instead of videos with ``encoding``::
 
         recorder = Recorder("data/blocks", robot.contract)
         for each step: recorder.add(observation, action)
         recorder.save(index, "lift the red block", seed=3)
     """
 
-    def __init__(self, root: str | Path, contract: Contract, encoding: Encoding | None = None) -> None:
-        self.root, self.contract, self.encoding = Path(root).expanduser(), contract, encoding or Encoding()
+    def __init__(
+        self, root: str | Path, contract: Contract, encoding: Encoding | None = None, *, images: bool = False
+    ) -> None:
+        self.root, self.contract = Path(root).expanduser(), contract
+        self.encoding = None if images else encoding or Encoding()
         self.rate = integer_rate(contract)
         for observed in contract.observed:
             if not is_file_name(observed.name):
                 kind = "camera" if observed.kind == RGB else "sensor"
                 raise DatasetError(f"A {kind} that is recorded cannot be named {observed.name!r}: it names files.")
-        require_codecs(contract.sensors)
+        require_codecs(contract.sensors, images)
         self._folder: Path | None = None
         self._writers: dict[str, VideoWriter] = {}
         self._sensors: dict[str, SensorWriter] = {}
+        self._images: dict[str, ImageWriter] = {}
         self._histograms: dict[str, NDArray[np.int64]] = {}
         self._states: list[NDArray[np.float32]] = []
         self._actions: list[NDArray[np.float32]] = []
@@ -110,11 +115,16 @@ class Recorder:
         return len(self._states)
 
     def add(
-        self, observation: Observation, action: NDArray[np.float32], annotations: Mapping[str, str] | None = None
+        self,
+        observation: Observation,
+        action: NDArray[np.float32],
+        annotations: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         """One control step: what was sensed, and the action (A,) that answers it; raises :class:`NotFinite`.
 
-        annotations: words about this frame, such as ``{"phase": "grasp"}``; each becomes a column of the dataset.
+        annotations: words about this frame, such as ``{"phase": "grasp"}``; each becomes a column of the dataset. files:
+        camera → JPEG or PNG file of its image, to be kept as it is where images are kept.
         """
         self._check(observation, action)
         with self._full_disk_errors():
@@ -122,7 +132,10 @@ class Recorder:
                 self._open_files()
             for camera in self.contract.cameras:
                 pixels = observation.images[camera.name]
-                self._writers[camera.name].write(pixels)
+                if self.encoding is None:
+                    self._images[camera.name].write(pixels, (files or {}).get(camera.name))
+                else:
+                    self._writers[camera.name].write(pixels)
                 stride = max(1, min(camera.height, camera.width) // _SAMPLES)
                 self._histograms[camera.name] += [
                     np.bincount(pixels[::stride, ::stride, channel].ravel(), minlength=256) for channel in range(3)
@@ -143,19 +156,20 @@ class Recorder:
         about = {
             "instruction": instruction,
             "facts": facts,
-            "encoding": asdict(self.encoding),
+            "encoding": None if self.encoding is None else asdict(self.encoding),
             "annotations": self._by_column(),
             "histograms": {camera: h.tolist() for camera, h in self._histograms.items()},
         }
         statistics = {name: sensor.statistics() for name, sensor in self._sensors.items()}
         if self._sensors:
             about["sensor_statistics"] = to_plain({name: s for name, s in statistics.items() if s is not None})
-        lengths: dict[str, Any] = {_LENGTHS + name: np.array(sensor.lengths) for name, sensor in self._sensors.items()}
+        written: dict[str, SensorWriter | ImageWriter] = {**self._sensors, **self._images}
+        lengths: dict[str, Any] = {_LENGTHS + name: np.array(writer.lengths) for name, writer in written.items()}
         with self._full_disk_errors():
             for writer in self._writers.values():
                 writer.close()
-            for sensor in self._sensors.values():
-                sensor.close()
+            for frames in written.values():
+                frames.close()
             states, actions = np.stack(self._states), np.stack(self._actions)
             np.savez(self._folder / _NUMBERS, states=states, actions=actions, **lengths)
             (self._folder / _ABOUT).write_text(json.dumps(about))
@@ -171,6 +185,8 @@ class Recorder:
             writer.abandon()
         for sensor in self._sensors.values():
             sensor.abandon()
+        for images in self._images.values():
+            images.abandon()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._clear()
@@ -192,15 +208,18 @@ class Recorder:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
         for camera in self.contract.cameras:
-            path = self._folder / f"{camera.name}.mp4"
-            self._writers[camera.name] = VideoWriter(path, self.rate, camera.height, camera.width, self.encoding)
+            if self.encoding is None:
+                self._images[camera.name] = ImageWriter(self._folder / f"{camera.name}{_SENSOR_FILE}")
+            else:
+                path = self._folder / f"{camera.name}.mp4"
+                self._writers[camera.name] = VideoWriter(path, self.rate, camera.height, camera.width, self.encoding)
             self._histograms[camera.name] = np.zeros((3, 256), np.int64)
         for sensor in self.contract.sensors:
             self._sensors[sensor.name] = SensorWriter(self._folder / f"{sensor.name}{_SENSOR_FILE}", sensor)
 
     def _clear(self) -> None:
         self._folder = None
-        self._writers, self._sensors, self._histograms = {}, {}, {}
+        self._writers, self._sensors, self._images, self._histograms = {}, {}, {}, {}
         self._states, self._actions, self._annotations = [], [], []
 
     def _by_column(self) -> dict[str, list[str]]:
@@ -261,7 +280,7 @@ def read_staged(index: int, folder: Path) -> StagedEpisode:
             states=numbers["states"],
             actions=numbers["actions"],
             annotations=about["annotations"],
-            encoding=Encoding(**about["encoding"]),
+            encoding=None if about["encoding"] is None else Encoding(**about["encoding"]),
             histograms={camera: np.array(h) for camera, h in about["histograms"].items()},
             lengths={n.removeprefix(_LENGTHS): numbers[n] for n in numbers.files if n.startswith(_LENGTHS)},
             sensor_statistics={

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from forehand.contracts.sensor import DEPTH, POINT_CLOUD, VECTOR, Sensor
 from forehand.data.episode_table import column_statistics
-from forehand.data.sensors import encode_depth, sensor_column
+from forehand.data.sensors import encode_depth, encode_png, image_column, sensor_column
 
 Statistics = Mapping[str, Any]
 
@@ -68,6 +68,38 @@ class SensorWriter:
         if self.sensor.kind == DEPTH:
             found = {name: values.reshape(1, 1, 1) for name, values in found.items()}
         return found | {"count": np.array([len(self.lengths)])}
+
+
+class ImageWriter:
+    """The images of one camera of one episode, as files end to end in the file at ``path``.
+
+    lengths: bytes of each.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lengths: list[int] = []
+        self._file: BinaryIO = path.open("wb")
+
+    def write(self, pixels: NDArray[np.uint8], file: bytes | None = None) -> None:
+        """Append ``file``, or without one the pixels (H, W, 3) as PNG, which loses nothing."""
+        data = encode_png(pixels) if file is None else file
+        self._file.write(data)
+        self.lengths.append(len(data))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Close a file that is discarded, also where the disk is full."""
+        with suppress(OSError):
+            self._file.close()
+
+
+def read_images(path: Path, lengths: NDArray[np.int64]) -> pa.Array:
+    """The column of the images in a file of :class:`ImageWriter`, one row each."""
+    data, ends = path.read_bytes(), np.cumsum(lengths)
+    return image_column(data[end - n : end] for end, n in zip(ends.tolist(), lengths.tolist(), strict=True))
 
 
 def read_sensor(path: Path, sensor: Sensor, lengths: NDArray[np.int64]) -> pa.Array:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from forehand.contracts.contract import Contract
+from forehand.contracts.contract import Camera, Contract
 from forehand.contracts.sensor import POINT_CLOUD, VECTOR, Sensor
 from forehand.data.episode_table import QUANTILES, column_statistics
 from forehand.data.features import (
@@ -34,7 +34,7 @@ from forehand.data.features import (
 from forehand.data.lerobot.v3 import FORMAT, TASKS_FILE
 from forehand.data.reading import to_matrix
 from forehand.data.recording.recorder import StagedEpisode, integer_rate
-from forehand.data.recording.sensor_files import read_sensor
+from forehand.data.recording.sensor_files import read_images, read_sensor
 from forehand.utils.video import Encoding
 
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -58,13 +58,18 @@ BOOKKEEPING = {
 
 
 def new_info(
-    contract: Contract, encoding: Encoding, robot: str | None, annotations: Iterable[str] = ()
+    contract: Contract, encoding: Encoding | None, robot: str | None, annotations: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """``meta/info.json`` of a dataset without episodes, whose frames are to have these ``annotations``."""
+    """``meta/info.json`` of a dataset without episodes, whose frames are to have these ``annotations``.
+
+    encoding: of the videos; None where images are kept as files.
+    """
     rate = integer_rate(contract)
     features = to_features(contract)
     for feature in features.values():
-        if feature["dtype"] == "video":
+        if feature["dtype"] == "video" and encoding is None:
+            feature["dtype"] = "image"
+        elif feature["dtype"] == "video" and encoding is not None:
             feature["info"] = {
                 "video.height": feature["shape"][0],
                 "video.width": feature["shape"][1],
@@ -89,7 +94,7 @@ def new_info(
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
         "data_path": DATA_PATH,
-        "video_path": VIDEO_PATH,
+        "video_path": None if encoding is None else VIDEO_PATH,
         "robot_type": robot,
         "splits": {},
     }
@@ -147,6 +152,14 @@ def frame_table(
 def sensor_columns(episode: StagedEpisode, sensors: Iterable[Sensor]) -> dict[str, pa.Array]:
     """The columns of ``sensors``, by their LeRobot names."""
     return {sensor_key(s): read_sensor(episode.sensor_file(s.name), s, episode.lengths[s.name]) for s in sensors}
+
+
+def with_images(table: pa.Table, episode: StagedEpisode, cameras: Iterable[Camera]) -> pa.Table:
+    """:func:`frame_table`, and the images of the episode where they are kept as files."""
+    for camera in cameras if episode.encoding is None else ():
+        images = read_images(episode.sensor_file(camera.name), episode.lengths[camera.name])
+        table = table.append_column(IMAGE_PREFIX + camera.name, images)
+    return table
 
 
 def with_sensors(table: pa.Table, episode: StagedEpisode, sensors: Iterable[Sensor]) -> pa.Table:

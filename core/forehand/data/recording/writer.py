@@ -58,7 +58,7 @@ def write_episodes(
         first += len(episode)
 
     _write_data(root, target, frames, new, contract, rows, info)
-    for camera in contract.cameras:
+    for camera in contract.cameras if new[0].encoding is not None else ():
         _write_videos(root, target, camera.name, new, rows, info)
     _write_rows(root, target, rows, info)
     tables.write_tasks(target, tasks)
@@ -140,7 +140,10 @@ def _write_data(
         for f, e in zip(frames, new, strict=True)
     ]
     for group in _groups(sizes, _LARGEST_TABLE):
-        parts = (tables.with_sensors(frames[i], new[i], contract.sensors) for i in group)
+        parts = (
+            tables.with_images(tables.with_sensors(frames[i], new[i], contract.sensors), new[i], contract.cameras)
+            for i in group
+        )
         tables.write_frames(target / filled(tables.DATA_PATH, place), parts)
         for i in group:
             rows[i]["data/chunk_index"], rows[i]["data/file_index"] = place
