@@ -2,10 +2,11 @@
 
 One source is a path or a hub repository id, which mean a LeRobotDataset, or a mapping ``{name: <format>, path: …}`` with
 the options of that format, and those of every source: :data:`MAPPING`, what its columns and cameras are
-(:class:`~forehand.data.mapping.mapped_source.MappedSource`), :data:`~forehand.data.selection.options.OPTIONS`, what is
-used of it (:class:`~forehand.data.selection.options.Selection`), and ``weight``. Several are a list of such, or a mixture
-(:mod:`forehand.data.mixtures`). A mapping without any of the keys :data:`SOURCE_KEYS` is of embodiments: a name of each,
-and its sources.
+(:class:`~forehand.data.mapping.mapped_source.MappedSource`), ``convert``, what its fields become
+(:class:`~forehand.data.mapping.converted_source.ConvertedSource`), :data:`~forehand.data.selection.options.OPTIONS`, what
+is used of it (:class:`~forehand.data.selection.options.Selection`), and ``weight``. Several are a list of such, or a
+mixture (:mod:`forehand.data.mixtures`). A mapping without any of the keys :data:`SOURCE_KEYS` is of embodiments: a name
+of each, and its sources.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, TypeGuard
 
 from forehand.data.features import STATE_KEY
 from forehand.data.lerobot.source import LeRobotSource
+from forehand.data.mapping.converted_source import ConvertedSource
 from forehand.data.mapping.mapped_source import MappedSource
 from forehand.data.mixtures import MIXTURE, SOURCES, read_mixture
 from forehand.data.selection.options import OPTIONS
@@ -35,6 +37,9 @@ SOURCE_KEYS = ("name", "path", SOURCES, MIXTURE)
 MAPPING = ("state", "action", "cameras")
 """Options of every source: what its columns and cameras are."""
 
+CONVERT = "convert"
+"""Option of every source: conversions of its fields, by name."""
+
 WEIGHT = "weight"
 """Option of every source: how many windows of it are drawn, relative to others."""
 
@@ -48,8 +53,9 @@ DEFAULT_FORMAT = "lerobot"
 class SourceSpec:
     """One source that is not open yet: a part of the kind ``dataset``, by its name, and its options.
 
-    where: which entry of the configuration it was, for errors. mapping, selection: what its columns are, and what is used
-    of it. weight: how many windows of it are drawn, relative to others; None where that is not stated.
+    where: which entry of the configuration it was, for errors. mapping, convert, selection: what its columns are, what
+    they become, and what is used of it. weight: how many windows of it are drawn, relative to others; None where that is
+    not stated.
     """
 
     name: str
@@ -58,6 +64,7 @@ class SourceSpec:
     mapping: Mapping[str, Any] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)
     weight: float | None = None
+    convert: Sequence[str] | str = ()
 
     def open(self) -> DataSource:
         """The source; raises :class:`DatasetError` where it is missing, and :class:`ConfigurationError` for options."""
@@ -70,6 +77,8 @@ class SourceSpec:
                 f"The dataset at {source.root} lacks {STATE_KEY!r}; it has {', '.join(numbers) or 'no numbers'}. Say "
                 f"which of them are the state, {{path: …, state: […]}}, or that there is none, state: []."
             )
+        if self.convert:
+            source = ConvertedSource(source, self.convert)
         return select_source(source, self.selection)
 
     def _open_recorded(self) -> DataSource:
@@ -152,9 +161,10 @@ def _read_source(given: Any, where: str) -> SourceSpec | DataSource:
         raise ConfigurationError(f"{where}.{WEIGHT} is a number that is not negative, not {weight!r}.")
     return SourceSpec(
         name,
-        {key: value for key, value in given.items() if key not in ("name", WEIGHT, *MAPPING, *OPTIONS)},
+        {key: value for key, value in given.items() if key not in ("name", WEIGHT, CONVERT, *MAPPING, *OPTIONS)},
         where,
         {key: value for key, value in given.items() if key in MAPPING and value is not None},
         {key: value for key, value in given.items() if key in OPTIONS and value is not None},
         weight,
+        given.get(CONVERT) or (),
     )
