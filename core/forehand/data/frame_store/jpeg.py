@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.data.frame_store.open_files import FILES
 from forehand.data.frame_store.shards import ShardedFrames, ShardWriter
 from forehand.data.source import Pictures
 from forehand.errors import ConfigurationError, DatasetError
@@ -57,14 +56,11 @@ class JpegFrames(ShardedFrames):
         return _JpegWriter(path, first, count, self._quality)
 
     def _read_shard(self, path: Path, first: int, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        low, high = int(numbers[0]) - first, int(numbers[-1]) - first
-        positions = np.empty(high - low + 2, _POSITION)
-        FILES.read_into(path, low * _POSITION.itemsize, positions)
-        data = np.empty(int(positions[-1] - positions[0]), np.uint8)
-        FILES.read_into(path, int(positions[0]), data)
-        begin = (positions - positions[0]).astype(np.int64)
-        for where, number in enumerate((numbers - first - low).tolist()):
-            _decode(data[begin[number] : begin[number + 1]], out[where], path)
+        stored = self._files.bytes_of(path)
+        begin = np.stack([numbers - first, numbers + 1 - first]) * _POSITION.itemsize
+        for where, (low, high) in enumerate(begin.T.tolist()):
+            start, end = (int(stored[at : at + _POSITION.itemsize].view(_POSITION)[0]) for at in (low, high))
+            _decode(stored[start:end], out[where], path)
 
 
 class _JpegWriter(ShardWriter):
@@ -99,6 +95,6 @@ def _decode(data: NDArray[np.uint8], out: NDArray[np.uint8], path: Path) -> None
     import simplejpeg
 
     try:
-        simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, buffer=out)
+        simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=True, buffer=out)
     except ValueError as error:
         raise DatasetError(f"{path} is damaged ({error}). Remove it: it is made again from the recording.") from error

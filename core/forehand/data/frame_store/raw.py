@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.data.frame_cache import reserve_space
-from forehand.data.frame_store.open_files import FILES
 from forehand.data.frame_store.shards import ShardedFrames, ShardWriter
+from forehand.data.frame_store.threads import run_all
 from forehand.data.source import Pictures
 from forehand.utils.images import Size
 from forehand.utils.in_use import hold
@@ -42,14 +42,26 @@ class RawFrames(ShardedFrames):
     def _create(self, path: Path, first: int, count: int) -> ShardWriter:
         return _RawWriter(path, first, (count, *self.shape[1:]))
 
+    def _fill(self, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        """Put the frames ``numbers`` (n,) into ``out``; what follows each other is copied at once."""
+        ends = (np.diff(numbers) != 1) | (np.diff(numbers // self.per_shard) != 0)
+        bounds = [0, *(np.flatnonzero(ends) + 1).tolist(), len(numbers)]
+        runs = list(itertools.pairwise(bounds)) if len(numbers) else []
+
+        def copy(some: slice) -> None:
+            for begin, end in runs[some]:
+                self._read(numbers[begin:end], out[begin:end])
+
+        step = max(-(-len(runs) // (4 * self.workers)), 1)
+        run_all(copy, [slice(first, first + step) for first in range(0, len(runs), step)], self.workers)
+
     def _read_shard(self, path: Path, first: int, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         count = self.per_shard
         if self._whole is not None:
             path, first, count = self._whole, 0, len(self)
-        header = os.path.getsize(path) - min(count, len(self) - first) * self._length
-        bounds = [0, *(np.flatnonzero(np.diff(numbers) > 1) + 1).tolist(), len(numbers)]
-        for begin, end in itertools.pairwise(bounds):
-            FILES.read_into(path, header + (int(numbers[begin]) - first) * self._length, out[begin:end])
+        stored, count = self._files.bytes_of(path), min(count, len(self) - first)
+        pixels = stored[len(stored) - count * self._length :].reshape(count, *self.shape[1:])
+        out[...] = pixels[numbers[0] - first : numbers[-1] + 1 - first]
 
 
 class _RawWriter(ShardWriter):

@@ -9,12 +9,14 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from forehand.data.frame_cache import no_room, remove_partial
+from forehand.data.frame_store.mapped_files import MappedFiles
 from forehand.data.frame_store.stored_frames import StoredFrames
 from forehand.data.frame_store.threads import run_all
 from forehand.data.source import Pictures
@@ -47,6 +49,13 @@ class ShardedFrames(StoredFrames):
         super().__init__(pictures, size, name, workers)
         self._size, self._method, self.folder = size, method, folder / name
         self._ready: set[int] = set()
+        self._files = MappedFiles()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_files"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _files=MappedFiles())
 
     def missing(self, numbers: NDArray[np.int64] | None = None) -> list[int]:
         """Shards of the frames ``numbers`` (n,), default all, that are not stored yet."""
@@ -104,9 +113,8 @@ class ShardedFrames(StoredFrames):
         """Put the frames ``numbers`` of the shard at ``path``, which begins with ``first``, into ``out``."""
 
     def _read(self, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        shards = numbers // self.per_shard
-        for shard in range(int(shards[0]), int(shards[-1]) + 1):
-            here = slice(*np.searchsorted(shards, [shard, shard + 1]).tolist())
+        for shard in range(int(numbers[0]) // self.per_shard, int(numbers[-1]) // self.per_shard + 1):
+            here = slice(*np.searchsorted(numbers, self.span(shard)).tolist())
             if here.start < here.stop:
                 try:
                     self._read_shard(self.path(shard), shard * self.per_shard, numbers[here], out[here])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forehand.data.frame_store.buffers import empty
 from forehand.data.frame_store.threads import run_all
 from forehand.data.source import Pictures
 from forehand.utils.images import Size
@@ -41,22 +42,9 @@ class StoredFrames(ABC):
         flat = np.where(wanted < 0, wanted + len(self), wanted).ravel()
         if len(flat) and not 0 <= flat.min() <= flat.max() < len(self):
             raise IndexError(f"there are {len(self)} frames of {self.pictures.key!r}; {numbers} are not among them")
-        out = np.empty((len(flat), *self.shape[1:]), np.uint8)
+        out = empty((len(flat), *self.shape[1:]))
         self.prepare(flat)
-        order = np.argsort(flat, kind="stable")
-        ascending = flat[order]
-
-        def read(piece: slice) -> None:
-            distinct, back = np.unique(ascending[piece], return_inverse=True)
-            where = order[piece]
-            if len(distinct) == len(where) and where[-1] - where[0] == len(where) - 1 and (np.diff(where) == 1).all():
-                self._read(distinct, out[where[0] : where[-1] + 1])
-                return
-            pixels = np.empty((len(distinct), *self.shape[1:]), np.uint8)
-            self._read(distinct, pixels)
-            out[where] = pixels[back]
-
-        run_all(read, _pieces(ascending), self.workers)
+        self._fill(flat, out)
         return out.reshape(*wanted.shape, *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -65,6 +53,23 @@ class StoredFrames(ABC):
 
     def prepare(self, numbers: NDArray[np.int64] | None = None) -> None:  # noqa: B027  (some stores keep nothing)
         """Decode what is not stored yet of the frames ``numbers`` (n,), None: all; raises :class:`DatasetError`."""
+
+    def _fill(self, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        """Put the frames ``numbers`` (n,), in any order, into ``out`` (n, height, width, 3); each is decoded once."""
+        order = np.argsort(numbers, kind="stable")
+        ascending = numbers[order]
+
+        def read(piece: slice) -> None:
+            distinct, back = np.unique(ascending[piece], return_inverse=True)
+            where = order[piece]
+            if len(distinct) == len(where) and (np.diff(where) == 1).all():
+                self._read(distinct, out[where[0] : where[-1] + 1])
+                return
+            pixels = np.empty((len(distinct), *self.shape[1:]), np.uint8)
+            self._read(distinct, pixels)
+            out[where] = pixels[back]
+
+        run_all(read, _pieces(ascending), self.workers)
 
     @abstractmethod
     def _read(self, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
