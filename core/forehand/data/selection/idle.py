@@ -12,6 +12,9 @@ from forehand.data.episode_table import EpisodeTable
 from forehand.errors import ConfigurationError, nearest
 
 TURNS = {"rad": 2 * np.pi, "deg": 360.0}
+BLOCK = 2**20
+"""Frames that are compared at once."""
+
 _SIDES = ("state", "action")
 
 
@@ -27,14 +30,18 @@ def moving_frames(
     Raises :class:`ConfigurationError` for a field that there is not. Source: the idle frames of the Seer paper's real
     robot, ``{position: 5e-4, gripper: 0}``.
     """
-    following = np.minimum(np.arange(1, len(table) + 1), table.end - 1)
+    compared = [(*find_field(contract, name, where), least) for name, least in thresholds.items()]
     moving = np.zeros(len(table), bool)
-    for name, least in thresholds.items():
-        side, field, first = find_field(contract, name, where)
-        values = (table.states if side == "state" else table.actions)[:, first : first + field.size].astype(np.float64)
-        delta = side == "action" and field.mode == "delta"
-        moved = np.abs(values if delta else _around(values[following] - values, field))
-        moving |= (moved >= least if least else moved > 0).any(axis=1)
+    for begin in range(0, len(table), BLOCK):
+        frames = np.arange(begin, min(begin + BLOCK, len(table)))
+        following = np.minimum(frames + 1, table.end[frames] - 1)
+        for side, field, first, least in compared:
+            values = (table.states if side == "state" else table.actions)[:, first : first + field.size]
+            moved = values[frames].astype(np.float64)
+            if not (side == "action" and field.mode == "delta"):
+                moved = _around(values[following] - moved, field)
+            moved = np.abs(moved)
+            moving[frames] |= (moved >= least if least else moved > 0).any(axis=1)
     return moving
 
 
