@@ -1,6 +1,6 @@
 """LeRobot's own commands drive with a policy that we serve: the plugin is installed, found and used as by any user.
 
-``lerobot-eval`` and ``lerobot-rollout`` run in processes of their own once; other commands in this process, as there.
+``lerobot-rollout`` runs in a process of its own, the other commands in this one; the tour of the pages types those.
 """
 
 import json
@@ -92,21 +92,19 @@ def test_the_policy_type_is_found_and_asks_our_server(here):
 
 
 @pytest.mark.parametrize(
-    ("where", "environment", "tasks", "options"),
+    ("environment", "tasks", "options"),
     [
-        ("here", "forehand_tabletop", "lift,push", ["--eval.use_async_envs=false"]),
+        ("forehand_tabletop", "lift,push", ["--eval.use_async_envs=false"]),
         (
-            "process",
             "forehand_tabletop_chains",
             "chain",
             ["--env.variant=AB", "--env.sentences=train", "--eval.use_async_envs=true"],
         ),
     ],
 )
-def test_lerobot_eval_judges_it_on_the_tabletops(request, tmp_path, where, environment, tasks, options):
-    run = request.getfixturevalue(where)
+def test_lerobot_eval_judges_it_on_the_tabletops(here, tmp_path, environment, tasks, options):
     with served("tabletop", image_size=64) as address:
-        run(
+        here(
             "lerobot-eval",
             "--policy.type=forehand_remote",
             f"--policy.address={address}",
