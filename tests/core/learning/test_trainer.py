@@ -1,5 +1,6 @@
 """Training goes on exactly where it stopped, and leaves nothing half done."""
 
+import functools
 import json
 import shutil
 import signal
@@ -419,10 +420,12 @@ def test_a_compiler_that_fails_is_told_and_changes_nothing(begin, whole, tmp_pat
     assert log(trainer.folder) == log(whole)
 
 
-@pytest.mark.slow
-def test_a_compiled_policy_trains_as_it_would_uncompiled(begin, tmp_path):
+def test_a_compiled_policy_trains_as_it_would_uncompiled(begin, tmp_path, monkeypatch):
+    """Captured as graphs, forward and backward; torch's own code generator, which takes a minute, is left out."""
     plain = {"token_dropout": {}, "random_shift": {}, "backbone": POLICY["backbone"] | {"dropout": 0.0}, "steps": 3}
     compiled, eager = begin(tmp_path / "compiled", compile=True, **plain), begin(tmp_path / "eager", **plain)
+    captured = functools.partial(compiled.policy.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr(compiled.policy, "compile", captured)
     for trainer in (compiled, eager):
         trainer.run(ignore)
     assert compiled.policy.backbone._compiled_call_impl is not None
