@@ -35,7 +35,7 @@ from forehand.errors import ConfigurationError, ContractMismatch
             {"normalization": {"state": "none"}},
             "policy.normalization: the method of action is missing. Known: .*mean_std",
         ),
-        ({"normalization.state": None}, "normalization.state must be text, not None"),
+        ({"normalization.state": None}, "normalization.state must be text or a mapping, not None"),
         ({"towers": {"resnet": {}}}, "a vision_tower is configured without a name"),
         ({"detach": "action"}, "detach must be a list or null, not 'action'"),
         ({"random_shift": 3}, "random_shift must be a mapping or null, not 3"),
