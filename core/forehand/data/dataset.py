@@ -124,6 +124,8 @@ def _weights(stated: Sequence[float | None], where: str) -> tuple[float, ...] | 
 
 
 def _concatenate(parts: Sequence[EpisodeTable]) -> EpisodeTable:
+    if len(parts) == 1 and _is_numbered(parts[0]):
+        return parts[0]
     frames = np.cumsum([0, *(len(p) for p in parts)])
     episodes = np.cumsum([0, *(np.unique(p.episode).size for p in parts)])
     said = [p.paraphrases or tuple((task,) for task in p.tasks) for p in parts]
@@ -148,6 +150,13 @@ def _concatenate(parts: Sequence[EpisodeTable]) -> EpisodeTable:
         paraphrases=tuple(places) if any(len(texts) > 1 for texts in places) else (),
         has_state=_measured(parts, state_size),
     )
+
+
+def _is_numbered(part: EpisodeTable) -> bool:
+    """Whether episodes are numbered from 0 without gaps, and every task is said once, so that the table can stay."""
+    steps = np.diff(part.episode)
+    counted = not len(part) or (part.episode[0] == 0 and ((steps == 0) | (steps == 1)).all())
+    return bool(counted) and not part.paraphrases and len(set(part.tasks)) == len(part.tasks)
 
 
 def _measured(parts: Sequence[EpisodeTable], size: int) -> NDArray[np.bool_] | None:

@@ -70,8 +70,9 @@ class EpisodeTable:
     @cached_property
     def begin(self) -> NDArray[np.int64]:
         """(N,): the first frame of the episode of each frame."""
-        ends, episode = np.unique(self.end, return_inverse=True)
-        return np.concatenate([[0], ends[:-1]])[episode]
+        changes = np.flatnonzero(np.diff(self.end)) + 1
+        starts = np.concatenate([[0], changes]).astype(self.end.dtype)
+        return np.repeat(starts, np.diff([*starts, len(self.end)]))
 
 
 def column_statistics(values: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
