@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from tests.foreign_recordings.calvin import write_calvin
 from tests.foreign_recordings.hdf5 import write_libero, write_robomimic
+from tests.foreign_recordings.rlds import BRIDGE, DROID, bridge_episode, droid_episode, write_rlds
 from tests.foreign_recordings.step_folders import write_step_folders
 
 ROOT = Path(__file__).parent.parent
@@ -260,6 +261,8 @@ def write_foreign_recordings(folder: Path) -> None:
     write_libero(folder / "libero_90/KITCHEN_SCENE1_open_the_drawer_demo.hdf5", idle=(1,))
     write_robomimic(folder / "lift/ph/image.hdf5")
     write_step_folders(folder / "folded", (2,))
+    write_rlds(folder, "droid_100", DROID, [[droid_episode(2, ("push the cup", "", ""))]])
+    write_rlds(folder, "kitchen", BRIDGE, [[bridge_episode(2, "open the oven")]])
 
 
 @pytest.mark.slow

@@ -292,6 +292,12 @@ def forehand_register(registry: Registry) -> None:
         "folders of single steps, as Seer's preprocessing leaves LIBERO, DROID and recordings of real robots",
     )
     registry.add(
+        "importer",
+        "rlds",
+        "forehand_plugins.importers.rlds.importer:RldsImporter",
+        "RLDS datasets in TFRecord or array_record files: DROID, Bridge, Open X-Embodiment",
+    )
+    registry.add(
         "adapter",
         "openpi",
         "forehand_plugins.adapters.openpi:OpenPiAdapter",

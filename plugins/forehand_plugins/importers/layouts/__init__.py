@@ -1,0 +1,1 @@
+"""Layouts: which columns of a source are which cameras, states and actions, for formats that do not say it."""
