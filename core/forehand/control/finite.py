@@ -34,11 +34,12 @@ def require_finite(what: str, values: NDArray[Any], fields: Sequence[Field]) -> 
 def require_observation(observation: Observation, contract: Contract, cameras: Iterable[str]) -> None:
     """Raise :class:`ContractMismatch` or :class:`NotFinite` unless a policy of ``contract`` can read ``observation``.
 
-    Images of the ``cameras`` may have any height and width; see :func:`require_finite_observation` for the other checks.
+    Images of the ``cameras`` may have any height and width, and are uint8, or floats that were normalized already. See
+    :func:`require_finite_observation` for the other checks.
     """
     for camera in cameras:
         image = observation.images.get(camera)
-        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+        if not (isinstance(image, np.ndarray) and _is_image(image)):
             raise ContractMismatch(
                 f"camera {camera!r}: the policy needs an image (H, W, 3) uint8, but it is {_described(image)}. The "
                 f"observation has the cameras {sorted(observation.images)}."
@@ -52,6 +53,10 @@ def require_observation(observation: Observation, contract: Contract, cameras: I
             f"{_described(state)}."
         )
     require_finite_observation(observation, contract)
+
+
+def _is_image(image: NDArray[Any]) -> bool:
+    return (image.dtype == np.uint8 or image.dtype.kind == "f") and image.ndim == 3 and image.shape[2] == 3
 
 
 def _described(value: Any) -> str:
