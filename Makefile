@@ -5,13 +5,14 @@
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup test test-fast test-grid lint demo docs clean
+.PHONY: help setup test test-fast test-grid test-trajectories lint demo docs clean
 
 help:
 	@echo "make setup   the environment, in .venv"
 	@echo "make test    lint, types, import contract, tests"
 	@echo "make test-fast   the tests that take less than about five seconds each, without lint"
 	@echo "make test-grid   every combination of the stock parts, beyond those of make test: about ten minutes"
+	@echo "make test-trajectories   short trainings against the released loop of Seer: about five minutes"
 	@echo "make demo    record, train, serve, drive, judge: less than ten minutes, then open outputs/demo/index.html"
 	@echo "make docs    the documentation as a site, in outputs/site"
 	@echo "make clean   remove .venv and caches; outputs stay"
@@ -23,13 +24,16 @@ $(READY): pyproject.toml constraints.txt tools/setup.sh
 	@touch $@
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not grid" $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not grid and not trajectory" $(PYTEST)
 
 test-fast: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not grid" $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not grid and not trajectory" $(PYTEST)
 
 test-grid: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m grid tests/plugins/test_grid.py $(PYTEST)
+
+test-trajectories: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m trajectory tests/seer_plugin/test_trajectories.py $(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check

@@ -119,6 +119,7 @@ def seer() -> SimpleNamespace:
         contract=seer_contract,
         inputs=inputs,
         window=window,
+        weight=weight,
         generated=generated,
         fill=fill,
         released=released,

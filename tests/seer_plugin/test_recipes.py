@@ -1,22 +1,25 @@
 """The presets of training state the published numbers."""
 
+import math
+
 import pytest
 from hydra import compose, initialize_config_module
 
 from forehand_apps.cli import prepare
 from forehand_apps.train import read_recipe
 
-# preset: T, k, g, learning rate, epochs, effective batch, warm-up epochs, finger widths, mask ratio, ×10 at the gripper
+# preset: T, k, g, learning rate, epochs, batch a GPU, GPUs, accumulated, warm-up epochs, finger widths, mask ratio, ×10 at the
+# gripper, frames of a window
 TABLE = {
-    "seer_calvin_pretraining": (14, 3, 4, 1e-4, 20, 640, 0, False, 0, 1),
-    "seer_calvin_finetuning": (10, 3, 0, 1e-3, 20, 512, 0, False, 0, 1),
-    "seer_calvin_scratch": (10, 3, 0, 1e-3, 20, 512, 0, False, 0, 1),
-    "seer_libero_pretraining": (11, 3, 4, 1e-4, 30, 640, 1, True, 0.5, 1),
-    "seer_libero_finetuning": (7, 3, 0, 1e-3, 40, 512, 5, True, 0, 1),
-    "seer_libero_scratch": (7, 3, 0, 1e-3, 40, 512, 5, True, 0, 1),
-    "seer_droid_pretraining": (11, 3, 4, 1e-4, 30, 64, 3, False, 0, 1),
-    "seer_real_finetuning": (7, 3, 0, 1e-3, 40, 512, 0, False, 0, 10),
-    "seer_real_scratch": (7, 3, 0, 1e-3, 40, 512, 0, False, 0, 10),
+    "seer_calvin_pretraining": (14, 3, 4, 1e-4, 20, 10, 64, 1, 1, False, 0, 1, 17),
+    "seer_calvin_finetuning": (10, 3, 0, 1e-3, 20, 16, 32, 1, 1, False, 0, 1, 13),
+    "seer_calvin_scratch": (10, 3, 0, 1e-3, 20, 8, 64, 1, 1, False, 0, 1, 13),
+    "seer_libero_pretraining": (11, 3, 4, 1e-4, 30, 10, 8, 8, 1, True, 0.5, 1, 11),
+    "seer_libero_finetuning": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, True, 0, 1, 10),
+    "seer_libero_scratch": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, True, 0, 1, 10),
+    "seer_droid_pretraining": (11, 3, 4, 1e-4, 30, 32, 1, 2, 3, False, 0, 1, 11),
+    "seer_real_finetuning": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, False, 0, 10, 10),
+    "seer_real_scratch": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, False, 0, 10, 10),
 }
 QUERIES = ["action_head.queries", "world_model.queries"]
 
@@ -39,21 +42,42 @@ def goal(policy):
 
 @pytest.mark.parametrize("name", TABLE)
 def test_the_numbers_are_the_published_ones(name, configured):
-    history, horizon, ahead, rate, epochs, batch, warmup, width, hidden, around = TABLE[name]
+    history, horizon, ahead, rate, epochs, batch, gpus, accumulated, warmup, width, hidden, around, frames = TABLE[name]
     config = configured(f"preset={name}")
-    policy, windows = config.policy, 10_000
+    policy, windows = config.policy, 10_007
     assert (policy.history, policy.world_model.horizon, goal(policy)) == (history, horizon, ahead)
     assert policy.encoders.state.gripper == ("width" if width else "one_hot")
     assert policy.get("token_dropout", {}) == ({"action": {"foresight": hidden}} if hidden else {})
-    assert policy.random_shift == {"primary": 10, "wrist": 4}
+    assert policy.random_shift.primary == {"pixels": [-9, 10], "targets": True}
+    assert policy.random_shift.wrist == {"pixels": [-3, 4], "targets": True}
+    assert policy.initialization == {"linear": "xavier_uniform", "queries": "zeros"}
     recipe = read_recipe(config.recipe, windows)
-    assert (recipe.effective_batch_size, recipe.batch_size) == (batch, 64)
-    assert recipe.steps == round(epochs * windows / batch)
-    assert recipe.warmup_steps == round(warmup * windows / batch)
+    assert (recipe.batch_size, recipe.gradient_accumulation_steps) == (batch, gpus * accumulated)
+    assert (recipe.clip_every_batches or gpus) == gpus
+    in_epoch = windows // (batch * gpus)  # micro-batches, as all GPUs together have them
+    assert recipe.batches_per_epoch == in_epoch * gpus
+    assert recipe.steps == epochs * math.ceil(in_epoch / accumulated)
+    longer = accumulated > 1
+    assert recipe.schedule_steps == epochs * in_epoch // accumulated + longer
+    assert recipe.warmup_steps == warmup * in_epoch // accumulated + longer
+    assert recipe.warmup_from_zero
     assert (recipe.learning_rate, recipe.weight_decay, recipe.max_grad_norm, recipe.seed) == (rate, 1e-4, 0.1, 42)
     assert (recipe.precision, policy.encoders.cameras.tower.precision) == ("float32", "bfloat16")
     assert (recipe.gripper_oversampling, recipe.dataset_weights) == (around, None)
+    assert recipe.whole_windows
+    assert recipe.skip_last_window
+    assert (recipe.window_frames or history + horizon) == frames
     assert config.reinitialize == (QUERIES if name.endswith("finetuning") else [])  # without init_from, these are refused
+
+
+@pytest.mark.parametrize("data", ["calvin", "libero", "real"])
+def test_seer_large_keeps_its_queries_when_it_is_fine_tuned(data, configured):
+    small, large = configured(f"preset=seer_{data}_finetuning"), configured(f"preset=seer_large_{data}_finetuning")
+    assert (small.reinitialize, large.reinitialize) == (QUERIES, [])
+    recipe = read_recipe(large.recipe, 10_007)
+    assert (recipe.batch_size, recipe.effective_batch_size, recipe.clip_every_batches) == (8, 512, None)
+    assert recipe.schedule_steps == recipe.steps
+    assert large.policy.dim == 1024
 
 
 @pytest.mark.parametrize("policy", ["seer_large_calvin", "seer_large_libero", "seer_large_real"])
