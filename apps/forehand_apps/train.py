@@ -157,6 +157,7 @@ def _prepare(
         "frames": frame_store(config),
         "pixels": read_provenance(checkpoint).get("pixels", EXACT) if checkpoint else None,
         "whole": recipe.windows,
+        "gripper_event_repeats": recipe.gripper_event_repeats,
     }
     windows = (
         data.windows(policy.window, **options)

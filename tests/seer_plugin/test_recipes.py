@@ -8,16 +8,16 @@ from hydra import compose, initialize_config_module
 from forehand_apps.cli import prepare
 from forehand_apps.train import read_recipe
 
-# preset: T, k, g, learning rate, epochs, batch a GPU, GPUs, accumulated, warm-up epochs, finger widths, mask ratio, ×10 at the
-# gripper, frames of a window
+# preset: T, k, g, learning rate, epochs, batch a GPU, GPUs, accumulated, warm-up epochs, finger widths, mask ratio,
+# repeated gripper events, frames of a window
 TABLE = {
-    "seer_calvin_pretraining": (14, 3, 4, 1e-4, 20, 10, 64, 1, 1, False, 0, 1, 17),
-    "seer_calvin_finetuning": (10, 3, 0, 1e-3, 20, 16, 32, 1, 1, False, 0, 1, 13),
-    "seer_calvin_scratch": (10, 3, 0, 1e-3, 20, 8, 64, 1, 1, False, 0, 1, 13),
-    "seer_libero_pretraining": (11, 3, 4, 1e-4, 30, 10, 8, 8, 1, True, 0.5, 1, 11),
-    "seer_libero_finetuning": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, True, 0, 1, 10),
-    "seer_libero_scratch": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, True, 0, 1, 10),
-    "seer_droid_pretraining": (11, 3, 4, 1e-4, 30, 32, 1, 2, 3, False, 0, 1, 11),
+    "seer_calvin_pretraining": (14, 3, 4, 1e-4, 20, 10, 64, 1, 1, False, 0, 0, 17),
+    "seer_calvin_finetuning": (10, 3, 0, 1e-3, 20, 16, 32, 1, 1, False, 0, 0, 13),
+    "seer_calvin_scratch": (10, 3, 0, 1e-3, 20, 8, 64, 1, 1, False, 0, 0, 13),
+    "seer_libero_pretraining": (11, 3, 4, 1e-4, 30, 10, 8, 8, 1, True, 0.5, 0, 11),
+    "seer_libero_finetuning": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, True, 0, 0, 10),
+    "seer_libero_scratch": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, True, 0, 0, 10),
+    "seer_droid_pretraining": (11, 3, 4, 1e-4, 30, 32, 1, 2, 3, False, 0, 0, 11),
     "seer_real_finetuning": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, False, 0, 10, 10),
     "seer_real_scratch": (7, 3, 0, 1e-3, 40, 16, 8, 4, 5, False, 0, 10, 10),
 }
@@ -63,7 +63,7 @@ def test_the_numbers_are_the_published_ones(name, configured):
     assert recipe.warmup_from_zero
     assert (recipe.learning_rate, recipe.weight_decay, recipe.max_grad_norm, recipe.seed) == (rate, 1e-4, 0.1, 42)
     assert (recipe.precision, policy.encoders.cameras.tower.precision) == ("float32", "bfloat16")
-    assert (recipe.gripper_oversampling, recipe.dataset_weights) == (around, None)
+    assert (recipe.gripper_event_repeats, recipe.gripper_oversampling, recipe.dataset_weights) == (around, 1, None)
     assert recipe.whole_windows
     assert recipe.skip_last_window
     assert (recipe.window_frames or history + horizon) == frames

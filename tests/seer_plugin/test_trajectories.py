@@ -1,4 +1,4 @@
-"""Short trainings by the released loop, repeated: losses, gradient norms, learning rates and some of the final weights."""
+"""Short trainings by the released loop, repeated: losses, gradient norms, learning rates and some final weights."""
 
 import json
 

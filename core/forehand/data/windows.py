@@ -22,6 +22,7 @@ from torch.utils.data import default_collate
 from forehand.contracts.sensor import Sensor
 from forehand.data.dataset import Dataset
 from forehand.data.frame_store import FrameRequest, FrameStore, OpenedFrames, open_frame_store
+from forehand.data.gripper_events import event_windows, gripper_changes
 from forehand.data.selection.instructions import draw_instructions
 from forehand.data.source import FrameReader
 from forehand.data.tower_features import FrozenFeatures, open_features
@@ -84,6 +85,8 @@ class WindowDataset(TorchDataset[Sample]):
     cache: folder of the decoded frames. frames: where images come from, a store or its name, by default ``raw``; only the
     shards of the chosen episodes are decoded. whole: only windows that lie inside their episode
     (:class:`~forehand.data.whole_windows.WholeWindows`); None: one from every frame, padded where it leaves the episode.
+    gripper_event_repeats: how often windows are added once more that end at a change of the gripper's command, or one or
+    two steps behind it (:mod:`forehand.data.gripper_events`).
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class WindowDataset(TorchDataset[Sample]):
         frames: FrameStore | str = "raw",
         pixels: str | None = None,
         whole: WholeWindows | None = None,
+        gripper_event_repeats: int = 0,
         **options: Any,
     ) -> None:
         if window is not None and options:
@@ -108,6 +112,11 @@ class WindowDataset(TorchDataset[Sample]):
         data.require_cameras(self.cameras, self.spec.sensors)
         chosen = self._select(episodes)
         self._anchors = whole.choose(self.spec, data.episodes, chosen) if whole else chosen
+        if gripper_event_repeats:
+            frames_held = whole.frames if whole else None
+            last = self.spec.reach[1] if frames_held is None else self.spec.reach[0] + frames_held - 1
+            added = event_windows(data, self._anchors, last, "gripper_event_repeats")
+            self._anchors = np.concatenate([self._anchors, *[added] * gripper_event_repeats])
         store = (FrameStore(frames) if isinstance(frames, str) else frames).continued(pixels)
         self.opened_frames = _open_cameras(data, self.spec, folder, store, None if episodes is None else chosen)
         readers = iter(self.opened_frames.readers)
@@ -247,17 +256,7 @@ class WindowDataset(TorchDataset[Sample]):
 
     def gripper_transition_mask(self) -> NDArray[np.bool_]:
         """Whether the gripper's command changes sides within a window's span, window by window."""
-        fields = np.repeat(
-            [f.gripper is not None for f in self.data.contract.action], [f.size for f in self.data.contract.action]
-        )
-        if not fields.any():
-            raise DatasetError("gripper_oversampling: the contract of the data names no gripper in the action; use 1.")
-        numbers = self.data.episodes
-        middle = (numbers.actions[numbers.has_action].max(axis=0) + numbers.actions[numbers.has_action].min(axis=0)) / 2
-        side = numbers.actions[:, fields] > middle[fields]
-        changes = np.zeros(len(numbers) + 1, np.int64)
-        changes[1:-1] = (side[1:] != side[:-1]).any(axis=1) & (numbers.episode[1:] == numbers.episode[:-1])
-        until = changes.cumsum()  # changes before a frame and at it
+        until = gripper_changes(self.data, "gripper_oversampling").cumsum()  # changes before a frame and at it
         first, last = (self._at(self._anchors, np.array(offset))[0] for offset in self.spec.span)
         return np.asarray(until[last] > until[first])
 

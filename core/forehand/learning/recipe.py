@@ -72,24 +72,26 @@ class DataConfig:
 
     batch_size: windows in a batch. dataset_weights: of the windows drawn, how many come from each dataset, relative to
     each other; None: by their number. gripper_oversampling: how many times as often windows are drawn in which the
-    gripper opens or closes. whole_windows: only windows that lie inside their episode, so that nothing is padded;
-    window_frames: how many frames such a window has, None: as many as its inputs and targets need; skip_last_window: the
-    last one of each episode is left out (:class:`~forehand.data.whole_windows.WholeWindows`). batches_per_epoch:
-    batches in an epoch, None: training is one stream of batches, of which some hold windows of two epochs. With it, no
-    batch and no step reaches from one epoch into the next: what does not fill a batch is left out, and an epoch's last
-    step takes the batches that are left.
+    gripper opens or closes. gripper_event_repeats: how often windows are added, beside each once, that end where the
+    gripper's command changes, or one or two steps behind (:mod:`forehand.data.gripper_events`). whole_windows: only
+    windows that lie inside their episode, so that nothing is padded; window_frames: how many frames such a window has,
+    None: as many as its inputs and targets need; skip_last_window: the last one of each episode is left out
+    (:class:`~forehand.data.whole_windows.WholeWindows`). batches_per_epoch: batches in an epoch, None: training is one
+    stream of batches, of which some hold windows of two epochs. With it, no batch and no step reaches from one epoch
+    into the next: what does not fill a batch is left out, and an epoch's last step takes the batches that are left.
     """
 
     batch_size: int
     batches_per_epoch: int | None = None
     dataset_weights: list[float] | None = None
     gripper_oversampling: float = 1.0
+    gripper_event_repeats: int = 0
     whole_windows: bool = False
     window_frames: int | None = None
     skip_last_window: bool = False
 
     def __post_init__(self) -> None:
-        _require_at_least(self, {"batch_size": 1, "batches_per_epoch": 1})
+        _require_at_least(self, {"batch_size": 1, "batches_per_epoch": 1, "gripper_event_repeats": 0})
         if not self.whole_windows and (self.window_frames is not None or self.skip_last_window):
             name = "skip_last_window" if self.window_frames is None else "window_frames"
             raise ConfigurationError(f"recipe.{name} is about whole windows. Add recipe.whole_windows=true.")
