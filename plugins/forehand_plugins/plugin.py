@@ -298,6 +298,12 @@ def forehand_register(registry: Registry) -> None:
         "RLDS datasets in TFRecord or array_record files: DROID, Bridge, Open X-Embodiment",
     )
     registry.add(
+        "importer",
+        "zarr",
+        "forehand_plugins.importers.zarr.importer:ZarrImporter",
+        "zarr stores of whole datasets, as Diffusion Policy and UMI keep them",
+    )
+    registry.add(
         "adapter",
         "openpi",
         "forehand_plugins.adapters.openpi:OpenPiAdapter",

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from tests.foreign_recordings.pictures import scene
-from tfrecord.writer import TFRecordWriter
 
 Example = dict[str, tuple[Any, str]]
 FEATURES = "tensorflow_datasets.core.features"
@@ -61,6 +60,8 @@ def words(values: Iterable[str]) -> tuple[Any, str]:
 
 def write_rlds(root: Path, name: str, schema: dict[str, Any], shards: list[list[Example]]) -> Path:
     """One split ``train``; returns the folder of the version."""
+    from tfrecord.writer import TFRecordWriter
+
     folder = root / name / "1.0.0"
     folder.mkdir(parents=True)
     for i, shard in enumerate(shards):

@@ -1,0 +1,1 @@
+"""zarr stores of whole datasets, as Diffusion Policy and UMI keep them."""
