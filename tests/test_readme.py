@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from tests.foreign_recordings.calvin import write_calvin
 from tests.foreign_recordings.hdf5 import write_libero, write_robomimic
+from tests.foreign_recordings.mcap import recording, write_bag
 from tests.foreign_recordings.rlds import BRIDGE, DROID, bridge_episode, droid_episode, write_rlds
 from tests.foreign_recordings.step_folders import write_step_folders
 from tests.foreign_recordings.zarr import write_pusht
@@ -263,6 +264,7 @@ def write_foreign_recordings(folder: Path) -> None:
     write_robomimic(folder / "lift/ph/image.hdf5")
     write_step_folders(folder / "folded", (2,))
     write_rlds(folder, "droid_100", DROID, [[droid_episode(2, ("push the cup", "", ""))]])
+    write_bag(folder / "bags/one", recording(0.3))
     write_pusht(folder / "pusht.zarr")
     write_rlds(folder, "kitchen", BRIDGE, [[bridge_episode(2, "open the oven")]])
 

@@ -304,6 +304,12 @@ def forehand_register(registry: Registry) -> None:
         "zarr stores of whole datasets, as Diffusion Policy and UMI keep them",
     )
     registry.add(
+        "importer",
+        "mcap",
+        "forehand_plugins.importers.mcap.importer:McapImporter",
+        "MCAP files and ROS bags, resampled to control steps",
+    )
+    registry.add(
         "adapter",
         "openpi",
         "forehand_plugins.adapters.openpi:OpenPiAdapter",
