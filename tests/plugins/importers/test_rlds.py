@@ -10,6 +10,7 @@ from tests.foreign_recordings.pictures import level
 from tests.foreign_recordings.rlds import BRIDGE, DROID, bridge_episode, droid_episode, write_rlds
 
 from forehand.errors import ConfigurationError, DatasetError
+from forehand_plugins.importers.rlds.importer import PRESETS
 
 WRIST = {"wrist": {"key": "observation/wrist_image_left", "orientation": "upright", "role": "wrist"}}
 SAID = ("push the cup", "", "move the cup away")
@@ -166,3 +167,15 @@ def test_array_record(tmp_path, imported):
     info["splits"][0]["shardLengths"] = ["2"]
     (folder / "dataset_info.json").write_text(json.dumps(info))
     assert [row["length"] for row in imported("rlds", source=str(folder), layout="bridge").rows] == [2, 3]
+
+
+def test_an_import_is_not_continued_with_another_layout(tmp_path, imported):
+    shards = [[bridge_episode(2, "fold"), bridge_episode(2, "fold")]]
+    source = str(write_rlds(tmp_path / "in", "mine", BRIDGE, shards))
+    layout = (PRESETS / "bridge.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(layout)
+    there = imported("rlds", source=source, layout=str(tmp_path / "mine.yaml"))
+    assert len(imported("rlds", source=source, layout=str(tmp_path / "mine.yaml")).rows) == len(there.rows) == 2
+    (tmp_path / "mine.yaml").write_text(layout.replace("key: action, part: [0, 3]", "key: action, part: [3, 6]"))
+    with pytest.raises(DatasetError, match=r"another import:\n.*action\.position: 'action\[0:3\].*there, 'action\[3:6\]"):
+        imported("rlds", source=source, layout=str(tmp_path / "mine.yaml"))

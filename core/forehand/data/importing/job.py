@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forehand.data.importing.importer import Importer
+from forehand.data.importing.statements import Statements
 from forehand.errors import ConfigurationError
 from forehand.plugins import registry
 from forehand.utils.plain import to_plain
@@ -87,12 +88,16 @@ class ImportJob:
         importer: Importer = registry().create("importer", self.importer, **self.options)
         return importer
 
-    def identity(self, source: Mapping[str, Any]) -> dict[str, Any]:
-        """What must be the same for an import to be continued; ``source``: its digest, wherever it lies."""
+    def identity(self, source: Mapping[str, Any], statements: Statements) -> dict[str, Any]:
+        """What must be the same for an import to be continued.
+
+        source: its digest, wherever it lies. statements: what is asserted of it, by whatever file or option.
+        """
         return {
             "importer": self.importer,
             "source": dict(source),
             "options": {name: value for name, value in to_plain(self.options).items() if name != "source"},
+            "statements": {name: to_plain(made.value) for name, made in statements.made().items()},
             "shard": str(self.shard),
             "pictures": self.pictures,
             "encoding": asdict(self.encoding) if self.pictures == VIDEO else None,

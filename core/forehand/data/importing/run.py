@@ -40,7 +40,7 @@ class Import:
         self.total = len(everything)
         self.episodes: Sequence[SourceEpisode] = [everything[i] for i in span]
         self._ledger = Ledger(job.root)
-        self._identity = job.identity(source_digest(importer.files()))
+        self._identity = job.identity(source_digest(importer.files()), importer.statements)
         self.outcomes: dict[int, Outcome] = {}
         self.complete = False
         self._stop: Callable[[], None] = lambda: None
