@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def check_rows(rows: Rows, spans: Rows, info: Mapping[str, Any]) -> NDArray[np.i
 
     ``rows``: the frames, with the columns ``COUNTED``; ``spans``: :func:`read_spans`; ``info``: ``meta/info.json``.
     """
-    _check_count(rows, "index", np.arange(len(rows)))
+    _check_count(rows, "index", lambda number: number)
     if len(rows) != info["total_frames"]:
         raise _inconsistent(
             rows,
@@ -40,7 +40,7 @@ def check_rows(rows: Rows, spans: Rows, info: Mapping[str, Any]) -> NDArray[np.i
     if len(back := np.flatnonzero(np.diff(episode) < 0)):
         raise _inconsistent(rows, f"episodes are not stored in order: {rows.describe_rows(int(back[0]) + 1)} goes back")
     starts = np.concatenate([[0], np.flatnonzero(np.diff(episode)) + 1, [len(rows)]])
-    _check_count(rows, "frame_index", np.arange(len(rows)) - np.repeat(starts[:-1], np.diff(starts)))
+    _check_count(rows, "frame_index", lambda number: number - starts[np.searchsorted(starts, number, side="right") - 1])
     _check_spans(spans, episode[starts[:-1]], starts)
     return starts
 
@@ -86,11 +86,17 @@ def irregularity(times: NDArray[Any], rate: float) -> tuple[int, str] | None:
     return frame, f"the timestamps drift: frames are {1000 * mean:.2f} ms apart, where {1000 / rate:.2f} ms are due"
 
 
-def _check_count(rows: Rows, column: str, expected: NDArray[np.int64]) -> None:
-    found = rows.integers(column)
-    if len(wrong := np.flatnonzero(found != expected)):
-        row = int(wrong[0])
-        raise _inconsistent(rows, f"{rows.describe_rows(row)} has {column} {found[row]} where {expected[row]} is due")
+def _check_count(rows: Rows, column: str, due: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> None:
+    """Compare whole numbers with those that are ``due`` by the number of the row."""
+    first = 0
+    for found in rows.integer_parts(column):
+        expected = due(np.arange(first, first + len(found)))
+        if len(wrong := np.flatnonzero(found != expected)):
+            at = int(wrong[0])
+            raise _inconsistent(
+                rows, f"{rows.describe_rows(first + at)} has {column} {found[at]} where {expected[at]} is due"
+            )
+        first += len(found)
 
 
 def _check_spans(table: Rows, episodes: NDArray[np.int64], starts: NDArray[np.int64]) -> None:

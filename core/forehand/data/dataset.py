@@ -81,7 +81,7 @@ class Dataset:
         found = {STATE_KEY: column_statistics(states if measured is None else states[measured])}
         acts = self.episodes.has_action
         if acts.any():
-            found[ACTION_KEY] = column_statistics(self.episodes.actions[acts])
+            found[ACTION_KEY] = column_statistics(self.episodes.actions if acts.all() else self.episodes.actions[acts])
         return DatasetStatistics(found, self.sources, self.episodes)
 
     @cached_property

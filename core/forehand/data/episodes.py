@@ -31,14 +31,17 @@ def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
     starts = check_rows(rows, spans or layout.spans(), info)
     if "timestamp" in rows.columns:
         check_timestamps(rows, starts, float(info["fps"]))
+    kind = np.int32 if rows.large else np.int64
     lengths = np.diff(starts)
     tasks = layout.tasks() if has_tasks else {0: ""}
     return EpisodeTable(
         states=rows.vectors(STATE_KEY, contract.state_size) if has_states else np.zeros((len(rows), 0), np.float32),
         actions=rows.vectors(ACTION_KEY, contract.action_size) if has_actions else np.zeros((len(rows), 0), np.float32),
-        episode=rows.integers("episode_index"),
-        end=np.repeat(starts[1:], lengths),
-        instructions=_task_positions(rows, tasks, layout.tasks_file) if has_tasks else np.zeros(len(rows), np.int64),
+        episode=rows.integers("episode_index").astype(kind),
+        end=np.repeat(starts[1:].astype(kind), lengths),
+        instructions=(
+            _task_positions(rows, tasks, layout.tasks_file).astype(kind) if has_tasks else np.zeros(len(rows), kind)
+        ),
         tasks=tuple(tasks.values()),
         has_action=np.full(len(rows), has_actions),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from forehand.data.frame_cache import cache_folder
 from forehand.errors import DatasetError
 from forehand.utils.progress import progress
 
 _LFS_POINTER = b"version https://git-lfs"
 _MAX_POINTER_BYTES = 1024
 _MAX_NAMED_ROWS = 3  # rows that an error lists
+_KEPT = 256 * 10**6  # bytes of tables that are kept in memory
 _MANY, _READERS = 64, 8  # tables that are read by several threads, and how many
 
 
@@ -152,6 +155,19 @@ def to_matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     return values
 
 
+def count_rows(path: Path) -> int:
+    """The number of rows of a table."""
+    with read_errors(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
+def scratch_file() -> IO[bytes]:
+    """An open file without a name, below the folder of decoded frames; it is gone with the last that reads it."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder)
+
+
 class Rows:
     """Some columns of the tables in one folder of a dataset, N rows end to end, each of which can be named.
 
@@ -164,13 +180,17 @@ class Rows:
     ) -> None:
         self.root = root
         self._files = table_files(root, tables) if isinstance(tables, str) else list(tables)
-        if isinstance(tables, str):
-            first = read_table(self._files[0], columns, optional)
-            self._tables = [first, *_read_all(self._files[1:], first.column_names)]
-        else:
+        self._tables: list[pa.Table] | None = None  # large ones are read again for each column
+        if not isinstance(tables, str):
             self._tables = [_select(file, table, columns, optional) for file, table in tables.items()]
-        self.columns: tuple[str, ...] = tuple(self._tables[0].column_names)
-        self._until = np.cumsum([len(table) for table in self._tables])
+            first = self._tables[0]
+        else:
+            first = read_table(self._files[0], columns, optional)
+            if first.nbytes * len(self._files) <= _KEPT:
+                self._tables = [first, *_read_all(self._files[1:], first.column_names)]
+        self.columns: tuple[str, ...] = tuple(first.column_names)
+        lengths = [count_rows(file) for file in self._files] if self._tables is None else map(len, self._tables)
+        self._until = np.cumsum(list(lengths))
 
     def __len__(self) -> int:
         return int(self._until[-1])
@@ -178,7 +198,7 @@ class Rows:
     def describe_rows(self, *rows: int) -> str:
         """``row 3 of data/chunk-000/file-000.parquet`` (counted from 0): the file of the first, and a few rows there."""
         file = int(np.searchsorted(self._until, rows[0], side="right"))
-        first = int(self._until[file]) - len(self._tables[file])
+        first = int(self._until[file - 1]) if file else 0
         here = [row - first for row in rows if first <= row < self._until[file]]
         more = ", …" if len(rows) > len(here[:_MAX_NAMED_ROWS]) else ""
         name = self._files[file].relative_to(self.root)
@@ -191,38 +211,83 @@ class Rows:
 
     def records(self, columns: Sequence[str]) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
         """Each file, and its rows of ``columns`` by name; raises :class:`DatasetError` where they were not read."""
-        for file, table in zip(self._files, self._tables, strict=True):
+        for file in self._files:
             _require_columns(file, self.columns, columns)
-            yield file, table.select(list(columns)).to_pylist()
+        for file, table in self._read(columns):
+            yield file, table.to_pylist()
+
+    @property
+    def large(self) -> bool:
+        """Whether the tables are too large to be kept, and so what is made of them."""
+        return self._tables is None
+
+    def _read(self, columns: Sequence[str]) -> Iterator[tuple[Path, pa.Table]]:
+        """Each file with its rows of ``columns``."""
+        if self._tables is not None:
+            for file, table in zip(self._files, self._tables, strict=True):
+                yield file, table.select(list(columns))
+            return
+        with progress(f"reading {', '.join(columns)}", len(self._files), transient=True) as show:
+            for number, file in enumerate(self._files, 1):
+                yield file, read_table(file, columns)
+                show(number)
+
+    def matrices(self, column: str) -> Iterator[NDArray[Any]]:
+        """One column, file by file, as (n, D); raises :class:`DatasetError` naming the file."""
+        size = None
+        for file, table in self._read([column]):
+            try:
+                part = to_matrix(table[column]) if len(table) else None
+            except ValueError as error:
+                raise DatasetError(f"{column!r} in {file} cannot be read: {error}.") from error
+            if part is None:
+                continue
+            if part.shape[1] != (size := part.shape[1] if size is None else size):
+                break
+            yield part
+        else:
+            if size is not None:
+                return
+        raise DatasetError(f"{column!r} is of different sizes in the tables of {self.root}, or they are empty.")
 
     def array(self, column: str) -> NDArray[Any]:
         """One column as (N, D); raises :class:`DatasetError` naming the file whose values are no such thing."""
-        columns = [table[column] for table in self._tables if len(table)]
-        if len({values.type for values in columns}) == 1:
-            with suppress(ValueError):  # whose file is found below
-                return to_matrix(pa.chunked_array([chunk for values in columns for chunk in values.chunks]))
-        parts = []
-        for file, table in zip(self._files, self._tables, strict=True):
-            try:
-                parts.append(to_matrix(table[column]) if len(table) else None)
-            except ValueError as error:
-                raise DatasetError(f"{column!r} in {file} cannot be read: {error}.") from error
-        there = [part for part in parts if part is not None]
-        if len({part.shape[1] for part in there}) != 1:
-            raise DatasetError(f"{column!r} is of different sizes in the tables of {self.root}, or they are empty.")
-        return np.concatenate(there)
+        if self._tables is not None:
+            columns = [table[column] for table in self._tables if len(table)]
+            if len({values.type for values in columns}) == 1:
+                with suppress(ValueError):  # whose file is found below
+                    return to_matrix(pa.chunked_array([chunk for values in columns for chunk in values.chunks]))
+        return np.concatenate(list(self.matrices(column)))
 
     def integers(self, column: str) -> NDArray[np.int64]:
         """One column of whole numbers, (N,)."""
-        values = self.array(column)
-        if values.shape[1] != 1 or not np.issubdtype(values.dtype, np.integer):
-            raise DatasetError(f"{column!r} in the tables of {self.root} is not one whole number a row.")
-        return values[:, 0].astype(np.int64)
+        return np.concatenate(list(self.integer_parts(column)))
+
+    def integer_parts(self, column: str) -> Iterator[NDArray[np.int64]]:
+        """One column of whole numbers, file by file, (n,)."""
+        for values in [self.array(column)] if self._tables is not None else self.matrices(column):
+            if values.shape[1] != 1 or not np.issubdtype(values.dtype, np.integer):
+                raise DatasetError(f"{column!r} in the tables of {self.root} is not one whole number a row.")
+            yield values[:, 0].astype(np.int64)
 
     def vectors(self, column: str, size: int) -> NDArray[np.float32]:
-        """One column of vectors of ``size`` finite numbers, (N, ``size``); arrays are laid out row by row."""
+        """One column of vectors of ``size`` finite numbers, (N, ``size``); arrays are laid out row by row.
+
+        Those of large tables are in a file that has no name, and not in memory.
+        """
+        if self._tables is not None:
+            return self._finite(column, self.array(column), size, 0)
+        first, file = 0, scratch_file()
+        for part in self.matrices(column):
+            file.write(np.ascontiguousarray(self._finite(column, part, size, first)).data)
+            first += len(part)
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=(first, size))
+
+    def _finite(self, column: str, given: NDArray[Any], size: int, first: int) -> NDArray[np.float32]:
+        """Rows from row ``first`` on, checked."""
         with np.errstate(over="ignore"):
-            values = self.array(column).astype(np.float32)
+            values = given.astype(np.float32)
         if values.shape[1] != size:
             raise DatasetError(
                 f"{column!r} has {values.shape[1]} elements in the tables of {self.root}, but {size} by its contract. "
@@ -232,15 +297,15 @@ class Rows:
         if len(bad):
             element = int(np.flatnonzero(~np.isfinite(values[bad[0]]))[0])
             raise DatasetError(
-                f"{column!r} is not finite in {len(bad)} of {len(self)} rows of the dataset at {self.root}: element "
-                f"{element} is {values[bad[0], element]} in {self.describe_rows(*map(int, bad))} (counted from 0). "
-                f"Correct these values, or leave their episodes out (lerobot-edit-dataset)."
+                f"{column!r} is not finite in {len(bad)} of {len(values)} rows of the dataset at {self.root}: element "
+                f"{element} is {values[bad[0], element]} in {self.describe_rows(*map(int, bad + first))} (counted from "
+                f"0). Correct these values, or leave their episodes out (lerobot-edit-dataset)."
             )
         return values
 
     def words(self, column: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """One column of words: the number of each row's text, (N,), and the texts; a missing one is ""."""
-        chunks = [chunk for table in self._tables for chunk in table[column].chunks]
+        chunks = [chunk for _, table in self._read([column]) for chunk in table[column].chunks]
         try:
             words = pa.chunked_array(chunks, pa.string()).fill_null("")
         except (TypeError, pa.ArrowException) as error:

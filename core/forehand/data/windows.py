@@ -275,7 +275,7 @@ class WindowDataset(TorchDataset[Sample]):
 
     def _select(self, episodes: Sequence[int] | None) -> NDArray[np.int64]:
         if episodes is None:
-            return np.arange(len(self.data.episodes))
+            return np.arange(len(self.data.episodes), dtype=self.data.episodes.end.dtype)
         unknown = sorted(set(episodes) - set(range(self.episode_count)))
         if unknown:
             raise DatasetError(f"there are {self.episode_count} episodes; {unknown} are not among them.")

@@ -48,14 +48,15 @@ class VideoReader:
         except av.FFmpegError as error:
             raise damaged(path, error.strerror) from error
         self._to_rgb = VideoReformatter()
-        self._frames = self._decode()
+        self._frames: Iterator[tuple[float, Any]] = self._decode()
         self._next: tuple[float, Any] | None = None  # decoded, and not yet asked for
         self.reached = -1
         self._key_frame: float | None = None
         self._step = float(_LONGEST_STEP)  # from key frame to key frame
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and free the decoder at once: its generator and this reader hold each other."""
+        self._next, self._frames = None, iter(())
         self._container.close()
 
     def read(self, places: Sequence[int], out: NDArray[np.uint8] | None = None) -> tuple[NDArray[np.uint8], list[int]]:
