@@ -60,6 +60,7 @@ ADDED = {
     "record": ["episodes=2", "workers=1"],
     "import": ["workers=1"],
     "train": ["recipe.steps=2", "recipe.batch_size=2"],
+    "train dataset=data/blocks recipe.steps=null": ["recipe.epochs=0.1", "recipe.batch_size=2"],
     "serve": ["address=tcp://127.0.0.1:0"],
     "robot": ["address=tcp://127.0.0.1:0"],
     "run robot=gymnasium": ["max_steps=20"],

@@ -25,15 +25,17 @@ AT_LEAST_ONE = (
     *("limits.clients", "limits.pending", "limits.sessions", "limits.message"),
     *("evaluation.episodes", "robots", "image_height", "video_height", "chunking.steps", "robot.options.image_size"),
     *("recipe.batch_size", "recipe.gradient_accumulation_steps", "recipe.window_frames"),
+    *("recipe.clip_every_batches", "decode_workers"),
     *("recipe.log_every", "recipe.save_every", "recipe.keep_checkpoints"),
 )
 FROM_ZERO = (
     *("seed", "num_videos", "hold_steps", "video.crf", "evaluation.seed", "evaluation.num_videos", "chunking.blend"),
     *("preceding_tasks", "benchmark.options.preceding_tasks"),
-    *("recipe.seed", "recipe.steps", "recipe.warmup_steps"),
+    *("recipe.seed", "recipe.steps", "recipe.warmup_steps", "recipe.schedule_steps", "recipe.extra_schedule_steps"),
+    "recipe.gripper_event_repeats",
 )
 NOT_NULL = ("policy.latency",)
-QUALITIES = ("policy.jpeg", "robot.options.jpeg")
+QUALITIES = ("policy.jpeg", "robot.options.jpeg", "jpeg_quality")
 
 
 def check_numbers(config: DictConfig) -> None:

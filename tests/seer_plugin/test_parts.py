@@ -93,7 +93,7 @@ def test_a_state_without_a_gripper_is_all_arm():
     [
         ((Field("arm", 6), Field("fingers", 2, gripper="open")), "one_hot", "one gripper element .* not 2"),
         ((Field("arm", 6),), "one_hot", "not 0"),
-        ((Field("arm", 6),), None, "unknown gripper None. Known: one_hot, width"),
+        ((Field("arm", 6),), None, "gripper must be text, not None"),
         ((Field("gripper", 1, gripper="open"),), "width", "no arm"),
         (CONTRACT.state, "widht", "Did you mean 'width'"),
     ],

@@ -50,9 +50,10 @@ def test_a_thread_looks_from_connect_to_close(cart):
 
     logger = logging.getLogger("forehand.control.slow_calls")
     logger.addHandler(handler := Reported())
+    before = set(threading.enumerate())
     try:
         robot.connect()
-        (thread,) = [t for t in threading.enumerate() if t.name == "slow calls"]
+        (thread,) = [t for t in threading.enumerate() if t.name == "slow calls" and t not in before]
         call = threading.Thread(target=robot.hold)
         call.start()
         assert reported.wait(60)
