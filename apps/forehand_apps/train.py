@@ -144,6 +144,8 @@ def _prepare(
             "reinitialize names weights that are not to come from init_from, which is not given. Add init_from=<the "
             "checkpoint or run to begin with>, or reinitialize=[] to begin everything anew."
         )
+    if config.init_optimizer and config.init_from is None:
+        raise ConfigurationError("init_optimizer takes the optimizer of init_from, which is not given. Add init_from=….")
     if checkpoint is not None:
         facts["init"] = read_provenance(checkpoint).get("init")
     elif config.init_from is not None:
@@ -185,6 +187,14 @@ def _prepare(
     )
     if checkpoint is not None:
         trainer.resume(checkpoint)
+    elif config.init_optimizer:
+        began = trainer.init_optimizer(Path(facts["init"]["checkpoint"]), config.reinitialize)
+        facts["init"].update(began)
+        console.print(
+            f"optimizer state of {began['optimizer_state']} of {len(trainer.parameters)} parameters, from step "
+            f"{began['step']}; the learning rate goes on with {recipe.rate(began['step']):.6g}",
+            soft_wrap=True,
+        )
     if config.cache_features:
         if not isinstance(policy, Composition | CrossEmbodimentPolicy):
             raise ConfigurationError(f"cache_features: policy {config.policy.name!r} has no features to keep.")

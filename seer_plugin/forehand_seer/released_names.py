@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 PREFIX = "module."
 """Stands before every name in a released checkpoint."""
@@ -43,6 +43,41 @@ _RENAMED = (
     ("cls_token_wrist_projector.", "encoders.cameras.project_class.{wrist}."),
 )
 
+# Modules of the released model, in the order of its checkpoints.
+_ORDER = (
+    "action_pred_token",
+    "obs_tokens",
+    "transformer_backbone_position_embedding",
+    "mask_token",
+    "text_projector",
+    "arm_state_encoder",
+    "gripper_state_encoder",
+    "state_projector",
+    "action_pose_encoder",
+    "action_gripper_position_encoder",
+    "action_projector",
+    "perceiver_resampler.latents",
+    "perceiver_resampler.layers",
+    "perceiver_resampler.norm",
+    "image_primary_projector",
+    "cls_token_primary_projector",
+    "image_wrist_projector",
+    "cls_token_wrist_projector",
+    "embedding_layer_norm",
+    "transformer_backbone.h",
+    "transformer_backbone.ln_f",
+    "action_decoder",
+    "arm_action_decoder",
+    "gripper_action_decoder",
+    "recon_state_decoder",
+    "recon_arm_state_decoder",
+    "recon_gripper_state_decoder",
+    "image_decoder_obs_pred_projector",
+    "image_decoder",
+    "image_decoder_norm",
+    "image_decoder_pred",
+)
+
 _QUERIES = ("action_pred_token", "obs_tokens")  # with two axes of size 1 in front, where ours have none
 
 
@@ -63,6 +98,16 @@ def released_name(ours: str, cameras: Sequence[str]) -> str:
 def released_shape(released: str, shape: Sequence[int]) -> tuple[int, ...]:
     """The shape of a weight in a released checkpoint, from its shape in a policy."""
     return ((1, 1) if released in _QUERIES else ()) + tuple(shape)
+
+
+def released_order(names: Iterable[str]) -> list[str]:
+    """Trained released names in the order of a released checkpoint; within a numbered layer, their order stays."""
+
+    def place(name: str) -> tuple[int, list[int]]:
+        of = next(i for i, module in enumerate(_ORDER) if name == module or name.startswith(module + "."))
+        return of, [int(number) for number in re.findall(r"\.(\d+)(?=\.)", name)]
+
+    return sorted(names, key=place)
 
 
 def unused_shapes(dim: int) -> Mapping[str, tuple[int, ...]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,17 +54,73 @@ def read_weights(path: Path, under: str = "") -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         found: dict[str, Any] = dict(read_tensors(path))
     else:
-        content = _read_archive(path) if zipfile.is_zipfile(path) else _read_legacy(path)
         try:
-            found = dict(_flatten(content))
+            found = dict(_flatten(_read(path)))
         except ValueError as error:
             raise corrupt_file(path, error) from error
-    wanted = {name.removeprefix(under): tensor for name, tensor in found.items() if name.startswith(under)}
-    numbers = sum(math.prod(tensor.size) for tensor in wanted.values() if isinstance(tensor, _Stored))
+    return _load(path, {name.removeprefix(under): t for name, t in found.items() if name.startswith(under)})
+
+
+def read_values(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """What a file that ``torch.save`` wrote holds under ``keys``: dictionaries, lists, numbers, text and tensors.
+
+    Anything else in them is None; keys that the file lacks are left out. Limits and errors are those of
+    :func:`read_weights`.
+    """
+    content = _read(path)
+    if not isinstance(content, Mapping):
+        return {}
+    values, looked_at = {key: content[key] for key in keys if key in content}, itertools.count(1)
+    tensors: dict[str, Any] = {}
+
+    def plain(value: Any, depth: int) -> Any:
+        if next(looked_at) > VALUES or depth > DEPTH:
+            raise ValueError(f"it holds more than {VALUES} values, or more than {DEPTH} dictionaries in each other")
+        if isinstance(value, Mapping):
+            return {key: plain(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item, depth + 1) for item in value]
+        if isinstance(value, Tensor | _Stored):
+            tensors[str(len(tensors))] = value
+            return _Numbered(str(len(tensors) - 1))
+        return value if isinstance(value, bool | int | float | str) else None
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: filled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [filled(item) for item in value]
+        return loaded[value.key] if isinstance(value, _Numbered) else value
+
+    try:
+        values = plain(values, 0)
+    except ValueError as error:
+        raise corrupt_file(path, error) from error
+    loaded = _load(path, tensors)
+    found: dict[str, Any] = filled(values)
+    return found
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """The place of a tensor that is loaded later."""
+
+    key: str
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path.resolve()}.")
+    return _read_archive(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+
+
+def _load(path: Path, tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors, read where they are not yet, unless they are more than the file's size allows."""
+    numbers = sum(math.prod(tensor.size) for tensor in tensors.values() if isinstance(tensor, _Stored))
     if numbers > SHARED * path.stat().st_size:
         raise corrupt_file(path, f"its tensors are of {numbers} numbers in all, which share what little it holds")
     try:
-        return {name: tensor.read() if isinstance(tensor, _Stored) else tensor for name, tensor in wanted.items()}
+        return {name: tensor.read() if isinstance(tensor, _Stored) else tensor for name, tensor in tensors.items()}
     except (KeyError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise corrupt_file(path, error) from error
 

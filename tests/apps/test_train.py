@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from safetensors.torch import save_file
 
 from forehand.data.episodes import read_episodes
 from forehand.data.features import read_contract, write_contract
@@ -272,6 +273,33 @@ def test_fine_tuning_begins_with_a_pretrained_run(train_here, tmp_path):
     assert told["fresh"] == ["action_head.queries"]
     with pytest.raises(ConfigurationError, match="which is not given"):
         train_here("third", "reinitialize=[action_head]", steps=0)
+
+
+def test_training_begins_with_the_optimizer_of_another_run(train_here, tmp_path, capsys):
+    train_here("first", steps=2)
+    first = f"init_from={tmp_path / 'first'}"
+    begun = train_here("second", first, "init_optimizer=true", "reinitialize=[action_head.queries]", steps=3)
+    assert read_provenance(begun)["init"]["step"] == 2
+    assert "from step 2; the learning rate goes on with" in " ".join(capsys.readouterr().err.split())
+    steps = {key: int(value) for key, value in read_tensors(begun / TRAINING_STATE).items() if "/step/" in key}
+    assert {steps.pop("optimizer/step/action_head.queries"), *steps.values()} == {1, 3}
+    assert set(steps.values()) == {3}
+    with pytest.raises(ConfigurationError, match="is at step 2, and the recipe ends at 2"):
+        train_here("third", first, "init_optimizer=true", steps=2)
+    with pytest.raises(CheckpointError, match="missing: action_head"):
+        train_here(
+            "fourth", f"init_from={without_state_of(begun, 'action_head', tmp_path)}", "init_optimizer=true", steps=4
+        )
+    with pytest.raises(ConfigurationError, match="init_optimizer takes the optimizer of init_from"):
+        train_here("fifth", "init_optimizer=true", steps=2)
+
+
+def without_state_of(checkpoint, beginning, folder):
+    """A copy of a checkpoint whose optimizer holds nothing of some parameters."""
+    copy = Path(shutil.copytree(checkpoint, folder / "copy"))
+    state = read_tensors(copy / TRAINING_STATE)
+    save_file({key: t for key, t in state.items() if f"/{beginning}" not in key}, copy / TRAINING_STATE)
+    return copy
 
 
 def test_training_is_counted_in_epochs(train_here, slider_dataset):

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -28,13 +28,21 @@ from forehand.learning.checkpoint import (
     load_weights,
     read_checkpoint,
     read_provenance,
-    read_tensors,
     remove_checkpoint,
     save_policy,
     step_folder,
 )
 from forehand.learning.parameter_groups import parameter_groups
 from forehand.learning.recipe import Recipe
+from forehand.learning.training_state import (
+    STEP,
+    TRAINING_STATE,
+    fill_optimizer,
+    optimizer_state_for,
+    pack_optimizer,
+    read_training_state,
+    unpack_optimizer,
+)
 from forehand.plugins import registry
 from forehand.utils.renames import renamed_keys
 from forehand.utils.signals import stop_event
@@ -42,7 +50,6 @@ from forehand.utils.signals import stop_event
 log = logging.getLogger(__name__)
 
 LOG = "training.jsonl"
-TRAINING_STATE = "training.safetensors"
 
 
 class TrainingDiverged(ForehandError):
@@ -273,32 +280,40 @@ class Trainer:
         Raises :class:`CheckpointError` if it was made with another policy, dataset or recipe, and names what differs.
         """
         config, _ = read_checkpoint(checkpoint)
-        if not (checkpoint / TRAINING_STATE).is_file():
-            raise CheckpointError(
-                f"{checkpoint} holds no {TRAINING_STATE}: it can be run, but training cannot continue from it."
-            )
+        state = read_training_state(checkpoint)
         self._require_same(checkpoint, config)
         load_weights(self.policy, checkpoint)
-        state = read_tensors(checkpoint / TRAINING_STATE)
-        for key, value in state.items():
-            if key.startswith("optimizer/"):
-                _, kind, name = key.split("/", 2)
-                if name not in self.parameters:
-                    raise CheckpointError(f"{checkpoint} holds optimizer state of {name!r}, which is not trained here.")
-                self.optimizer.state[self.parameters[name]][kind] = value.to(self.device)
-        self.step = int(state["step"])
+        moments = unpack_optimizer(state)
+        if unknown := [name for name in moments if name not in self.parameters]:
+            raise CheckpointError(f"{checkpoint} holds optimizer state of {unknown[0]!r}, which is not trained here.")
+        fill_optimizer(self.optimizer, self.parameters, moments)
+        self.step = int(state[STEP])
         torch.set_rng_state(state["rng"])
         if "rng_cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["rng_cuda"], self.device)
 
+    def init_optimizer(self, checkpoint: Path, reinitialize: Sequence[str] = ()) -> dict[str, Any]:
+        """Begin at the step of ``checkpoint`` with its optimizer state: moments, step counts, place in the schedule.
+
+        Unlike :meth:`resume`, policy, dataset and recipe may differ; weights are loaded beforehand, and random state is
+        that of the seed. Returns facts for the provenance: ``step`` and ``optimizer_state``, the number of parameters
+        with state. Raises :class:`CheckpointError` naming what does not fit.
+        """
+        step, state = optimizer_state_for(checkpoint, self.parameters, reinitialize)
+        if step >= self.recipe.steps:
+            raise ConfigurationError(
+                f"init_optimizer: {checkpoint} is at step {step}, and the recipe ends at {self.recipe.steps}. Train "
+                f"longer (recipe.steps, recipe.epochs), or take the weights alone, init_optimizer=false."
+            )
+        fill_optimizer(self.optimizer, self.parameters, state)
+        self.step = step
+        return {"step": step, "optimizer_state": len(state)}
+
     def _state(self) -> dict[str, Tensor]:
-        state = {"rng": torch.get_rng_state(), "step": torch.tensor(self.step)}
+        state = {"rng": torch.get_rng_state(), STEP: torch.tensor(self.step)}
         if self.device.type == "cuda":
             state["rng_cuda"] = torch.cuda.get_rng_state(self.device)
-        for name, parameter in self.parameters.items():
-            for kind, value in self.optimizer.state.get(parameter, {}).items():
-                state[f"optimizer/{kind}/{name}"] = value.detach().cpu().contiguous()
-        return state
+        return state | pack_optimizer({name: self.optimizer.state.get(p, {}) for name, p in self.parameters.items()})
 
     def _require_same(self, checkpoint: Path, config: Mapping[str, Any]) -> None:
         then = read_provenance(checkpoint)
