@@ -1,18 +1,17 @@
 """How many windows a second the frame stores give, beside LeRobot's loader on the same recording.
 
-    taskset -c 0 python performance/frames.py [--cores 1] [--size 224] [--codec h264] 2> /dev/null
+    taskset -c 0 python performance/frames.py [--size 224] [--codec h264] 2> /dev/null
 
 A window has 11 frames of two cameras, its states and actions, in batches of 16, drawn at random. Everything is warm:
 frames are decoded where a store keeps them, files are in memory, and videos are open. The loaders take turns. Windows are
-counted by the second of processor time, of all threads and processes together, so that a busy machine counts less, and by
-the clock. LeRobot's loader gives uint8 as ours do, by each of its decoders.
+counted by the second of processor time of all threads, so that a busy machine counts less, and by the clock. LeRobot's
+loader works in this process as ours do, and gives uint8, by each of its decoders.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import statistics
 import tempfile
@@ -44,7 +43,6 @@ RATE, EPISODE = 15, 200
 def main() -> None:
     """Print windows a second, the ratios to LeRobot's loader, and bytes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cores", type=int, default=1, help="that every loader has (default: 1)")
     parser.add_argument("--size", type=int, default=224, help="pixels, of the recording and of windows (default: 224)")
     parser.add_argument("--codec", default="h264", help="of the recording: h264, or LeRobot's libsvtav1 (default: h264)")
     parser.add_argument("--episodes", type=int, default=30, help="of 200 frames (default: 30)")
@@ -52,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns (default: 3)")
     arguments = parser.parse_args()
 
-    torch.set_num_threads(arguments.cores)
+    torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp())
     root = record(folder / "data", arguments.episodes, arguments.size, arguments.codec)
     data = Dataset.open(root)
@@ -63,11 +61,13 @@ def main() -> None:
         image_size=arguments.size,
     )
     loaders: dict[str, Callable[[int], None]] = {}
-    for store in ("raw", "jpeg", "video"):
-        windows = WindowDataset(data, spec, frames=FrameStore(store, workers=arguments.cores), cache=folder / "cache")
-        loaders[store] = lambda count, windows=windows: ours(windows, count)
+    stores = {"raw": 95, "jpeg": 95, "jpeg, quality 90": 90, "video": 95}
+    for name, quality in stores.items():
+        store = FrameStore(name.partition(",")[0], quality, workers=1)
+        windows = WindowDataset(data, spec, frames=store, cache=folder / "cache")
+        loaders[name] = lambda count, windows=windows: ours(windows, count)
     for backend in ("pyav", "torchcodec"):
-        loaders[f"LeRobot, {backend}"] = theirs(root, RATE, backend, arguments.cores)
+        loaders[f"LeRobot, {backend}"] = theirs(root, RATE, backend)
 
     speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
     for load in loaders.values():
@@ -79,7 +79,7 @@ def main() -> None:
 
     print(
         f"{len(data.episodes)} frames of two {arguments.size}² cameras, {arguments.codec}; windows of {FRAMES} frames × "
-        f"2 cameras; {arguments.cores} cores; load {os.getloadavg()[0]:.1f}"
+        f"2 cameras; load {os.getloadavg()[0]:.1f}"
     )
     median = {name: tuple(map(statistics.median, zip(*found, strict=True))) for name, found in speeds.items()}
     for name, (by_processor, by_clock) in median.items():
@@ -88,11 +88,13 @@ def main() -> None:
             f"  {name:20s} {by_processor:8.1f} windows/s a core, {by_clock:8.1f} by the clock, "
             f"{ratios[0]:6.1f} × LeRobot with PyAV, {ratios[1]:6.1f} × with torchcodec"
         )
-    raw, jpeg, video = (sum(f.stat().st_size for f in folder.rglob(f"*{end}")) for end in (".npy", ".jpegs", ".mp4"))
+    raw, jpeg, video = (
+        sum(f.stat().st_size for f in folder.rglob(f"*{end}")) for end in (".npy", "jpeg95/*.jpegs", ".mp4")
+    )
     print(
         f"  raw {raw / 1e6:.0f} MB; jpeg {jpeg / 1e6:.1f} MB, {raw / jpeg:.1f} times smaller; videos {video / 1e6:.1f} MB"
     )
-    print(f"  jpeg: error {errors(data, spec, folder / 'cache')}")
+    print(f"  jpeg of quality 95: error {errors(data, spec, folder / 'cache')}")
     shutil.rmtree(folder)
 
 
@@ -158,8 +160,8 @@ def ours(windows: WindowDataset, count: int) -> None:
         windows.batch(draw.integers(0, len(windows), BATCH))
 
 
-def theirs(root: Path, rate: float, backend: str, cores: int) -> Callable[[int], None]:
-    """LeRobot's loader, in as many processes as there are cores, or in this one."""
+def theirs(root: Path, rate: float, backend: str) -> Callable[[int], None]:
+    """LeRobot's loader, in this process."""
     offsets = [offset / rate for offset in range(1 - FRAMES, 1)]
     keys = [*(f"observation.images.{camera}" for camera in CAMERAS), "observation.state", "action"]
     dataset = LeRobotDataset(
@@ -170,9 +172,7 @@ def theirs(root: Path, rate: float, backend: str, cores: int) -> Callable[[int],
         return_uint8=True,
     )
     order: Any = torch.utils.data.RandomSampler(dataset, replacement=True, num_samples=10**6)
-    workers = cores if cores > 1 else 0
-    loader = DataLoader(dataset, BATCH, sampler=order, num_workers=workers, persistent_workers=workers > 0)
-    batches = iter(loader)
+    batches = iter(DataLoader(dataset, BATCH, sampler=order))
 
     def load(count: int) -> None:
         for _ in range(count):
@@ -183,22 +183,9 @@ def theirs(root: Path, rate: float, backend: str, cores: int) -> Callable[[int],
 
 def timed(load: Callable[[int], None], count: int) -> tuple[float, float]:
     """Windows by the second of processor time, and by that of the clock."""
-    begun, clock = processor(), time.perf_counter()
+    begun, clock = time.process_time(), time.perf_counter()
     load(count)
-    used, passed = processor() - begun, time.perf_counter() - clock
-    return BATCH * count / used, BATCH * count / passed
-
-
-def processor() -> float:
-    """Seconds of processor time of this process and of its loaders' processes that still run."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    total = own.ru_utime + own.ru_stime
-    tick = os.sysconf("SC_CLK_TCK")
-    for child in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-        for number in child.read_text().split():
-            fields = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()
-            total += (int(fields[11]) + int(fields[12])) / tick
-    return total
+    return BATCH * count / (time.process_time() - begun), BATCH * count / (time.perf_counter() - clock)
 
 
 def errors(data: Dataset, spec: WindowSpec, cache: Path) -> str:

@@ -85,17 +85,18 @@ def column_statistics(values: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     the middle, and older datasets lack them.
     """
     if len(values) > _AT_ONCE:  # column by column, which takes less memory
-        each = [_statistics_of(np.array(values[:, i], np.float64)[:, None]) for i in range(values.shape[1])]
-        release_pages(values)
+        each = [_statistics_of(_column(values, i)) for i in range(values.shape[1])]
         return {name: np.concatenate([one[name] for one in each]) for name in each[0]} | {"count": each[0]["count"]}
     return _statistics_of(values.astype(np.float64))
 
 
-def release_pages(values: NDArray[Any]) -> None:
-    """Give the pages of a memory-mapped file back to the system; they are read again where they are used."""
+def _column(values: NDArray[Any], number: int) -> NDArray[np.float64]:
+    """A copy of one column, (N, 1); pages of a memory-mapped file that this took are given back to the system."""
+    found = np.array(values[:, number : number + 1], np.float64)
     mapped = getattr(values, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+    return found
 
 
 def _statistics_of(wide: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
