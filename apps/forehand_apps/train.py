@@ -245,5 +245,5 @@ def _train(trainer: Trainer, console: Console, named: str) -> Path:
 
 def _losses(entry: dict[str, Any]) -> str:
     known = ("step", "gradient_norm", "learning_rate", "windows_per_second")
-    losses = " ".join(f"{name} {value:.4f}" for name, value in entry.items() if name not in known)
-    return f"{losses} ({entry['windows_per_second']:.0f} windows/s)"
+    losses = " ".join(f"{name} {value:.4f}" for name, value in entry.items() if name not in known and "/" not in name)
+    return f"{losses} ({entry['windows_per_second']:.0f} windows/s)" if "loss" in entry else losses

@@ -9,6 +9,7 @@ from typing import Any
 
 from forehand.data.whole_windows import WholeWindows
 from forehand.errors import ConfigurationError, nearest
+from forehand.learning.schedules import cosine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class OptimizationConfig:
             return peak * (step if self.warmup_from_zero else step + 1) / self.warmup_steps
         end = self.steps if self.schedule_steps is None else self.schedule_steps
         done = (step - self.warmup_steps) / max(1, end - self.warmup_steps)
-        return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return peak * cosine(min(1.0, done))
 
 
 @dataclass(frozen=True, kw_only=True)

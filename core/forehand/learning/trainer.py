@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-import logging
-import os
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -15,25 +13,28 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from forehand.data.frame_store import EXACT
 from forehand.data.window_spec import WindowSpec
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
+from forehand.learning.callbacks.callback import TrainingCallback
 from forehand.learning.checkpoint import (
     checkpoints,
     latest_checkpoint,
     load_weights,
     read_checkpoint,
-    read_provenance,
     remove_checkpoint,
     save_policy,
     step_folder,
 )
+from forehand.learning.compilation import compile_policy
+from forehand.learning.optimizers import make_optimizer
 from forehand.learning.parameter_groups import parameter_groups
 from forehand.learning.recipe import Recipe
+from forehand.learning.same_run import require_same_run
+from forehand.learning.timing import CALLBACKS, DATA, StepTimes, peak_memory
+from forehand.learning.training_log import LOG, JsonLinesLog
 from forehand.learning.training_state import (
     STEP,
     TRAINING_STATE,
@@ -43,13 +44,12 @@ from forehand.learning.training_state import (
     read_training_state,
     unpack_optimizer,
 )
-from forehand.plugins import registry
-from forehand.utils.renames import renamed_keys
+from forehand.utils.reading import read_json
 from forehand.utils.signals import stop_event
 
-log = logging.getLogger(__name__)
+__all__ = ["LOG", "TRAINING_STATE", "BatchFn", "LogCallback", "TrainablePolicy", "Trainer", "TrainingDiverged"]
 
-LOG = "training.jsonl"
+CALLBACKS_STATE = "callbacks.json"
 
 
 class TrainingDiverged(ForehandError):
@@ -95,7 +95,8 @@ class Trainer:
     that a resumed run has the batches of an uninterrupted one; a step takes ``recipe.gradient_accumulation_steps`` of
     them, the last of an epoch those that are left (:meth:`.Recipe.first_batch`). config, statistics, facts: what goes
     into the checkpoints beside the weights; the fact ``fingerprint`` names the content of the dataset. embodiments:
-    contract and statistics of each, where the policy has several.
+    contract and statistics of each, where the policy has several. callbacks: what happens beside the steps; the log in
+    the folder is always kept.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Trainer:
         statistics: Mapping[str, Any],
         facts: Mapping[str, Any],
         embodiments: Mapping[str, Mapping[str, Any]] | None = None,
+        callbacks: Sequence[TrainingCallback] = (),
     ) -> None:
         self.embodiments = embodiments
         self.policy, self.batches, self.recipe, self.folder = policy, batches, recipe, folder
@@ -119,19 +121,32 @@ class Trainer:
         for frozen in (group for group in self.groups if group.frozen):
             for parameter in frozen.parameters.values():
                 parameter.requires_grad_(False)
-        self.parameters = {name: p for name, p in policy.named_parameters() if p.requires_grad}
+        self.parameters: Mapping[str, nn.Parameter] = {
+            name: p for name, p in policy.named_parameters() if p.requires_grad
+        }
         self.trained_groups = [group for group in self.groups if not group.frozen]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": list(g.parameters.values()), "lr": g.learning_rate, "weight_decay": g.weight_decay}
-                for g in self.trained_groups
-            ],
-            fused=True,
-        )
-        self.step = 0
+        self.optimizer = make_optimizer(self.trained_groups, recipe)
+        self.callbacks: Sequence[TrainingCallback] = [JsonLinesLog(), *callbacks]
+        self.step = self._logged = 0
         self.interrupted = False
+        self.stop_reason = ""
+        self.times = StepTimes()
+        self._metrics: dict[str, Any] = {}
 
-    def run(self, report: LogCallback) -> None:
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes files and logs."""
+        return True
+
+    def add_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Put numbers beside the loss of the present step: they make an entry of the log, if none is due."""
+        self._metrics.update(metrics)
+
+    def request_stop(self, reason: str) -> None:
+        """End the training, as complete, before the next step; ``stop_reason`` says why."""
+        self.stop_reason = self.stop_reason or reason
+
+    def run(self, report: LogCallback | None = None) -> None:
         """Train to the last step, or until SIGINT or SIGTERM: then ``interrupted`` is True and everything is saved.
 
         ``report`` is called every ``log_every`` steps with what is also written to the log, a line of JSON each.
@@ -139,39 +154,64 @@ class Trainer:
         """
         recipe = self.recipe
         self.policy.train()
-        self._truncate_log(self.step)
-        started, last = time.monotonic(), self.step
         with (
             stop_event(forced_by=[signal.SIGINT]) as stop,
             ThreadPoolExecutor(1) as ahead,
-            (self.folder / LOG).open("a") as lines,
+            contextlib.ExitStack() as ends,
         ):
+            for callback in self.callbacks:
+                ends.callback(callback.close)
+                callback.on_start(self)
+            self.times, self._logged = StepTimes(), self.step
             upcoming = self._prefetch(ahead, recipe.first_batch(self.step))
             if recipe.compile and self.step < recipe.steps:
                 self._compile()
-            while self.step < recipe.steps and not stop.is_set():
-                loss, terms, norm = self._update(upcoming)
+            while self.step < recipe.steps and not (stop.is_set() or self.stop_reason):
+                found = self._update(upcoming)
                 self.step += 1
-                if self.step % recipe.log_every == 0 or self.step == recipe.steps:
-                    now = time.monotonic()
-                    windows = recipe.batch_size * (recipe.first_batch(self.step) - recipe.first_batch(last))
-                    entry = {
-                        "step": self.step,
-                        "loss": float(loss),
-                        **{name: float(value) for name, value in terms.items()},
-                        "gradient_norm": float(norm),
-                        "learning_rate": recipe.rate(self.step - 1),
-                        "windows_per_second": windows / (now - started),
-                    }
-                    started, last = now, self.step
-                    lines.write(json.dumps(entry) + "\n")
-                    lines.flush()
-                    report(entry)
+                with self.times.part(CALLBACKS):
+                    for callback in self.callbacks:
+                        callback.on_step(self)
+                if self.step % recipe.log_every == 0 or self.step == recipe.steps or self._metrics:
+                    self._log(*found, report)
                 if self.step % recipe.save_every == 0:
-                    self.save()
+                    with self.times.part(CALLBACKS):
+                        self.save()
             # Within reach of the signals' handlers still: one that comes now must not break this off.
-            self.interrupted = self.step < recipe.steps
+            self.interrupted = self.step < recipe.steps and not self.stop_reason
             self.save()
+            for callback in self.callbacks:
+                callback.on_stop(self)
+            if self._metrics:
+                self._emit({"step": self.step, **self._metrics}, report)
+
+    def _log(self, loss: Tensor, terms: Mapping[str, Tensor], norm: Tensor, report: LogCallback | None) -> None:
+        """Hand an entry of the log, of the present step, to the callbacks and to ``report``."""
+        recipe, steps = self.recipe, self.step - self._logged
+        loss_value = float(loss)  # waits for the device
+        total, parts = self.times.read()
+        windows = recipe.batch_size * (recipe.first_batch(self.step) - recipe.first_batch(self._logged))
+        entry = {
+            "step": self.step,
+            "loss": loss_value,
+            **{name: float(value) for name, value in terms.items()},
+            "gradient_norm": float(norm),
+            "learning_rate": recipe.rate(self.step - 1),
+            "windows_per_second": windows / total,
+            **{f"time/{name}": seconds / steps for name, seconds in parts.items()},
+            "memory/peak": peak_memory(self.device),
+            **self._metrics,
+        }
+        self._logged = self.step
+        self._emit(entry, report)
+
+    def _emit(self, entry: dict[str, Any], report: LogCallback | None) -> None:
+        self._metrics = {}
+        if self.is_main:
+            for callback in self.callbacks:
+                callback.on_log(self, entry)
+            if report is not None:
+                report(entry)
 
     def _prefetch(self, ahead: ThreadPoolExecutor, first: int) -> Iterator[Mapping[str, Any]]:
         """The batches from number ``first`` on, each prepared while the one before it is computed."""
@@ -179,29 +219,15 @@ class Trainer:
         jobs = (ahead.submit(self.batches, number) for number in range(first, end))
         upcoming = next(jobs, None)
         while upcoming is not None:
-            batch = to_device(upcoming.result(), self.device)
+            with self.times.part(DATA):
+                batch = to_device(upcoming.result(), self.device)
             upcoming = next(jobs, None)
             yield batch
 
     def _compile(self) -> None:
-        """Compile the policy, and try it on the next batch without side effects; where it fails, train uncompiled."""
+        """Compile the policy, where that is possible."""
         batch = to_device(self.batches(self.recipe.first_batch(self.step)), self.device)
-        try:
-            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                self.policy.compile()
-                loss = self._loss(batch)[0]
-                if loss.isfinite():  # else the step itself raises
-                    loss.backward()
-        except Exception as error:  # compilers fail in many ways, and none of them is a reason not to train
-            for module in self.policy.modules():
-                module._compiled_call_impl = None
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-            log.warning(
-                "recipe.compile: torch.compile failed with %s: %s. Training continues without it, slower but the same. "
-                "On a CPU it needs a C++ compiler (g++), on a GPU Triton; recipe.compile=false leaves it out.",
-                type(error).__name__,
-                reason,
-            )
+        compile_policy(self.policy, self.device, lambda: self._loss(batch)[0])
         self.optimizer.zero_grad(set_to_none=True)
 
     def _update(self, batches: Iterator[Mapping[str, Any]]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -267,9 +293,11 @@ class Trainer:
                     "recipe": asdict(self.recipe),
                     "parameter_groups": [group.facts for group in self.groups],
                 },
-                extra=lambda staging: save_file(self._state(), staging / TRAINING_STATE),
+                extra=self._save_state,
                 embodiments=self.embodiments,
             )
+            for callback in self.callbacks:
+                callback.on_saved(self, folder)
         for stale in checkpoints(self.folder)[: -self.recipe.keep_checkpoints]:
             remove_checkpoint(stale)
         return folder
@@ -281,7 +309,7 @@ class Trainer:
         """
         config, _ = read_checkpoint(checkpoint)
         state = read_training_state(checkpoint)
-        self._require_same(checkpoint, config)
+        require_same_run(checkpoint, config, config=self.config, recipe=self.recipe, facts=self.facts)
         load_weights(self.policy, checkpoint)
         moments = unpack_optimizer(state)
         if unknown := [name for name in moments if name not in self.parameters]:
@@ -291,6 +319,9 @@ class Trainer:
         torch.set_rng_state(state["rng"])
         if "rng_cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["rng_cuda"], self.device)
+        kept = read_json(checkpoint / CALLBACKS_STATE) if (checkpoint / CALLBACKS_STATE).exists() else {}
+        for callback in self.callbacks:
+            callback.load_state(self, kept.get(callback.name, {}), checkpoint)
 
     def init_optimizer(self, checkpoint: Path, reinitialize: Sequence[str] = ()) -> dict[str, Any]:
         """Begin at the step of ``checkpoint`` with its optimizer state: moments, step counts, place in the schedule.
@@ -309,31 +340,19 @@ class Trainer:
         self.step = step
         return {"step": step, "optimizer_state": len(state)}
 
+    def _save_state(self, folder: Path) -> None:
+        """Write what :meth:`resume` reads beside the weights."""
+        save_file(self._state(), folder / TRAINING_STATE)
+        for callback in self.callbacks:
+            callback.on_save(self, folder)
+        if state := {callback.name: callback.state() for callback in self.callbacks if callback.name}:
+            (folder / CALLBACKS_STATE).write_text(json.dumps(state), encoding="utf-8")
+
     def _state(self) -> dict[str, Tensor]:
         state = {"rng": torch.get_rng_state(), STEP: torch.tensor(self.step)}
         if self.device.type == "cuda":
             state["rng_cuda"] = torch.cuda.get_rng_state(self.device)
         return state | pack_optimizer({name: self.optimizer.state.get(p, {}) for name, p in self.parameters.items()})
-
-    def _require_same(self, checkpoint: Path, config: Mapping[str, Any]) -> None:
-        then = read_provenance(checkpoint)
-        recorded = renamed_keys(then.get("recipe", {}), under="recipe")
-        recorded |= {name: value for name, value in self.recipe.defaults().items() if name not in recorded}
-        recipe = {name: value for name, value in recorded.items() if name in self.recipe.reproducibility_fields}
-        before: dict[str, Any] = {"policy": config, "recipe": recipe}
-        before |= {"dataset fingerprint": then.get("fingerprint"), "pixels": then.get("pixels", EXACT)}
-        now = {
-            "policy": OmegaConf.to_container(OmegaConf.create(dict(self.config)), resolve=True),
-            "recipe": self.recipe.reproducibility_fields,
-            "dataset fingerprint": self.facts.get("fingerprint"),
-            "pixels": self.facts.get("pixels", EXACT),
-        }
-        if differing := _differences(before, now):
-            raise CheckpointError(
-                f"Training cannot continue from {checkpoint}, which was made otherwise:\n"
-                + "\n".join(f"  - {line}" for line in differing)
-                + "\nRepeat the command it was made with, or train anew in another output."
-            )
 
     def _diverged(self, what: str, step: int) -> TrainingDiverged:
         kept = latest_checkpoint(self.folder)
@@ -344,34 +363,6 @@ class Trainer:
             f"values in the dataset."
         )
 
-    def _truncate_log(self, step: int) -> None:
-        """Cut what a run that got further, and was killed there, wrote after its last checkpoint."""
-        path = self.folder / LOG
-        if not path.exists():
-            return
-        kept = 0
-        for line in path.read_bytes().splitlines(keepends=True):
-            try:
-                if json.loads(line)["step"] > step:
-                    break
-            except ValueError:  # a line that was never finished
-                break
-            kept += len(line)
-        os.truncate(path, kept)
-
 
 def _beginnings(names: Iterable[str]) -> str:
     return ", ".join(sorted({name.partition(".")[0] for name in names}))
-
-
-def _differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """The differences of two nested mappings, a line each."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        keys = [*before, *(key for key in now if key not in before)]
-        return [
-            line
-            for key in keys
-            for line in _differences(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))
-        ]
-    same = before == now or registry().is_alias(before, now)
-    return [] if same else [f"{where}: was {before!r}, is {now!r}"]

@@ -1,0 +1,1 @@
+"""Callbacks of a training: what happens beside its steps."""
