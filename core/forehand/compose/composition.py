@@ -12,6 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from forehand.compose.augmented_windows import Augmentations
+from forehand.compose.composition_checks import (
+    check_detach,
+    check_encoders,
+    check_iterative_head,
+    check_tables,
+    check_target_features,
+)
 from forehand.compose.controls import require_control
 from forehand.compose.delta_actions import read_actions
 from forehand.compose.initialization import initialize, require_initialization
@@ -29,23 +36,19 @@ from forehand.compose.parts import (
     Backbone,
     Encoder,
     Inputs,
-    IterativeActionHead,
     Pretrained,
     VisionTower,
     WorldModel,
     require_cameras,
 )
 from forehand.compose.plans import Plans, roles
-from forehand.compose.token_dropout import TokenDropout, check_ratios, drop_tokens
+from forehand.compose.token_dropout import TokenDropout, drop_tokens
 from forehand.compose.tokens import (
-    ACTION,
     EPISODE,
     OBSERVATION,
     Layout,
     Reads,
     TokenGroup,
-    check_keys,
-    check_reads,
     lookahead,
 )
 from forehand.compose.towers import SharedTowers
@@ -57,9 +60,6 @@ from forehand.data.window_spec import MOST_TIMESTEPS
 from forehand.errors import ConfigurationError, nearest
 from forehand.utils.images import METHODS
 from forehand.utils.numbers import count
-
-MOST_TOKENS = 32_768
-"""Length of the longest sequence; its attention mask takes 1 GiB."""
 
 QueryParts = Mapping[str, WorldModel | ActionHead]
 """The parts that own query tokens, by the name of their group."""
@@ -175,8 +175,12 @@ class Composition(nn.Module):
                     f"otherwise."
                 )
         self.contract = replace(contract, sensors=self._sensors())  # what is not read, a robot need not have
-        self._check_parts()
-        self._check_tables()
+        check_encoders(self.encoders.values())
+        check_target_features(self.target_features, self.towers)
+        check_detach(self.detach, self.query_parts)
+        check_iterative_head(self.action_head, self.reads)
+        groups = [*self.groups, *(part.group for part in self.query_parts.values())]
+        check_tables(self.reads, self.token_dropout, groups, history)
 
         chunk = self.action_head.chunk if self.action_head else 1
         self.normalize_state, self.normalize_action = make_normalizers(
@@ -195,48 +199,10 @@ class Composition(nn.Module):
         features = [*(key for key in keys if key.startswith(FEATURES)), *map(FEATURES.__add__, self.target_features)]
         return tuple(sorted(seen.union(self.forecast_cameras, (self.towers.camera(key) for key in features))))
 
-    def _check_parts(self) -> None:
-        for encoder in self.encoders.values():
-            if any(g.scope == EPISODE for g in encoder.groups) and encoder.inputs != (INSTRUCTION,):
-                raise ConfigurationError(
-                    f"policy: {type(encoder).__name__} makes tokens once an episode, so it may read the instruction "
-                    f"alone, not {list(encoder.inputs)}."
-                )
-        for feature in self.target_features:
-            tower = feature.partition(".")[0]
-            if any(parameter.requires_grad for parameter in self.towers.towers[tower].parameters()):
-                raise ConfigurationError(
-                    f"world_model: its target, the features of tower {tower!r}, would be trained along and could "
-                    f"collapse. Freeze it: policy.towers.{tower}.frozen=true."
-                )
-        for name in self.detach:
-            if name not in self.query_parts:
-                raise ConfigurationError(f"detach: {name!r} has no loss here. {nearest(name, self.query_parts)}")
-        head = self.action_head
-        if isinstance(head, IterativeActionHead):
-            row = {key: rule for reader, r in self.reads.items() if head.group.matches(reader) for key, rule in r.items()}
-            read_by = [reader for reader, r in self.reads.items() if r.get(ACTION) and not head.group.matches(reader)]
-            if read_by or row.get(ACTION) not in (None, "same"):
-                raise ConfigurationError(
-                    f"reads: {type(head).__name__} makes its tokens anew for each pass, so only they may read them, in "
-                    f"the same timestep; {read_by[0] if read_by else ACTION!r} reads 'action' otherwise."
-                )
-
     def _sensors(self) -> tuple[Sensor, ...]:
         """All sensors beside cameras that an encoder takes, in the contract's order."""
         keys = {key for encoder in self.encoders.values() for key in encoder.inputs}
         return tuple(sensor for sensor in self.contract.sensors if SENSORS + sensor.name in keys)
-
-    def _check_tables(self) -> None:
-        groups = [*self.groups, *(part.group for part in self.query_parts.values())]
-        check_reads(self.reads, groups)
-        check_keys("token_dropout", self.token_dropout, groups)
-        check_ratios(self.token_dropout)
-        if (length := self.history * sum(group.count for group in groups)) > MOST_TOKENS:
-            raise ConfigurationError(
-                f"policy.history: {self.history} timesteps have {length:,} tokens, and {MOST_TOKENS:,} are the most. "
-                f"Lower it, or how many tokens an encoder, the world model or the action head has."
-            )
 
     @property
     def forecast_cameras(self) -> tuple[str, ...]:
