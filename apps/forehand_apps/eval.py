@@ -8,20 +8,20 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
 from forehand import Benchmark, Episode
 from forehand.errors import ConfigurationError
-from forehand.evaluation.evaluate import evaluate_with
-from forehand.evaluation.results import RESULTS, Evaluation, EvaluationRecord
+from forehand.evaluation.evaluate import chosen_trials, evaluate_with
+from forehand.evaluation.results import RESULTS, EvaluationRecord
+from forehand.evaluation.shards import Shard
 from forehand.utils.progress import progress
 from forehand_apps.instantiate import make, plain
 from forehand_apps.make_runner import latency_of, make_runner
 from forehand_apps.replay import compare, replayed
+from forehand_apps.results_tables import headline, print_table
 
 VIDEOS = 4
-NOT_DECISIVE = ("robots", "robot", "workers", "num_videos", "output", "episodes", "trials", "replay")
+NOT_DECISIVE = ("robots", "robot", "workers", "num_videos", "output", "episodes", "trials", "shard", "replay")
 
 
 def eval(config: DictConfig) -> None:
@@ -36,11 +36,13 @@ def eval(config: DictConfig) -> None:
         trials = benchmark.trials(config.episodes, config.seed, None if config.tasks is None else list(config.tasks))
     else:
         trials = earlier.trials
-    chosen = list(range(len(trials)) if config.trials is None else config.trials)
+    only = None if config.trials is None else list(config.trials)
+    shard = None if config.shard is None else Shard.parse(config.shard)
+    chosen, mine = chosen_trials(trials, only), chosen_trials(trials, only, shard)
     every = earlier is not None or config.trials is not None
     instruction_given = _instruction_given(config.instruction, benchmark)
 
-    with make_runner(config, benchmark) as (runner, facts), progress("evaluating", len(chosen)) as show:
+    with make_runner(config, benchmark) as (runner, facts), progress("evaluating", len(mine)) as show:
         evaluation = evaluate_with(
             runner,
             trials,
@@ -49,38 +51,16 @@ def eval(config: DictConfig) -> None:
             setup=_setup(config, facts),
             config=plain(config, partial=True),
             videos=config.num_videos if config.num_videos is not None else len(chosen) if every else VIDEOS,
-            only=chosen,
+            only=only,
+            shard=shard,
             progress=lambda evaluation: show(len(evaluation.lengths), headline(evaluation)),
         )
     if earlier is not None:
-        compare(earlier, evaluation, chosen)
+        compare(earlier, evaluation, mine)
         print(f"written to {folder}")
         return
     print_table(evaluation)
-    print(f"{headline(evaluation)} n={len(evaluation.lengths)}")
     print(f"written to {folder / RESULTS}")
-
-
-def headline(evaluation: Evaluation) -> str:
-    """The main metric: the success rate, or for chains the average number of instructions accomplished in a row."""
-    if evaluation.length == 1:
-        return f"success {evaluation.total.rate:.2f} {evaluation.total.interval}"
-    return f"average length {evaluation.average_length:.2f} {evaluation.average_interval} of {evaluation.length}"
-
-
-def print_table(evaluation: Evaluation) -> None:
-    """Print the success rates per task, and for chains those of 1, 2, … instructions in a row."""
-    if evaluation.length > 1:
-        chains = Table("in a row", "n", "successes", "rate", "95 % interval", box=None)
-        for link in evaluation.chains:
-            chains.add_row(str(link.length), str(link.n), str(link.successes), f"{link.rate:.2f}", str(link.interval))
-        Console().print(chains)
-    table = Table("task", "n", "successes", "rate", "95 % interval", box=None)
-    for row in [*evaluation.tasks, evaluation.total]:
-        if row.task == "all":
-            table.add_section()
-        table.add_row(row.task, str(row.n), str(row.successes), f"{row.rate:.2f}", str(row.interval))
-    Console().print(table)
 
 
 def _instruction_given(which: str, benchmark: Benchmark) -> Callable[[Episode], str]:

@@ -24,6 +24,8 @@ COMMANDS: Mapping[str, str] = {
     "robot": "offer a robot, real or simulated, over ZeroMQ",
     "run": "let a policy drive a robot under one instruction",
     "eval": "evaluate a policy over seeded episodes of a benchmark",
+    "results merge": "join the results of an evaluation's shards into one",
+    "results show": "show the table of an evaluation, and what it is of",
     "gallery": "show a benchmark's environments, tasks and disturbances on one page",
     "keys": "manage the keys of computers that may connect to this one, and of those to trust",
     "plugins": "list plugins and the parts they offer",
@@ -35,7 +37,13 @@ COMMANDS: Mapping[str, str] = {
 CHOOSES: Mapping[str, str] = {"convert": "converter", "import": "importer"}
 """Commands that may be followed by a bare word, and what it chooses."""
 
-BARE: Mapping[str, str] = {"data check": "path", "data show": "path", "data merge": "paths"}
+BARE: Mapping[str, str] = {
+    "data check": "path",
+    "data show": "path",
+    "data merge": "paths",
+    "results merge": "paths",
+    "results show": "paths",
+}
 """Commands whose bare words, one or several, are the value of an option."""
 
 VALUED_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")

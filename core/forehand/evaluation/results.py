@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 from forehand.errors import ConfigurationError
 from forehand.evaluation.intervals import Interval, mean_interval, wilson_interval
 from forehand.robot import Episode
+from forehand.utils.exclusive import exclusive
 from forehand.utils.files import replacing
 from forehand.utils.plain import to_plain
 from forehand.utils.reading import read_json, require_literal
 from forehand.utils.renames import renamed_keys
 
-RESULTS, TABLE = "results.json", "table.md"
+RESULTS, TABLE, LOCK = "results.json", "table.md", ".lock"
 FORMAT = 1
 
 
@@ -182,15 +184,31 @@ class ResultsFile:
         plan: Sequence[Mapping[str, Any]],
         setup: Mapping[str, Any],
         config: Mapping[str, Any] | None = None,
+        shard: Mapping[str, Any] | None = None,
+        started: str | None = None,
     ) -> None:
         """All as plain JSON values. ``plan``: what identifies each episode; ``setup``: what else determines the outcome;
-        ``config``: the evaluation's configuration, for a replay.
+        ``config``: the evaluation's configuration, for a replay; ``shard``: ``index``, ``count`` and ``trials`` of the
+        part of the plan that is driven here, if it is a part; ``started``: the time, default now.
         """
         self.folder = folder
         self.plan = to_plain(plan)
         self.setup = to_plain(setup)
         self.config = to_plain(config or {})
-        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.shard = None if shard is None else to_plain(shard)
+        self._started = started or datetime.now(UTC).isoformat(timespec="seconds")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing to the folder; raises :class:`ConfigurationError` while one does."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.folder / LOCK) as free:
+            if not free:
+                raise ConfigurationError(
+                    f"Another process is evaluating into {self.folder.absolute()}. Wait for it, or choose another output "
+                    f"(each shard needs one of its own)."
+                )
+            yield
 
     def finished(self) -> list[EpisodeResult]:
         """The episodes that an earlier run of the same evaluation finished; another evaluation's are refused."""
@@ -200,6 +218,7 @@ class ResultsFile:
         self._started, setup = record.started, renamed_keys(record.setup, command="eval")
         differing = sorted(k for k in self.setup.keys() | setup.keys() if self.setup.get(k) != setup.get(k))
         differing += ["episodes"] if record.plan != self.plan else []
+        differing += ["shard"] if record.shard != self.shard else []
         if differing:
             raise ConfigurationError(
                 f"{self.folder} holds another evaluation: {', '.join(differing)} differ. "
@@ -215,6 +234,7 @@ class ResultsFile:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "complete": len(evaluation.lengths) == len({episode["trial"] for episode in self.plan}),
             "provenance": dict(provenance),
+            **({} if self.shard is None else {"shard": self.shard}),
             "setup": self.setup,
             "config": self.config,
             "plan": self.plan,
@@ -237,13 +257,25 @@ def trial_plan(trials: Sequence[Sequence[Episode]], instruction_given: Callable[
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """An evaluation as read from its output folder; ``plan``, ``setup``, ``config`` as in :class:`ResultsFile`."""
+    """An evaluation as read from its output ``folder``.
 
+    plan, setup, config, shard, started: as in :class:`ResultsFile`; written: the time of the last episode.
+    """
+
+    folder: Path
     started: str
+    written: str
+    provenance: dict[str, Any]
     plan: list[dict[str, Any]]
     setup: dict[str, Any]
     config: dict[str, Any]
     episodes: list[EpisodeResult]
+    shard: dict[str, Any] | None = None
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Its episodes, counted."""
+        return Evaluation(tuple(self.episodes), max(map(len, self.trials), default=1), folder=self.folder)
 
     @property
     def trials(self) -> list[tuple[Episode, ...]]:
@@ -262,7 +294,17 @@ def read_record(folder: Path) -> EvaluationRecord:
         data = read_json(path)
         require_literal(data.get("config", {}), "config")
         episodes = [EpisodeResult.from_dict(e) for e in data["episodes"]]
-        return EvaluationRecord(data["started"], data["plan"], data["setup"], data.get("config", {}), episodes)
+        return EvaluationRecord(
+            folder,
+            data["started"],
+            data["written"],
+            data["provenance"],
+            data["plan"],
+            data["setup"],
+            data.get("config", {}),
+            episodes,
+            data.get("shard"),
+        )
     except OSError as error:
         raise ConfigurationError(
             f"There is no evaluation in {folder}: {path} cannot be read ({error.strerror})."

@@ -1,0 +1,31 @@
+"""Tables of success rates in the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from forehand.evaluation.results import Evaluation
+
+
+def headline(evaluation: Evaluation) -> str:
+    """The main metric: the success rate, or for chains the average number of instructions accomplished in a row."""
+    if evaluation.length == 1:
+        return f"success {evaluation.total.rate:.2f} {evaluation.total.interval}"
+    return f"average length {evaluation.average_length:.2f} {evaluation.average_interval} of {evaluation.length}"
+
+
+def print_table(evaluation: Evaluation) -> None:
+    """Print the success rates per task, and for chains those of 1, 2, … instructions in a row."""
+    if evaluation.length > 1:
+        chains = Table("in a row", "n", "successes", "rate", "95 % interval", box=None)
+        for link in evaluation.chains:
+            chains.add_row(str(link.length), str(link.n), str(link.successes), f"{link.rate:.2f}", str(link.interval))
+        Console().print(chains)
+    table = Table("task", "n", "successes", "rate", "95 % interval", box=None)
+    for row in [*evaluation.tasks, evaluation.total]:
+        if row.task == "all":
+            table.add_section()
+        table.add_row(row.task, str(row.n), str(row.successes), f"{row.rate:.2f}", str(row.interval))
+    Console().print(table)
+    print(f"{headline(evaluation)} n={len(evaluation.lengths)}")
