@@ -58,7 +58,8 @@ def open_local_policy(config: DictConfig, contract: Callable[[], Contract]) -> P
         from forehand.learning.checkpoint import load_policy
         from forehand.learning.devices import pick_device
 
-        return load_policy(config.checkpoint, str(pick_device(config.device)), rate=config.get("rate"))
+        device = str(pick_device(config.device))
+        return load_policy(config.checkpoint, device, rate=config.get("rate"), weights=config.get("weights"))
     policy: Policy = make("policy", config, contract=contract())
     return policy
 

@@ -38,9 +38,10 @@ def train(config: DictConfig) -> Path:
     device = pick_device(config.device)
     with run_folder(_output(config)) as output:
         checkpoint = latest_checkpoint(output)
-        if checkpoint and not config.resume:
+        if checkpoint and not (config.resume or config.extend):
             raise ConfigurationError(
-                f"{output} already holds {checkpoint.name}. Add resume=true to continue it, or choose another output."
+                f"{output} already holds {checkpoint.name}. Add resume=true to continue it, extend=true to train it "
+                f"longer, or choose another output."
             )
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -144,12 +145,13 @@ def _prepare(
             "reinitialize names weights that are not to come from init_from, which is not given. Add init_from=<the "
             "checkpoint or run to begin with>, or reinitialize=[] to begin everything anew."
         )
-    if config.init_optimizer and config.init_from is None:
-        raise ConfigurationError("init_optimizer takes the optimizer of init_from, which is not given. Add init_from=….")
+    for name, what in (("init_optimizer", "takes the optimizer"), ("init_partial", "takes what fits")):
+        if config[name] and config.init_from is None:
+            raise ConfigurationError(f"{name} {what} of init_from, which is not given. Add init_from=….")
     if checkpoint is not None:
         facts["init"] = read_provenance(checkpoint).get("init")
     elif config.init_from is not None:
-        facts["init"] = load_pretrained_weights(policy, config.init_from, config.reinitialize)
+        facts["init"] = _initialize(policy, config, console)
     else:
         policy.load_pretrained()
     recipe = read_recipe(config.recipe)
@@ -186,7 +188,13 @@ def _prepare(
         embodiments=data.embodiments if isinstance(data, EmbodimentDatasets) else None,
     )
     if checkpoint is not None:
-        trainer.resume(checkpoint)
+        trainer.resume(checkpoint, extend=config.extend)
+        for extension in trainer.facts.get("extended", ())[-1:]:
+            console.print(
+                f"extended at step {extension['step']} from {extension['steps']} to {recipe.steps} steps; the learning "
+                f"rate goes on with {recipe.rate(trainer.step):.6g}, schedule {recipe.schedule}",
+                soft_wrap=True,
+            )
     elif config.init_optimizer:
         began = trainer.init_optimizer(Path(facts["init"]["checkpoint"]), config.reinitialize)
         facts["init"].update(began)
@@ -203,6 +211,19 @@ def _prepare(
         console.print(f"features computed beforehand: {names}", soft_wrap=True)
         windows.add_features(kept, config.cache)
     return trainer
+
+
+def _initialize(policy: Any, config: DictConfig, console: Console) -> dict[str, Any]:
+    """Begin with the weights of ``config.init_from``; returns facts for the provenance."""
+    raw = "raw" if config.init_optimizer else None
+    facts = load_pretrained_weights(
+        policy, config.init_from, config.reinitialize, partial=config.init_partial, weights=config.init_weights or raw
+    )
+    for name, reason in facts.get("not_filled", {}).items():
+        console.print(f"not filled: {name}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    if facts.get("not_filled") and facts["left_aside"]:
+        console.print(f"left aside: {', '.join(facts['left_aside'])}", soft_wrap=True, markup=False, highlight=False)
+    return facts
 
 
 def _require_masked(data: Dataset | EmbodimentDatasets, policy: TrainablePolicy) -> None:

@@ -257,7 +257,7 @@ def _count(weights: Mapping[str, Tensor], numbered: str) -> int:
 
 
 def _write_released(folder: Path, carry_training: bool, file: Path) -> None:
-    policy: Any = load_policy(folder)
+    policy: Any = load_policy(folder, weights="raw")
     try:
         mine = released_weights(policy)
     except (AttributeError, KeyError, ValueError) as error:

@@ -237,7 +237,11 @@ def test_another_run_is_not_gone_on_with(train_here):
     [
         (["device=cudda"], ConfigurationError, "There is no device 'cudda' here"),
         (["recipe.steps=many"], ConfigurationError, "recipe.steps: Value 'many' of type 'str' could not be converted"),
-        (["recipe.precision=half"], ConfigurationError, "recipe.precision must be float32 or bfloat16, not 'half'"),
+        (
+            ["recipe.precision=half"],
+            ConfigurationError,
+            "must be float32, bfloat16 or float16, not 'half'",
+        ),
         (["+recipe.stpes=3"], ConfigurationError, "recipe.stpes"),
         (["dataset=[]"], DatasetError, "No dataset was given"),
         (["dataset=nowhere"], DatasetError, "There is no dataset at"),
@@ -292,6 +296,25 @@ def test_training_begins_with_the_optimizer_of_another_run(train_here, tmp_path,
         )
     with pytest.raises(ConfigurationError, match="init_optimizer takes the optimizer of init_from"):
         train_here("fifth", "init_optimizer=true", steps=2)
+
+
+def test_settings_of_the_optimization_reach_the_trainer_from_the_command_line(train_here, tmp_path, capsys):
+    settings = ["recipe.optimizer={name:muon,exclude:[action_head]}", "recipe.schedule={name:linear,final:0.5}"]
+    settings += ["recipe.ema=0.9", "recipe.activation_checkpointing=[backbone]"]
+    first = train_here("run", *settings, steps=2)
+    recipe = read_provenance(first)["recipe"]
+    assert recipe["optimizer"] == {"name": "muon", "exclude": ["action_head"]}
+    assert recipe["schedule"] == {"name": "linear", "final": 0.5}
+    longer = train_here("run", *settings, "extend=true", steps=3)
+    assert "extended at step 2 from 2 to 3 steps; the learning rate goes on with" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert read_provenance(longer)["extended"][0]["step"] == 2
+    with pytest.raises(CheckpointError, match=r"recipe\.ema: was 0\.9, is None"):
+        train_here("run", *settings[:2], "resume=true", steps=3)
+    begun = train_here("wider", f"init_from={tmp_path / 'run'}", "init_partial=true", "policy.dim=32", steps=0)
+    assert "not filled: " in capsys.readouterr().err
+    assert read_provenance(begun)["init"]["not_filled"]
 
 
 def without_state_of(checkpoint, beginning, folder):

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from forehand.contracts.contract import Contract
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
 from forehand.learning.checkpoint_reader import reader_of
-from forehand.learning.weights import corrupt_file, read_shapes, read_tensors, state_dict_mismatch
+from forehand.learning.weights import AVERAGED_WEIGHTS, corrupt_file, read_shapes, read_tensors, state_dict_mismatch
 from forehand.plugins import registry
 from forehand.policy import TRAINING_ACTION_RANGE, TRAINING_STATE_RANGE, Policy
 from forehand.registry import LIMIT_VARIABLE
@@ -34,6 +34,7 @@ from forehand.utils.renames import renamed_keys
 
 WEIGHTS, CONFIG, CONTRACT, PROVENANCE = "model.safetensors", "config.yaml", "contract.json", "provenance.json"
 CHECKPOINTS = "checkpoints"
+RAW, EMA = "raw", "ema"
 COMPOSED, CROSS_EMBODIMENT = "composed", "cross_embodiment"
 
 
@@ -151,11 +152,14 @@ def latest_checkpoint(run: Path) -> Path | None:
 # ---- reading ----------------------------------------------------------------------------------------------------------
 
 
-def load_policy(folder: str | Path, device: str = "cpu", *, rate: float | None = None) -> Policy:
+def load_policy(
+    folder: str | Path, device: str = "cpu", *, rate: float | None = None, weights: str | None = None
+) -> Policy:
     """The policy of a checkpoint folder, or of the newest checkpoint of a training run's folder, ready to run.
 
     A checkpoint of another project is loaded by the plugin that recognizes it
     (:class:`~forehand.learning.checkpoint_reader.CheckpointReader`); rate: its control rate in Hz, if it states none.
+    weights: ``ema``, the averages of a recipe with ``ema``, or ``raw``; None: the averages, where there are any.
 
     Its ``describe()`` names the folder and its :func:`fingerprint`. Raises :class:`CheckpointError`. A policy that is far
     larger than the stored weights is not built; to see that, its parts' constructors run twice, first on torch's ``meta``
@@ -166,6 +170,8 @@ def load_policy(folder: str | Path, device: str = "cpu", *, rate: float | None =
     folder = Path(folder).expanduser()
     folder = latest_checkpoint(folder) or folder
     if not (folder / CONFIG).is_file() and (reader := reader_of(folder)) is not None:
+        if weights is not None:
+            raise ConfigurationError(f"policy.weights: {folder} is of another project. Leave it out.")
         return reader.load(folder, device, rate=rate)
     config, about = read_checkpoint(folder)
     if rate is not None:
@@ -180,9 +186,12 @@ def load_policy(folder: str | Path, device: str = "cpu", *, rate: float | None =
         raise CheckpointError(
             f"The policy in {folder.resolve()} cannot be built. {error}{_missing_plugins(folder)}"
         ) from error
-    load_weights(policy, folder)
+    weights = available_weights(folder, weights)
+    load_weights(policy, folder, weights)
     known = training_ranges(about["statistics"])
-    origin = {"checkpoint": str(folder.resolve()), "fingerprint": fingerprint(folder)}
+    origin = {"checkpoint": str(folder.resolve()), "fingerprint": fingerprint(folder, weights)}
+    if weights != RAW:
+        origin["weights"] = weights
     policy.origin = {**origin, **known}
     for name, of in embodiments.items():
         policy.embodiments[name].origin = {**origin, "embodiment": name, **training_ranges(of["statistics"])}
@@ -238,9 +247,28 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return _read_json(folder / PROVENANCE)
 
 
-def load_weights(policy: Any, folder: Path) -> None:
-    """Fill ``policy`` with a checkpoint's weights; raises :class:`CheckpointError` naming those that do not fit."""
+def available_weights(folder: Path, weights: str | None = None) -> str:
+    """:data:`EMA` or :data:`RAW`, as ``weights`` says; None: the averages, where ``folder`` has any.
+
+    Raises :class:`ConfigurationError` for others, and :class:`CheckpointError` for averages that there are not.
+    """
+    if weights not in (None, EMA, RAW):
+        raise ConfigurationError(f"policy.weights is {EMA} or {RAW}, not {weights!r}.")
+    averaged = (folder / AVERAGED_WEIGHTS).is_file()
+    if weights == EMA and not averaged:
+        raise CheckpointError(f"{folder.resolve()} has no averaged weights: it was trained without recipe.ema.")
+    return weights or (EMA if averaged else RAW)
+
+
+def read_weights(folder: Path, weights: str = RAW) -> dict[str, Any]:
+    """The tensors of a checkpoint by name; :data:`EMA`: averages in place of what was trained."""
     stored = read_tensors(folder / WEIGHTS)
+    return stored if weights == RAW else stored | read_tensors(folder / AVERAGED_WEIGHTS)
+
+
+def load_weights(policy: Any, folder: Path, weights: str = RAW) -> None:
+    """Fill ``policy`` with a checkpoint's weights; raises :class:`CheckpointError` naming those that do not fit."""
+    stored = read_weights(folder, weights)
     if listing := state_dict_mismatch(stored, policy.state_dict()):
         raise CheckpointError(
             f"The weights in {folder.resolve()} do not fit the policy that its {CONFIG} describes:\n{listing}\n"
@@ -250,10 +278,10 @@ def load_weights(policy: Any, folder: Path) -> None:
     policy.load_state_dict(stored)
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path, weights: str = RAW) -> str:
     """A short name for what the policy in a checkpoint folder does: its weights, composition, contract and statistics."""
     digest = hashlib.blake2b(digest_size=16)
-    for name in (WEIGHTS, CONFIG, CONTRACT):
+    for name in (WEIGHTS, CONFIG, CONTRACT, *([AVERAGED_WEIGHTS] if weights == EMA else [])):
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
     return digest.hexdigest()

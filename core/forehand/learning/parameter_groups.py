@@ -102,9 +102,14 @@ def parameter_groups(policy: nn.Module, recipe: Recipe) -> list[ParameterGroup]:
     return [ParameterGroup(s.name, s.learning_rate, s.weight_decay, s.frozen, members) for s, members in ordered]
 
 
+def matches(pattern: str, name: str) -> bool:
+    """Whether ``pattern`` has wildcards that fit ``name``, or is ``name``, or the beginning of it up to a dot."""
+    return fnmatch.fnmatchcase(name, pattern) or name.startswith(pattern + ".") or name == pattern
+
+
 def _matched(pattern: str, parameters: Mapping[str, Any], trained: Sequence[str]) -> list[str]:
     """The trained parameters that ``pattern`` names, with wildcards or by the beginning of their names."""
-    matched = [n for n in parameters if fnmatch.fnmatchcase(n, pattern) or n.startswith(pattern + ".") or n == pattern]
+    matched = [name for name in parameters if matches(pattern, name)]
     if not matched:
         modules = {name.rpartition(".")[0] for name in parameters} - {""}
         beginnings = {".".join(path.split(".")[:depth]) for path in modules for depth in range(1, path.count(".") + 2)}

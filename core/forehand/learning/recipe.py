@@ -9,21 +9,27 @@ from typing import Any
 
 from forehand.data.whole_windows import WholeWindows
 from forehand.errors import ConfigurationError, nearest
-from forehand.learning.schedules import cosine
+from forehand.learning.optimization.ema_settings import EMASettings, read_ema
+from forehand.learning.optimization.schedules import make_schedule
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizationConfig:
-    """Settings of AdamW and of the numerics.
+    """Settings of the optimizer and of the numerics.
 
-    Learning rate: linear warm-up over ``warmup_steps``, then a cosine to zero at ``schedule_steps`` (default ``steps``),
-    and zero from there on. warmup_from_zero: step s of the warm-up has s / ``warmup_steps`` of the rate, so that the
-    first changes no weight, instead of (s + 1) / ``warmup_steps``. seed: of the weights and of all that is drawn.
+    Learning rate: linear warm-up over ``warmup_steps``, then ``schedule``, which ends at ``schedule_steps`` (default
+    ``steps``) and stays there. schedule: ``cosine``, ``linear``, ``constant``, ``warmup_stable_decay`` or
+    ``cosine_with_restarts``, or ``{name: …}`` with options (:mod:`forehand.learning.optimization.schedules`).
+    warmup_from_zero: step s of the warm-up has s / ``warmup_steps`` of the rate, so that the first changes no weight,
+    instead of (s + 1) / ``warmup_steps``. seed: of the weights and of all that is drawn. optimizer: ``adamw``, ``sgd``,
+    ``muon`` or ``adamw_8bit``, or ``{name: …}`` with options (:mod:`forehand.learning.optimization.optimizers`).
     max_grad_norm: L2 norm to which larger gradients are scaled down. gradient_accumulation_steps: batches whose gradients
     are averaged for a step (each batch counts alike), for effective batches that do not fit into memory.
     clip_every_batches: batches after which the gradient that has been accumulated so far is clipped; None: once a step.
-    precision: ``bfloat16`` computes in that format what loses little by it (autocast); weights, optimizer and
-    losses stay float32. compile: let ``torch.compile`` fuse what the policy offers for it.
+    precision: ``bfloat16`` and ``float16`` compute in that format what loses little by it (autocast); weights, optimizer
+    and losses stay float32, and float16 scales the loss. compile: let ``torch.compile`` fuse what the policy offers for
+    it. ema: decay of an exponential moving average of the weights, or its options
+    (:class:`~forehand.learning.optimization.ema_settings.EMASettings`); None: none.
 
     parameter_groups: pattern → options of the parameters whose names match: ``learning_rate``, or
     ``learning_rate_scale`` (a factor of the recipe's), ``weight_decay``, and ``frozen`` (they are not trained). A pattern
@@ -45,6 +51,9 @@ class OptimizationConfig:
     compile: bool = False
     parameter_groups: dict[str, Any] | None = None
     no_decay_norms_and_biases: bool = False
+    schedule: Any = "cosine"
+    optimizer: Any = "adamw"
+    ema: Any = None
 
     def __post_init__(self) -> None:
         _require_at_least(self, {"steps": 0, "gradient_accumulation_steps": 1, "seed": 0, "warmup_steps": 0})
@@ -52,8 +61,15 @@ class OptimizationConfig:
         for name in ("learning_rate", "weight_decay", "max_grad_norm"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigurationError(f"recipe.{name} must be 0 or a positive number, not {getattr(self, name)}.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ConfigurationError(f"recipe.precision must be float32 or bfloat16, not {self.precision!r}.")
+        if self.precision not in ("float32", "bfloat16", "float16"):
+            raise ConfigurationError(f"recipe.precision must be float32, bfloat16 or float16, not {self.precision!r}.")
+        if self.precision == "float16" and self.clip_every_batches is not None:
+            raise ConfigurationError(
+                "recipe.clip_every_batches clips gradients to which more are added, and float16 scales those. Leave it "
+                "out, or take recipe.precision=bfloat16."
+            )
+        make_schedule(self.schedule)
+        read_ema(self.ema)
         require_groups(self.parameter_groups)
 
     def rate(self, step: int, learning_rate: float | None = None) -> float:
@@ -63,8 +79,12 @@ class OptimizationConfig:
         if step < self.warmup_steps:
             return peak * (step if self.warmup_from_zero else step + 1) / self.warmup_steps
         end = self.steps if self.schedule_steps is None else self.schedule_steps
-        done = (step - self.warmup_steps) / max(1, end - self.warmup_steps)
-        return peak * cosine(min(1.0, done))
+        return peak * make_schedule(self.schedule).factor(step - self.warmup_steps, end - self.warmup_steps)
+
+    @property
+    def averaging(self) -> EMASettings | None:
+        """How weights are averaged; None: they are not."""
+        return read_ema(self.ema)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +134,17 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Settings of logs and checkpoints, in steps; the weights do not depend on them."""
+    """Settings of logs, checkpoints and memory; the weights do not depend on them.
+
+    log_every, save_every: steps from one to the next. keep_checkpoints: the newest so many. activation_checkpointing:
+    names or patterns of modules whose activations are computed again in the backward pass, for less memory
+    (:mod:`forehand.learning.optimization.recomputation`).
+    """
 
     log_every: int = 20
     save_every: int = 500
     keep_checkpoints: int = 1
+    activation_checkpointing: list[str] | None = None
 
     def __post_init__(self) -> None:
         _require_at_least(self, {"log_every": 1, "save_every": 1, "keep_checkpoints": 1})

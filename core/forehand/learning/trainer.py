@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from forehand.data.window_spec import WindowSpec
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
 from forehand.learning.callbacks.callback import TrainingCallback
 from forehand.learning.checkpoint import (
@@ -28,12 +27,16 @@ from forehand.learning.checkpoint import (
     save_policy,
     step_folder,
 )
-from forehand.learning.compilation import compile_policy
-from forehand.learning.optimizers import make_optimizer
+from forehand.learning.optimization.compilation import compile_policy
+from forehand.learning.optimization.optimizers import make_optimizer, set_rate
+from forehand.learning.optimization.precision import Precision
+from forehand.learning.optimization.recomputation import checkpoint_activations
+from forehand.learning.optimization.weight_average import WeightAverage
 from forehand.learning.parameter_groups import parameter_groups
 from forehand.learning.recipe import Recipe
-from forehand.learning.same_run import require_same_run
+from forehand.learning.same_run import extensions, require_same_run
 from forehand.learning.timing import CALLBACKS, DATA, StepTimes, peak_memory
+from forehand.learning.trainable import BatchFn, TrainablePolicy, to_device
 from forehand.learning.training_log import LOG, JsonLinesLog
 from forehand.learning.training_state import (
     STEP,
@@ -56,36 +59,7 @@ class TrainingDiverged(ForehandError):
     """The loss or the weights are no longer finite; what was saved before is kept."""
 
 
-BatchFn = Callable[[int], Mapping[str, Any]]
 LogCallback = Callable[[dict[str, Any]], None]
-
-
-@runtime_checkable
-class TrainablePolicy(Protocol):
-    """What a policy offers so that it can be trained, beside being a :class:`torch.nn.Module`.
-
-    What it draws at random in training comes from torch's default generators, so that training can be resumed exactly.
-    It may choose the groups of its parameters (:class:`~forehand.learning.parameter_groups.OffersParameterGroups`).
-    """
-
-    @property
-    def window(self) -> WindowSpec | Mapping[str, Any]:
-        """What a window of data must hold, or its options (:func:`forehand.data.window_spec.read_window`)."""
-
-    def load_pretrained(self) -> None:
-        """Fill what does not start from scratch; called once, before training."""
-
-    def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch of windows, and the terms it is made of, for the log; all scalars."""
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """``batch`` with its tensors on ``device``; everything else as it is."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    return batch
 
 
 class Trainer:
@@ -125,8 +99,12 @@ class Trainer:
             name: p for name, p in policy.named_parameters() if p.requires_grad
         }
         self.trained_groups = [group for group in self.groups if not group.frozen]
-        self.optimizer = make_optimizer(self.trained_groups, recipe)
-        self.callbacks: Sequence[TrainingCallback] = [JsonLinesLog(), *callbacks]
+        self.optimizer = make_optimizer(policy, self.trained_groups, recipe)
+        self.precision = Precision(recipe.precision, self.device)
+        checkpoint_activations(policy, recipe.activation_checkpointing or ())
+        self.average = WeightAverage(recipe.averaging) if recipe.averaging else None
+        averages = [self.average] if self.average else []
+        self.callbacks: Sequence[TrainingCallback] = [JsonLinesLog(), *averages, *callbacks]
         self.step = self._logged = 0
         self.interrupted = False
         self.stop_reason = ""
@@ -145,6 +123,10 @@ class Trainer:
     def request_stop(self, reason: str) -> None:
         """End the training, as complete, before the next step; ``stop_reason`` says why."""
         self.stop_reason = self.stop_reason or reason
+
+    def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the policy has the weights that are evaluated: the averaged ones, where the recipe averages them."""
+        return self.average.applied(self) if self.average else contextlib.nullcontext()
 
     def run(self, report: LogCallback | None = None) -> None:
         """Train to the last step, or until SIGINT or SIGTERM: then ``interrupted`` is True and everything is saved.
@@ -231,8 +213,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
 
     def _update(self, batches: Iterator[Mapping[str, Any]]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        for options, group in zip(self.optimizer.param_groups, self.trained_groups, strict=True):
-            options["lr"] = self.recipe.rate(self.step, group.learning_rate)
+        set_rate(self.optimizer, self.recipe, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses, found = [], []
         count = self.recipe.first_batch(self.step + 1) - self.recipe.first_batch(self.step)
@@ -240,20 +221,21 @@ class Trainer:
         for number, batch in enumerate(itertools.islice(batches, count), start=1):
             loss, terms = self._loss(batch)
             self._require_finite(loss, terms)
-            (loss / self.recipe.gradient_accumulation_steps).backward()
+            self.precision.backward(loss / self.recipe.gradient_accumulation_steps)
             losses.append(loss.detach())
             found.append({name: value.detach() for name, value in terms.items()})
             if number % clip_every == 0 or number == count:
                 norm = self._clip()
-        self.optimizer.step()
+        self.precision.step(self.optimizer)
         named = dict.fromkeys(name for one in found for name in one)  # a batch of one embodiment may lack some
         terms = {name: torch.stack([one[name] for one in found if name in one]).mean() for name in named}
         return torch.stack(losses).mean(), terms, norm
 
     def _clip(self) -> Tensor:
         """Scale the gradient down to ``max_grad_norm``; returns its norm before."""
+        self.precision.unscale(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
-        if not norm.isfinite():
+        if not norm.isfinite() and not self.precision.recovers:
             raise self._diverged(f"the norm of the gradient is {norm.item()}", self.step + 1)
         return norm
 
@@ -265,7 +247,7 @@ class Trainer:
             raise self._diverged(f"the loss is {loss.item()}" + (f" ({by_term})" if by_term else ""), self.step + 1)
 
     def _loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+        with self.precision.autocast():
             loss, terms = self.policy(batch)
         if not loss.requires_grad:
             raise ConfigurationError(
@@ -302,20 +284,24 @@ class Trainer:
             remove_checkpoint(stale)
         return folder
 
-    def resume(self, checkpoint: Path) -> None:
+    def resume(self, checkpoint: Path, *, extend: bool = False) -> None:
         """Continue from ``checkpoint`` exactly: weights, optimizer, random state and step.
 
-        Raises :class:`CheckpointError` if it was made with another policy, dataset or recipe, and names what differs.
+        extend: steps and schedule may be others than those it was made with, to train longer; the learning rate goes on
+        as the present recipe has it at that step. Raises :class:`CheckpointError` if it was made with another policy,
+        dataset or recipe, and names what differs.
         """
         config, _ = read_checkpoint(checkpoint)
         state = read_training_state(checkpoint)
-        require_same_run(checkpoint, config, config=self.config, recipe=self.recipe, facts=self.facts)
+        require_same_run(checkpoint, config, config=self.config, recipe=self.recipe, facts=self.facts, extend=extend)
         load_weights(self.policy, checkpoint)
         moments = unpack_optimizer(state)
         if unknown := [name for name in moments if name not in self.parameters]:
             raise CheckpointError(f"{checkpoint} holds optimizer state of {unknown[0]!r}, which is not trained here.")
         fill_optimizer(self.optimizer, self.parameters, moments)
+        self.precision.load_state(state)
         self.step = int(state[STEP])
+        self.facts = {**self.facts, **extensions(checkpoint, self.step, self.recipe)}
         torch.set_rng_state(state["rng"])
         if "rng_cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["rng_cuda"], self.device)
@@ -330,7 +316,7 @@ class Trainer:
         that of the seed. Returns facts for the provenance: ``step`` and ``optimizer_state``, the number of parameters
         with state. Raises :class:`CheckpointError` naming what does not fit.
         """
-        step, state = optimizer_state_for(checkpoint, self.parameters, reinitialize)
+        step, state = optimizer_state_for(checkpoint, self.optimizer, self.parameters, reinitialize)
         if step >= self.recipe.steps:
             raise ConfigurationError(
                 f"init_optimizer: {checkpoint} is at step {step}, and the recipe ends at {self.recipe.steps}. Train "
@@ -349,7 +335,7 @@ class Trainer:
             (folder / CALLBACKS_STATE).write_text(json.dumps(state), encoding="utf-8")
 
     def _state(self) -> dict[str, Tensor]:
-        state = {"rng": torch.get_rng_state(), STEP: torch.tensor(self.step)}
+        state = {"rng": torch.get_rng_state(), STEP: torch.tensor(self.step), **self.precision.state()}
         if self.device.type == "cuda":
             state["rng_cuda"] = torch.cuda.get_rng_state(self.device)
         return state | pack_optimizer({name: self.optimizer.state.get(p, {}) for name, p in self.parameters.items()})

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from forehand.compose.normalization import Normalizer
 from forehand.compose.parts import Backbone
 from forehand.errors import CheckpointError, ConfigurationError, nearest
-from forehand.learning.checkpoint import WEIGHTS, fingerprint, latest_checkpoint, read_checkpoint
-from forehand.learning.weights import read_tensors, state_dict_mismatch
+from forehand.learning.checkpoint import available_weights, fingerprint, latest_checkpoint, read_checkpoint, read_weights
+from forehand.learning.weights import state_dict_mismatch
 
 
-def load_pretrained_weights(policy: Any, checkpoint: str | Path, reinitialize: Sequence[str] = ()) -> dict[str, Any]:
+def load_pretrained_weights(
+    policy: Any,
+    checkpoint: str | Path,
+    reinitialize: Sequence[str] = (),
+    *,
+    partial: bool = False,
+    weights: str | None = None,
+) -> dict[str, Any]:
     """Fill ``policy`` with the weights of a checkpoint folder, or of the newest one of a training run.
 
     reinitialize: weights that keep their own initial values, by name or by the beginning of their names
-    (``action_head.queries``, ``world_model``). The normalization stays that of the new data, and a longer history is cut
-    to the policy's. What the policy does not have is left aside. Returns facts for the provenance: ``checkpoint``,
-    ``fingerprint``, ``fresh`` (what was reinitialized) and ``left_aside``. Raises :class:`CheckpointError` naming what
-    does not fit; then nothing was filled.
+    (``action_head.queries``, ``world_model``). partial: so do all that the checkpoint has not, or in another shape.
+    weights: ``ema`` or ``raw``; None: the averages, where there are any. The normalization stays that of the new data,
+    and a longer history is cut to the policy's. What the policy does not have is left aside. Returns facts for the
+    provenance: ``checkpoint``, ``fingerprint``, ``fresh`` (what was reinitialized), ``left_aside`` and, with ``partial``,
+    ``not_filled``, name → why. Raises :class:`CheckpointError` naming what does not fit; then nothing was filled.
     """
     folder = Path(checkpoint).expanduser()
     folder = latest_checkpoint(folder) or folder
     read_checkpoint(folder)
-    offered, needed = read_tensors(folder / WEIGHTS), policy.state_dict()
+    weights = available_weights(folder, weights)
+    offered, needed = read_weights(folder, weights), policy.state_dict()
     own = set()
     for beginning in reinitialize:
         if not (meant := {name for name in needed if name == beginning or name.startswith(beginning + ".")}):
@@ -40,16 +49,39 @@ def load_pretrained_weights(policy: Any, checkpoint: str | Path, reinitialize: S
             offered |= {f"{path}.{name}": tensor for name, tensor in module.truncate_history(inner).items()}
     wanted = {name: tensor for name, tensor in needed.items() if name not in own}
     kept = {name: tensor for name, tensor in offered.items() if name in wanted}
+    unfit: dict[str, str] = {}
+    if partial:
+        unfit = _unfit(kept, wanted)
+        own |= unfit.keys()
+        kept, wanted = ({n: t for n, t in some.items() if n not in unfit} for some in (kept, wanted))
+        if not kept:
+            raise CheckpointError(
+                f"init_partial: none of the weights in {folder.resolve()} fits this policy, by name and shape. Begin "
+                f"without init_from."
+            )
     if listing := state_dict_mismatch(kept, wanted):
         raise CheckpointError(
             f"Training cannot begin with the weights in {folder.resolve()}: they do not fit this policy.\n{listing}\n"
-            f"Choose the policy that they were trained as, or begin these weights anew: reinitialize=[…]."
+            f"Choose the policy that they were trained as, or begin these weights anew: reinitialize=[…], or whatever "
+            f"does not fit: init_partial=true."
         )
     policy.load_state_dict(kept | {name: needed[name] for name in own})
     aside = sorted({name.partition(".")[0] for name in offered if name not in needed})
-    return {
+    facts = {
         "checkpoint": str(folder.resolve()),
-        "fingerprint": fingerprint(folder),
+        "fingerprint": fingerprint(folder, weights),
         "fresh": list(reinitialize),
         "left_aside": aside,
     }
+    return facts | ({"not_filled": unfit} if partial else {})
+
+
+def _unfit(offered: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Name → why, of what ``offered`` does not fill of the ``wanted`` tensors."""
+    found = {}
+    for name, tensor in wanted.items():
+        if name not in offered:
+            found[name] = "missing"
+        elif offered[name].shape != tensor.shape:
+            found[name] = f"found {tuple(offered[name].shape)}, needed {tuple(tensor.shape)}"
+    return found

@@ -11,6 +11,9 @@ from typing import Any
 from forehand.errors import CheckpointError
 from forehand.utils.reading import Unreadable, parse_json
 
+AVERAGED_WEIGHTS = "model_ema.safetensors"
+"""File of a checkpoint with averages of its trained weights."""
+
 HEADER_BYTES = 32 * 2**20
 TENSORS = 100_000
 

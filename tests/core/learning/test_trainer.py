@@ -9,100 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from forehand.data.dataset import Dataset
-from forehand.data.sampling import ShuffledBatches
-from forehand.data.windows import WindowDataset
 from forehand.errors import CheckpointError, ConfigurationError
-from forehand.learning.checkpoint import build_policy, checkpoints, fingerprint, latest_checkpoint, read_tensors
+from forehand.learning.checkpoint import checkpoints, fingerprint, latest_checkpoint, read_tensors
 from forehand.learning.recipe import Recipe
 from forehand.learning.run_folder import run_folder
-from forehand.learning.trainer import LOG, TRAINING_STATE, TrainablePolicy, Trainer, TrainingDiverged
+from forehand.learning.trainer import LOG, TRAINING_STATE, TrainablePolicy, TrainingDiverged
 from forehand.utils.renames import log_once
 
-POLICY = {  # with everything that is random in training: dropout, shifts, hidden tokens
-    "name": "composed",
-    "dim": 16,
-    "history": 2,
-    "image_size": 32,
-    "encoders": {
-        "text": {"name": "example/text"},
-        "state": {"name": "example/state"},
-        "cameras": {"name": "example/images", "cameras": ["static"], "tokens": 2},
-    },
-    "backbone": {"name": "example/transformer", "layers": 1, "dropout": 0.2},
-    "world_model": None,
-    "action_head": {"name": "example/regression", "chunk": 2},
-    "reads": {"observation": {"observation": "past"}, "action": {"observation": "past"}},
-    "normalization": {"state": "mean_std", "action": "limits"},
-    "random_shift": {"static": 2},
-    "token_dropout": {"action": {"static": 0.5}},
-    "detach": None,
-}
-RECIPE = {"steps": 6, "batch_size": 3, "learning_rate": 1e-2, "seed": 3, "warmup_steps": 2, "log_every": 1}
-
-
-@pytest.fixture
-def begin(slider_dataset, tmp_path):
-    """``begin(folder, **changes)`` → a fresh trainer; changes are of the recipe, of the policy, or ``sources``."""
-
-    def make(folder: Path, *, sources=slider_dataset, facts=None, **changes) -> Trainer:
-        recipe = Recipe(**(RECIPE | {k: v for k, v in changes.items() if k not in POLICY}))
-        config = POLICY | {k: v for k, v in changes.items() if k in POLICY}
-        torch.manual_seed(recipe.seed)
-        data = Dataset.open(sources)
-        windows = WindowDataset(
-            data, history=config["history"], chunk=2, horizon=None, image_size=32, cameras=["static"], cache=tmp_path
-        )
-        policy = build_policy(config, data.contract, data.statistics)
-        order = ShuffledBatches(len(windows), recipe.batch_size, recipe.seed)
-        folder.mkdir(exist_ok=True)
-        return Trainer(
-            policy,
-            lambda step: windows.batch(order.at(step)),
-            recipe,
-            folder,
-            config=config,
-            statistics=data.statistics,
-            facts={"fingerprint": data.fingerprint},
-        )
-
-    return make
-
-
-def ignore(entry):
-    pass
-
-
-def ignore_all(*_, **__):
-    pass
-
-
-def interrupt_at(step: int, number: int = signal.SIGINT):
-    def report(entry):
-        if entry["step"] == step:
-            signal.raise_signal(number)
-
-    return report
-
-
-def log(folder: Path) -> list[dict]:
-    """The log, without what depends on the clock."""
-    entries = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-    clocked = ("windows_per_second", "time/", "memory/")
-    return [{k: v for k, v in e.items() if not k.startswith(clocked)} for e in entries]
-
-
-def assert_same_run(folder: Path, other: Path) -> None:
-    """Every tensor is the same to the bit: weights, optimizer, random state; and so is every line of the log."""
-    a, b = latest_checkpoint(folder), latest_checkpoint(other)
-    assert a
-    assert b
-    assert a.name == b.name
-    assert fingerprint(a) == fingerprint(b)
-    ours, theirs = read_tensors(a / TRAINING_STATE), read_tensors(b / TRAINING_STATE)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    assert log(folder) == log(other)
+from .runs import POLICY, RECIPE, assert_same_run, ignore, ignore_all, interrupt_at, log
 
 
 @pytest.fixture
@@ -373,7 +287,7 @@ def test_one_trains_in_a_folder_at_a_time_and_cleans_up(tmp_path):
         ({"log_every": 0}, "recipe.log_every must be at least 1"),
         ({"keep_checkpoints": 0}, "recipe.keep_checkpoints must be at least 1"),
         ({"learning_rate": float("nan")}, "recipe.learning_rate must be 0 or a positive number, not nan"),
-        ({"precision": "float16"}, "recipe.precision must be float32 or bfloat16, not 'float16'"),
+        ({"precision": "half"}, "recipe.precision must be float32, bfloat16 or float16, not 'half'"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(changes, message):

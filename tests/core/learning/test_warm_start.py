@@ -105,3 +105,21 @@ def test_fresh_weights_that_do_not_exist_are_told(pretrained):
     _, folder = pretrained
     with pytest.raises(ConfigurationError, match=r"no weights 'action_head.querys'.*'action_head.queries'"):
         load_pretrained_weights(make(2), folder, ["action_head.querys"])
+
+
+def test_partial_weights_are_taken_where_they_fit_and_the_others_are_listed(pretrained):
+    before, folder = pretrained
+    policy = make(
+        2, backbone={"name": "example/transformer", "layers": 2}, action_head=CONFIG["action_head"] | {"chunk": 3}
+    )
+    fresh = deepcopy(policy.state_dict())
+    with pytest.raises(CheckpointError, match="init_partial=true"):
+        load_pretrained_weights(policy, folder)
+    unfit = load_pretrained_weights(policy, folder, partial=True)["not_filled"]
+    assert any(reason == "missing" for reason in unfit.values())
+    assert any(reason.startswith("found (") for reason in unfit.values())
+    for name, tensor in policy.state_dict().items():
+        if not name.startswith("normalize_state"):
+            assert torch.equal(tensor, (fresh if name in unfit else before.state_dict())[name]), name
+    with pytest.raises(CheckpointError, match="none of the weights"):
+        load_pretrained_weights(torch.nn.Linear(5, 7), folder, partial=True)
