@@ -2,6 +2,9 @@
 # libraries where that is allowed. PYTEST adds arguments to the tests: make test PYTEST="-k contract"
 # Tests run in two processes of one computing thread each; make test PYTEST="-n 0" runs them one after the other.
 
+# Without files of bytecode, every process compiles all libraries anew: half of what the tests take.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -10,7 +13,7 @@ READY := .venv/.ready
 help:
 	@echo "make setup   the environment, in .venv"
 	@echo "make test    lint, types, import contract, tests"
-	@echo "make test-fast   the tests that take less than about five seconds each, without lint"
+	@echo "make test-fast   all but the tests that take more than about a second each, without lint: less than three minutes"
 	@echo "make test-grid   every combination of the stock parts, beyond those of make test: about ten minutes"
 	@echo "make test-trajectories   short trainings against the released loop of Seer: about five minutes"
 	@echo "make demo    record, train, serve, drive, judge: less than ten minutes, then open outputs/demo/index.html"

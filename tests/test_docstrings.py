@@ -85,6 +85,7 @@ def test_first_lines_of_modules_use_plain_terms(folder):
     assert not retired, "\n".join(sorted(retired))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", PROGRAMS)
 def test_texts_use_plain_terms_and_one_spelling(folder):
     found = {

@@ -66,6 +66,7 @@ def test_every_file_of_the_packages_is_in_the_wheel(wheel: Path):
             assert not missing
 
 
+@pytest.mark.slow
 def test_the_sdist_makes_the_same_wheel(wheel: Path, tmp_path: Path):
     (tmp_path / "sdist").mkdir()
     with tarfile.open(build(ROOT, "sdist", tmp_path / "sdist")) as archive:
@@ -76,6 +77,7 @@ def test_the_sdist_makes_the_same_wheel(wheel: Path, tmp_path: Path):
         assert {name: one.read(name) for name in one.namelist()} == {name: other.read(name) for name in other.namelist()}
 
 
+@pytest.mark.slow
 def test_the_command_works_from_the_wheel(installed: Path, tmp_path: Path):
     place = run(installed / "python", "-c", "import forehand; print(forehand.__file__)", cwd=tmp_path).strip()
     assert Path(place).is_relative_to(installed.parent)

@@ -31,6 +31,7 @@ def test_the_block_blocks():
     assert "blocked" in python("import torch").stderr
 
 
+@pytest.mark.slow
 def test_what_a_robot_needs_imports():
     modules = [
         "forehand",
@@ -73,6 +74,7 @@ except BrokenPlugin as error:
     assert "pip install" in result.stdout
 
 
+@pytest.mark.slow
 def test_plugins_are_listed():
     result = forehand("plugins")
     assert result.returncode == 0, result.stderr
@@ -80,6 +82,7 @@ def test_plugins_are_listed():
     assert "broken" not in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["robot", "train"])
 def test_help_needs_no_torch(command):
     result = forehand(command, "--help")
@@ -87,6 +90,7 @@ def test_help_needs_no_torch(command):
     assert f"forehand {command}" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_doctor_says_which_commands_need_it():
     result = forehand("doctor")
     (line,) = [line for line in result.stdout.splitlines() if "torch:" in line]
@@ -94,6 +98,7 @@ def test_the_doctor_says_which_commands_need_it():
     assert "train" in line
 
 
+@pytest.mark.slow
 def test_a_command_that_needs_it_says_what_to_install(tmp_path):
     result = forehand("eval", f"policy.checkpoint={tmp_path}", f"output={tmp_path / 'out'}")
     assert result.returncode == 2
@@ -101,6 +106,7 @@ def test_a_command_that_needs_it_says_what_to_install(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_an_evaluation_runs(tmp_path):
     result = forehand(
         "eval", "policy.name=zero_action", "episodes=1", "tasks=[lift]", "num_videos=0", f"output={tmp_path}"

@@ -6,6 +6,7 @@ import shlex
 
 import msgpack
 import numpy as np
+import pytest
 import zmq
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 
@@ -25,6 +26,7 @@ def packed(array):
     return {"__ndarray_class__": True, "as_npy": written.getvalue()}
 
 
+@pytest.mark.slow
 def test_foreign_clients_are_answered_beside_our_own(forehand, started):
     adapters = ("adapters=[openpi_libero,gr00t_libero]", "adapters.openpi.port=0", "adapters.gr00t.port=0")
     with started(*SERVE, *adapters) as (process, address):
@@ -59,6 +61,7 @@ def test_a_door_to_strangers_wants_a_key(forehand):
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_conversions_that_an_error_offers_make_the_robot_fit(forehand, started):
     closed = "robot.convert=[state.rotation:axis_angle,action.gripper:closed]"
     with started(*SERVE, closed) as (_, address):

@@ -27,6 +27,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(forehand):
     assert "There is no command 'trian'. Did you mean 'train'" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -61,6 +62,7 @@ def test_a_mistake_is_explained_without_a_traceback(forehand, arguments, words):
     assert "HYDRA_FULL_ERROR" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_traceback_is_shown_on_demand(process):
     result = process("eval", "policy.name=stil", FOREHAND_DEBUG="1")
     assert result.returncode != 0
@@ -125,6 +127,7 @@ def test_a_page_follows_the_choices_made(forehand):
     assert "episodes: 7" in page
 
 
+@pytest.mark.slow
 def test_the_doctor_examines(forehand, tmp_path):
     health = forehand("doctor", "free_gib=0")
     assert health.returncode == 0, health.stdout

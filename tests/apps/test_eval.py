@@ -69,6 +69,7 @@ def test_a_latency_is_kept_in_the_manifest_and_is_the_same_for_any_number_of_wor
     assert ["latency" in setups[0]["policy"], setups[1]["policy"]["latency"]] == [False, 0.1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["policy.expert=true", "policy.name=random"])
 def test_references_run_in_workers_too(judge, policy, tmp_path):
     for workers in (1, 2):
@@ -78,6 +79,7 @@ def test_references_run_in_workers_too(judge, policy, tmp_path):
         assert [e["success"] for e in outcomes(tmp_path / "1")] == [e["seed"] % 4 != 0 for e in outcomes(tmp_path / "1")]
 
 
+@pytest.mark.slow
 def test_the_expert_of_a_converted_robot_is_as_good(judge, tmp_path):
     for name, more in (("own", ()), ("converted", ("+robot.convert=[state.position:mm,action.position:cm]",))):
         judge(*SLIDER, "policy.expert=true", "episodes=5", "workers=1", f"output={name}", *more)
@@ -103,6 +105,7 @@ def test_interrupted_with_workers_it_goes_on_without_them(judge, begun, tmp_path
     assert outcomes(tmp_path / "interrupted") == outcomes(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_simulator_that_breaks_is_reported_and_the_rest_is_kept(judge, tmp_path):
     broken = judge(
         *SLIDER, "policy.name=zero_action", "episodes=4", "workers=2", "+robot.options.broken=true", "output=o", status=2
@@ -113,6 +116,7 @@ def test_a_simulator_that_breaks_is_reported_and_the_rest_is_kept(judge, tmp_pat
     assert "options it cannot take" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_any_trial_can_be_driven_again_and_is_a_video(judge, tmp_path):
     judge(*SLIDER, "policy.expert=true", "episodes=6", "output=first", "chunking.steps=1")
     again = judge("eval", "replay=first", "trials=[4,1]", "output=again")
@@ -127,6 +131,7 @@ def test_any_trial_can_be_driven_again_and_is_a_video(judge, tmp_path):
     assert outcomes(tmp_path / "other")[0]["video"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -145,6 +150,7 @@ def test_what_cannot_be_judged_is_explained(judge, arguments, words):
     assert "Traceback" not in complaint
 
 
+@pytest.mark.slow
 def test_a_foreign_environment_is_judged_by_its_own_success_or_return(judge, tmp_path):
     pendulum = ("eval", "robot=gymnasium", "robot.options.id=Pendulum-v1", "policy.name=random", "episodes=2")
     refused = judge(*pendulum, status=2).stderr

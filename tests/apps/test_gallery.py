@@ -50,6 +50,7 @@ def test_a_robot_s_conversions_are_those_of_the_gallery(forehand, tmp_path):
         assert next(film.decode(video=0)).width == 64 + 128  # the wrist's pictures are twice as wide as high
 
 
+@pytest.mark.slow
 def test_depth_is_shown_in_colours_beside_the_cameras(forehand, tmp_path):
     sensors = "robot.options.sensors=[depth_static,finger_forces]"
     run = forehand("gallery", "benchmark=tabletop", "robot=tabletop", sensors, *SMALL, *PLAIN)
@@ -103,6 +104,7 @@ def test_an_interrupted_gallery_says_how_to_go_on(begun, tmp_path):
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_mistakes_are_explained(forehand):
     for arguments, words in (
         (("sections=[environment]",), "no section 'environment'. Did you mean 'environments'"),

@@ -34,6 +34,7 @@ def test_a_source_is_imported_and_its_card_tells_about_it(forehand, tmp_path):
     assert "2 episodes with 6 frames in out." in again.stderr
 
 
+@pytest.mark.slow
 def test_shards_are_merged_by_the_command(forehand, tmp_path):
     write_libero(tmp_path / "in/a_demo.hdf5", lengths=(3, 2, 4))
     for shard in ("1/2", "2/2"):
@@ -48,6 +49,7 @@ def test_shards_are_merged_by_the_command(forehand, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -19,6 +19,7 @@ def key(page):
     return page.split("this computer")[1].split()[0]
 
 
+@pytest.mark.slow
 def test_two_computers_get_to_know_each_other(on, tmp_path):
     assert "no keys yet: forehand keys generate=true" in on("robot", "keys")
     ours, theirs = key(on("robot", "keys", "generate=true")), key(on("server", "keys", "generate=true"))

@@ -42,6 +42,7 @@ def with_plugins():
     prepare()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "bad"), list(product(COMMANDS, [float("nan"), float("inf"), -1])))
 def test_no_number_of_a_command_is_left_out(command, bad, with_plugins):
     config = composed(command)
@@ -56,6 +57,7 @@ def test_no_number_of_a_command_is_left_out(command, bad, with_plugins):
         assert str(caught.value).startswith(f"{name} must be ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -55,6 +55,7 @@ def dotted(tmp_path, forehand):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -96,6 +97,7 @@ def test_a_part_without_a_file_is_listed(dotted):
     assert "benchmark=dot   or " in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -250,6 +252,7 @@ def composed():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("former", "now"), renames.KEYS.items(), ids=list(renames.KEYS))
 def test_every_former_key_is_accepted_where_the_present_one_is(composed, former, now):
     limit, _, former = former.replace("*", "openpi").rpartition(":")

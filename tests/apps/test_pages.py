@@ -63,6 +63,7 @@ def test_a_gallery_shows_hostile_words_as_text(film, monkeypatch):
     assert ("alt", f"{HOSTILE}, another camera") in page.attributes
 
 
+@pytest.mark.slow
 def test_a_demo_shows_hostile_words_as_text(film, tmp_path):
     row = {"task": HOSTILE, "successes": 1, "n": 2, "rate": 0.5, "interval": (0.1, 0.9)}
     episode = {"video": film.name, "heard": HOSTILE, "instruction": "lift", "success": True, "steps": 10}

@@ -61,6 +61,7 @@ def test_what_is_recorded_does_not_depend_on_the_number_of_workers(tmp_path: Pat
     assert not np.array_equal(read_episodes(other).states[:5], read_episodes(tmp_path / "1/data").states[:5])
 
 
+@pytest.mark.slow
 def test_every_frame_says_task_phase_and_the_options_that_the_benchmark_names(tmp_path: Path):
     root = tmp_path / "data"
     record(config(root, "episodes=3"))
@@ -76,6 +77,7 @@ def test_every_frame_says_task_phase_and_the_options_that_the_benchmark_names(tm
     assert (rows["forehand/task"], rows["forehand/floor"]) == (["left", "right", "left"], ["0", "1", "2"])
 
 
+@pytest.mark.slow
 def test_what_is_recorded_speaks_through_the_robot_s_conversions(tmp_path: Path):
     plain, converted = tmp_path / "plain", tmp_path / "converted"
     names = "camera.static:overview,state.position:mm,action.position:cm"
@@ -89,6 +91,7 @@ def test_what_is_recorded_speaks_through_the_robot_s_conversions(tmp_path: Path)
     np.testing.assert_allclose(after.actions, before.actions * 100, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_card_tells_what_is_there_and_how_it_came(tmp_path: Path):
     root = tmp_path / "data"
     record(config(root, "episodes=3", "license=cc-by-4.0"))
@@ -109,6 +112,7 @@ def test_the_card_tells_what_is_there_and_how_it_came(tmp_path: Path):
     assert (root / "README.md").read_text() == "my own words"
 
 
+@pytest.mark.slow
 def test_failed_episodes_are_replaced_and_counted(tmp_path: Path):
     root = tmp_path / "data"
     record(config(root, "seed=4"))  # the expert gives up where the seed is divisible by 4: in episodes 0 and 4
@@ -120,6 +124,7 @@ def test_failed_episodes_are_replaced_and_counted(tmp_path: Path):
     assert rows["forehand/task"] == ["left", "right"] * 3  # a replacement is of the same task
 
 
+@pytest.mark.slow
 def test_more_episodes_go_to_the_same_dataset(tmp_path: Path):
     root = tmp_path / "data"
     record(config(root, "episodes=2"))
@@ -132,6 +137,7 @@ def test_more_episodes_go_to_the_same_dataset(tmp_path: Path):
     assert content(root) == before
 
 
+@pytest.mark.slow
 def test_tasks_can_be_chosen_and_weighed(tmp_path: Path):
     root = tmp_path / "data"
     record(config(root, "tasks=[left,left,right]", "episodes=3"))
@@ -186,6 +192,7 @@ def test_a_killed_command_loses_no_finished_episode(tmp_path: Path):
     assert np.array_equal(read_episodes(root).states, read_episodes(whole).states)
 
 
+@pytest.mark.slow
 def test_a_robot_that_breaks_is_reported_and_the_rest_is_kept(tmp_path: Path):
     root = tmp_path / "data"
     record(config(root, "episodes=2"))
@@ -195,6 +202,7 @@ def test_a_robot_that_breaks_is_reported_and_the_rest_is_kept(tmp_path: Path):
     check_dataset(root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -213,6 +221,7 @@ def test_what_cannot_be_recorded_is_explained(tmp_path: Path, changes: list[str]
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_episodes_that_were_never_put_together_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root = tmp_path / "data"
     with monkeypatch.context() as patch:
@@ -222,6 +231,7 @@ def test_episodes_that_were_never_put_together_are(tmp_path: Path, monkeypatch: 
     assert read_episodes(check_dataset(root)).episode[-1] == 5
 
 
+@pytest.mark.slow
 def test_another_contract_does_not_mix(tmp_path: Path):
     root = tmp_path / "data"
     record(config(root, "episodes=2"))

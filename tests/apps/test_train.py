@@ -154,6 +154,7 @@ def test_killed_at_any_moment_it_leaves_whole_checkpoints(begun, arguments, trai
     assert [f.name for f in (folder / "checkpoints").iterdir()] == [f"step_{STEPS:07d}"]
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_each_in_a_folder_of_its_own(forehand, arguments, tmp_path):
     swept = forehand("train", "-m", *arguments("sweep", "recipe.seed=0,1", steps=2))
     assert swept.returncode == 0, swept.stderr
@@ -166,6 +167,7 @@ def test_a_sweep_trains_each_in_a_folder_of_its_own(forehand, arguments, tmp_pat
     assert weights[0] != weights[1]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_judged_and_refused_by_what_does_not_fit(forehand, arguments, train_here, tmp_path):
     checkpoint = train_here("run", steps=1)
     plugin = Path(__file__).parents[1] / "data/slider"
@@ -279,6 +281,7 @@ def test_fine_tuning_begins_with_a_pretrained_run(train_here, tmp_path):
         train_here("third", "reinitialize=[action_head]", steps=0)
 
 
+@pytest.mark.slow
 def test_training_begins_with_the_optimizer_of_another_run(train_here, tmp_path, capsys):
     train_here("first", steps=2)
     first = f"init_from={tmp_path / 'first'}"

@@ -36,6 +36,7 @@ def train(forehand, tmp_path):
     return lambda *more, steps=1: forehand("train", *words, f"recipe.steps={steps}", *more)
 
 
+@pytest.mark.slow
 def test_what_was_left_out_is_printed_and_kept_in_the_checkpoint(train, slider_dataset, tmp_path):
     frames = len(read_episodes(slider_dataset))
     (tmp_path / "mixture.yaml").write_text(
@@ -56,6 +57,7 @@ def test_what_was_left_out_is_printed_and_kept_in_the_checkpoint(train, slider_d
     assert "dataset fingerprint: was" in other.stderr
 
 
+@pytest.mark.slow
 def test_mistakes_in_a_choice_are_reported_before_training(train, slider_dataset):
     for options, message in (
         ("episodes: [7]", "there is no episode 7; there are 3, from 0 to 2"),

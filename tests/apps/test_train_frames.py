@@ -63,6 +63,7 @@ def test_exact_stores_train_to_equal_weights_and_video_keeps_nothing(learn: Any,
     assert read_provenance(video)["pixels"] == "exact"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["raw", "jpeg", "video"])
 def test_a_resumed_training_has_the_batches_of_an_uninterrupted_one(learn: Any, store: str, monkeypatch):
     whole = learn("whole", 4, f"frames={store}")
@@ -76,6 +77,7 @@ def test_a_resumed_training_has_the_batches_of_an_uninterrupted_one(learn: Any, 
     assert fingerprint(again) == fingerprint(whole)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_pixels_that_it_began_with(learn: Any, tmp_path: Path):
     learn("run", 1, "frames=jpeg", "jpeg_quality=60")
     with pytest.raises(CheckpointError, match=r"pixels: was 'jpeg 60', is 'exact'"):

@@ -43,6 +43,7 @@ def train_offsets(forehand, slider_dataset, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_checkpoint_acts(train_offsets, own_process, slider_dataset, tmp_path, monkeypatch):
     batches = []
     original = WindowDataset.batch

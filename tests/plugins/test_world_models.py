@@ -72,6 +72,7 @@ def fit(model, world, steps):
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "steps"), [("pixels", 60), ("discrete_tokens", 120)])
 def test_images_are_forecast_closer_than_the_present_is(name, steps, world):
     model = fit(make(name, horizon=HORIZONS), world, steps)

@@ -32,6 +32,7 @@ def tabletop() -> Iterator[TabletopEnvironment]:
     environment.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_gymnasium_finds_nothing_wrong(kind: str) -> None:
     name, options = KINDS[kind]
@@ -44,6 +45,7 @@ def test_gymnasium_finds_nothing_wrong(kind: str) -> None:
     environment.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_environments_run_side_by_side(mode: str) -> None:
     # A process of its own: environments that draw cannot be forked from one that has drawn.

@@ -147,6 +147,7 @@ def process(code, *arguments):
         child.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_host_killed_in_mid_episode_is_missed_at_once_and_found_again():
     with process(HOST, "tcp://127.0.0.1:0", CONTRACT.to_json()) as (child, address):
         robot = RemoteRobot(address, timeout=60)
@@ -171,6 +172,7 @@ def test_a_host_killed_in_mid_episode_is_missed_at_once_and_found_again():
         robot.close()
 
 
+@pytest.mark.slow
 def test_the_tabletop_behind_a_host_is_the_tabletop():
     local = registry().create("robot", "tabletop", image_size=64)
     (episode,) = registry().create("benchmark", "tabletop").episodes(1, seed=5)

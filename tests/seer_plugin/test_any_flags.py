@@ -194,6 +194,7 @@ def small(seer):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_a_window(name, small):
     policy, plain, given = small(**COMBINATIONS[name])
@@ -204,6 +205,7 @@ def test_a_window(name, small):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fine-tuning", "finger widths", "without foresight", "pre-training, Large"])
 def test_frame_by_frame(name, small):
     """The window grows to three frames, then slides; chunks are averaged, the oldest weighing most."""

@@ -68,6 +68,7 @@ def write_files(folder, seer, **flags):
 HEADS = {"transformer_heads": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["calvin", "libero", "real"])
 @pytest.mark.parametrize("phase", ["finetuning", "pretraining"])
 def test_a_released_model_computes_the_same_here(platform, phase, tmp_path, seer):

@@ -114,6 +114,7 @@ def continued(folder, seer, output):
     return policy
 
 
+@pytest.mark.slow
 def test_training_goes_on_here_as_it_would_have_there(small, seer, tmp_path):
     policy, optimizer, scheduler, files = small
     folder = convert(**files, flags=HEADS, optimizer_order="weights", output=str(tmp_path / "out"))
@@ -125,6 +126,7 @@ def test_training_goes_on_here_as_it_would_have_there(small, seer, tmp_path):
         torch.testing.assert_close(parameter, theirs[name], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_and_there_as_it_would_have_here(small, seer, tmp_path):
     policy, _, _, files = small
     folder = convert(**files, flags=HEADS, optimizer_order="weights", output=str(tmp_path / "out"))
@@ -142,6 +144,7 @@ def test_and_there_as_it_would_have_here(small, seer, tmp_path):
         torch.testing.assert_close(parameter, theirs[name], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_round_trip_keeps_moments_to_the_bit_and_the_order(small, tmp_path):
     *_, files = small
     first = convert(**files, flags=HEADS, optimizer_order="weights", output=str(tmp_path / "first"))
@@ -216,6 +219,7 @@ def gradients_of_unused(content):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

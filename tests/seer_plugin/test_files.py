@@ -131,6 +131,7 @@ def test_a_tensor_larger_than_its_numbers_is_refused(tmp_path):
         read_weights(tmp_path / "a.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 def test_dictionaries_that_share_others_end(tmp_path, legacy):
     shared = {"w": torch.zeros(1)}

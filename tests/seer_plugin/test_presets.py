@@ -31,6 +31,7 @@ def on_meta(seer, name):
         return build_policy(seer.preset(name), seer.contract(SIZES[name][-1]), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_are_the_published_ones(name, seer):
     dim, heads, layers, resampled, foreseen, chunk, history, horizon, goal, _ = SIZES[name]
@@ -99,6 +100,7 @@ def reads(policy, reader, read):
 OBSERVATIONS = ("text", "state", "primary", "wrist", "class_primary", "class_wrist")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_who_reads_whom(name, seer):
     policy = on_meta(seer, name)
@@ -130,6 +132,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_every_preset_trains(name, seer):
     torch.manual_seed(0)

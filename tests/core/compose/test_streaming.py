@@ -95,6 +95,7 @@ class WithoutMemory(Backbone):
         return self.inner(tokens, timesteps, mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remembering", [True, False])
 @pytest.mark.parametrize("reads", EXACT + INEXACT + SPOKEN)
 def test_sessions_of_any_age_say_what_their_whole_window_says(make_policy, reads, remembering):

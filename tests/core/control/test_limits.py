@@ -49,6 +49,7 @@ def drive(limiter, actions):
         yield command
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(wild, st.floats(-1, 1.5), st.floats(0.2, 0.7), st.floats(-0.3, 0.3))
 def test_every_limit_is_kept_at_once_whatever_is_wanted(actions, joint, x, y):

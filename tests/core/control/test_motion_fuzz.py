@@ -274,6 +274,7 @@ def clock(monkeypatch):
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")  # of executions, which reckon with anything
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

@@ -86,6 +86,7 @@ def annotated(root: Path, episode: int, *words: dict[str, str]) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_words_about_frames_are_columns_for_lerobot_and_do_not_disturb_us(tmp_path: Path):
     root = annotated(tmp_path / "new", 0, {"phase": "reach", "room": "A"}, {"phase": "lift", "room": "A"}, {"room": "A"})
     annotated(root, 1, {"phase": "push", "hand": "left"}, {})  # the columns are those of the first recording
@@ -175,6 +176,7 @@ def test_an_encoder_that_does_not_exist_is_named():
         Encoding("h999")
 
 
+@pytest.mark.slow
 def test_lerobot_can_append_to_what_was_recorded_and_we_to_that(tmp_path: Path):
     root = record_dataset(tmp_path / "new", 0, 1)
     theirs = LeRobotDataset.resume("tests/recorded", root=root, rgb_encoder=RGBEncoderConfig(vcodec="h264"))
@@ -423,6 +425,7 @@ def test_rates_that_the_format_cannot_express_are_refused(tmp_path: Path):
         Recorder(tmp_path, dataclasses.replace(CONTRACT, rate=12.5))
 
 
+@pytest.mark.slow
 def test_recording_needs_neither_torch_nor_lerobot(tmp_path: Path):
     blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'lerobot', 'datasets', 'pandas']))"
     modules = ("demonstrations.parallel", "recording.commit", "locate")

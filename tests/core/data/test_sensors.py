@@ -121,6 +121,7 @@ def test_lerobots_own_reader_opens_it_and_sees_the_same(recorded: Path) -> None:
     assert batch["observation.sensors.cloud"].shape == (2, 24)
 
 
+@pytest.mark.slow
 def test_lerobot_puts_it_together_with_others(recorded: Path, tmp_path: Path) -> None:
     aggregate_datasets(["t/a", "t/b"], "t/both", roots=[recorded, recorded], aggr_root=tmp_path / "both")
     both = LeRobotDataset("t/both", root=tmp_path / "both")

@@ -155,6 +155,7 @@ def documented(root: Path, start: int, history: int, chunk: int, horizons: Seque
     return sample
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "horizons"), [(None, None), (2, (2,)), ((2,), (2,)), (0, (0,)), ((1, 4, 9), (1, 4, 9)), ((), None)]
 )

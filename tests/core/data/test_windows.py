@@ -162,6 +162,7 @@ print(open_frames(Path(sys.argv[1]), "observation.images.static", (24, 32))[:].s
 """
 
 
+@pytest.mark.slow
 def test_processes_that_come_at_once_share_one_decoding(small_dataset: Path):
     command = [sys.executable, "-c", READER, str(small_dataset)]
     readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -343,6 +344,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, write: Write):
         windows(root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "message"),
     [

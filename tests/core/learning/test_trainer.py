@@ -335,6 +335,7 @@ def test_a_compiler_that_fails_is_told_and_changes_nothing(begin, whole, tmp_pat
     assert log(trainer.folder) == log(whole)
 
 
+@pytest.mark.slow
 def test_a_compiled_policy_trains_as_it_would_uncompiled(begin, tmp_path, monkeypatch):
     """Captured as graphs, forward and backward; torch's own code generator, which takes a minute, is left out."""
     plain = {"token_dropout": {}, "random_shift": {}, "backbone": POLICY["backbone"] | {"dropout": 0.0}, "steps": 3}

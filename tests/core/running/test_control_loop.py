@@ -278,6 +278,7 @@ def test_limits_are_kept_counted_and_told():
     assert diary.moments[0].action == 1  # what was commanded, not what was wanted
 
 
+@pytest.mark.slow
 def test_a_policy_slower_than_the_robot_never_keeps_it_waiting_over_real_sockets(ticker):
     """Every chunk says of each action which step it is for: what is carried out must be what that step was promised.
 

@@ -110,6 +110,7 @@ with tests.record_episodes(tests.Path(sys.argv[1]), robot.contract, "slider") as
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_loses_no_finished_episode(robot, episodes, tmp_path):
     here = Path(__file__).parent
     program = KILLED.format(folder=str(here.parents[1] / "data/slider"))

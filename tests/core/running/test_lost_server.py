@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from forehand.control.chunking import RecedingHorizon
 from forehand.errors import AddressUnavailable
 from forehand.running import ControlLoop, StepObserver
@@ -39,6 +41,7 @@ def server_at(address, policy):
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_the_robot_holds_and_goes_on_by_itself_in_a_session_that_has_seen_the_last_frames(ticker):
     before, after = Scripted(timetable(1), history=3), Scripted(timetable(1), history=3)
     server = PolicyServer(before, "tcp://127.0.0.1:0")

@@ -96,6 +96,7 @@ def test_who_is_removed_is_sent_away_while_others_stay(stranger_and_server, comp
                 session.step(sense())
 
 
+@pytest.mark.slow
 def test_a_list_that_breaks_sends_nobody_away(stranger_and_server, contract, sense):
     ours, theirs, address = stranger_and_server
     theirs.allow("robot", ours.public)

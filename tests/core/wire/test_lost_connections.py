@@ -39,6 +39,7 @@ print("stopped cleanly", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_server_killed_while_it_computes_is_missed_at_once_and_found_again(process, contract, sense):
     child, address = process(SERVER, "tcp://127.0.0.1:0", contract.to_json())
     with PolicyClient(address, timeout=60) as client:
@@ -67,6 +68,7 @@ def test_a_server_killed_while_it_computes_is_missed_at_once_and_found_again(pro
         assert client.open("push", contract).step(sense(0)).actions.shape == (1, 7)
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back_with_another_contract_is_not_followed(process, contract, sense):
     child, address = process(SERVER, "tcp://127.0.0.1:0", contract.to_json())
     with PolicyClient(address, timeout=30) as client:
@@ -83,6 +85,7 @@ def test_nobody_there_is_an_answer_too():
         client.open("push")
 
 
+@pytest.mark.slow
 def test_a_client_that_starts_first_waits_for_its_server(process, contract):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
@@ -133,6 +136,7 @@ def stranger(address: str) -> socket.socket:
     return connection
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a connection outlive its reset")
 def test_a_stranger_who_floods_with_heartbeats_and_resets_takes_nobody_down(process):
     child, address = process(BUSY_ELSEWHERE)

@@ -491,6 +491,7 @@ def test_a_step_waits_for_the_others_within_the_latency_budget(serve, raw, contr
         step(2, id)
 
 
+@pytest.mark.slow
 def test_a_step_waits_for_others_half_of_its_time_at_most(contract, sense):
     clock, answers = ManualClock(), queue.Queue()
     policy = FunctionPolicy(contract, states_as_actions)
@@ -569,6 +570,7 @@ def test_a_message_larger_than_granted_is_refused(serve, raw, contract, sense):
     assert (answer.payload["code"], "a message 2000" in answer.payload["message"]) == ("protocol_error", True)
 
 
+@pytest.mark.slow
 def test_a_session_whose_robot_is_gone_is_closed_soon_and_others_are_not(serve, raw, contract, sense):
     server = serve(disconnect_timeout=0.2)
     silent, promising = raw(server.address), raw(server.address)
@@ -579,6 +581,7 @@ def test_a_session_whose_robot_is_gone_is_closed_soon_and_others_are_not(serve, 
     assert kept in server._sessions
 
 
+@pytest.mark.slow
 def test_heartbeats_keep_an_idle_client_and_its_sessions(serve, contract, sense):
     clock = ManualClock()
     server = serve(disconnect_timeout=0.1, clock=clock)

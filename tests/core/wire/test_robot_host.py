@@ -98,6 +98,7 @@ def test_commands_reach_the_robot_and_its_answers_come_back(robot, raw, sense):
     assert len(robot.threads) == 1
 
 
+@pytest.mark.slow
 def test_silence_after_an_action_makes_the_robot_hold_once(robot, raw):
     with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.2).running() as host:
         client = raw(host.address)

@@ -112,6 +112,7 @@ def stopped(child, seconds):
         os.kill(child.pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("age", ["stated", "unknown"])
 def test_a_host_that_stood_still_does_not_begin_what_came_meanwhile(process, raw, contract, age):
     child, address = process(HOST, contract.to_json())
@@ -214,6 +215,7 @@ def test_what_a_lost_client_had_asked_for_is_not_begun(host, body, raw):
     assert client.answer().payload["code"] == "superseded"
 
 
+@pytest.mark.slow
 def test_a_motion_waits_for_its_turn_no_longer_than_a_client_for_a_sign_of_life(host, body, raw):
     client = raw(host.address)
     session, _ = open_session(client)
@@ -289,6 +291,7 @@ def scripted(contract, raw):
         host.join(20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [-1e5, 1e5])
 @pytest.mark.parametrize(("timeout", "wait"), [(0.4, 0.4), (600, HEARTBEAT_TIMEOUT)])
 def test_a_command_says_on_the_host_s_clock_until_when_it_may_begin(scripted, ahead, timeout, wait):

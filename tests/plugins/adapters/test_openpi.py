@@ -379,6 +379,7 @@ with PolicyServer(Instant(), "tcp://127.0.0.1:0").running() as server:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of open files")
 def test_connections_in_hundreds_leave_a_process_with_few_descriptors_alive(process, contract, sense, gr00t_client):
     child, line = process(FEW_DESCRIPTORS, contract.to_json())

@@ -59,6 +59,7 @@ def run_without_screen(code: str, **variables: str) -> subprocess.CompletedProce
 CONNECT = "from forehand import registry; robot = registry().create('robot', 'tabletop'); robot.connect()"
 
 
+@pytest.mark.slow
 def test_without_a_screen_a_renderer_is_chosen() -> None:
     ran = run_without_screen(CONNECT + "; import os; print(os.environ['MUJOCO_GL']); robot.close()")
     assert ran.stdout.strip() in ("egl", "osmesa"), ran.stderr

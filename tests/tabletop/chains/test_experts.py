@@ -36,6 +36,7 @@ def solve(robot: TabletopChainsRobot, benchmark: TabletopChainsBenchmark, episod
     return bool(robot.success)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", variants())
 def test_the_expert_solves_every_task(robot: TabletopChainsRobot, variant: str) -> None:
     benchmark = TabletopChainsBenchmark(variant)
@@ -83,6 +84,7 @@ def test_play_does_one_thing_after_another(robot: TabletopChainsRobot) -> None:
     assert len(set(done[0])) >= 4
 
 
+@pytest.mark.slow
 def test_the_oracle_completes_chains_and_any_of_them_can_be_driven_again(tmp_path: Path) -> None:
     benchmark = TabletopChainsBenchmark("D")
 

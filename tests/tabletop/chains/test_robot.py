@@ -28,6 +28,7 @@ def test_it_is_registered_with_the_contract_of_its_arm() -> None:
         robot.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", variants())
 def test_every_start_is_as_it_was_told_and_nothing_is_done_yet(robot: TabletopChainsRobot, variant: str) -> None:
     for episode in TabletopChainsBenchmark(variant).episodes(len(TASKS), 5):
@@ -131,6 +132,7 @@ def test_starts_that_cannot_be_are_refused(robot: TabletopChainsRobot) -> None:
         robot.begin(Episode("juggle", "", 0, 360))
 
 
+@pytest.mark.slow
 def test_high_render_quality_looks_different() -> None:
     pictures = []
     for render in ("fast", "high"):
@@ -141,6 +143,7 @@ def test_high_render_quality_looks_different() -> None:
     assert np.abs(pictures[0] - pictures[1]).mean() > 1
 
 
+@pytest.mark.slow
 def test_looks_differ_in_the_picture_alone() -> None:
     (episode,) = TabletopChainsBenchmark("B").episodes(1, 4, ["place_in_drawer"])
     states = []
