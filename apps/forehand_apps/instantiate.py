@@ -59,7 +59,13 @@ def open_local_policy(config: DictConfig, contract: Callable[[], Contract]) -> P
         from forehand.learning.devices import pick_device
 
         device = str(pick_device(config.device))
-        return load_policy(config.checkpoint, device, rate=config.get("rate"), weights=config.get("weights"))
+        return load_policy(
+            config.checkpoint,
+            device,
+            rate=config.get("rate"),
+            weights=config.get("weights"),
+            merge_lora=bool(config.get("merge_lora")),
+        )
     policy: Policy = make("policy", config, contract=contract())
     return policy
 

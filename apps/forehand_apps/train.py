@@ -21,8 +21,10 @@ from forehand.data.frame_store import EXACT, FrameStore
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
+from forehand.learning.callbacks.adapter_check import AdapterCheck
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy, latest_checkpoint, read_provenance
 from forehand.learning.devices import pick_device
+from forehand.learning.lora import inject_lora, read_lora
 from forehand.learning.parameter_groups import parameter_groups
 from forehand.learning.recipe import Recipe, require_groups
 from forehand.learning.run_folder import run_folder
@@ -34,6 +36,7 @@ from forehand.utils.progress import progress
 def train(config: DictConfig) -> Path:
     """Train ``config.policy`` on ``config.dataset``; return the last checkpoint."""
     read_recipe(config.recipe)  # report mistakes before anything is decoded
+    read_lora(config.policy)
     frame_store(config)
     device = pick_device(config.device)
     with run_folder(_output(config)) as output:
@@ -154,6 +157,9 @@ def _prepare(
         facts["init"] = _initialize(policy, config, console)
     else:
         policy.load_pretrained()
+    plain: Any = OmegaConf.to_container(config.policy, resolve=True)
+    inject_lora(policy, read_lora(plain))
+    policy.to(device)
     recipe = read_recipe(config.recipe)
     parameter_groups(policy, recipe)  # report mistakes before anything is decoded
     options: dict[str, Any] = {
@@ -170,7 +176,6 @@ def _prepare(
     )
     recipe = read_recipe(config.recipe, len(windows))
     order = _order(windows, recipe)
-    plain: Any = OmegaConf.to_container(config.policy, resolve=True)
     parameters = sum(p.numel() for p in policy.parameters())
     console.print(
         f"{parameters / 1e6:.2f} M parameters; {len(windows)} windows of {windows.episode_count} episodes; "
@@ -186,6 +191,7 @@ def _prepare(
         statistics=data.statistics,
         facts={**facts, "fingerprint": data.fingerprint, "pixels": windows.pixels},
         embodiments=data.embodiments if isinstance(data, EmbodimentDatasets) else None,
+        callbacks=[AdapterCheck()] if read_lora(plain) else [],
     )
     if checkpoint is not None:
         trainer.resume(checkpoint, extend=config.extend)

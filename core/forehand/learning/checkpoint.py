@@ -22,6 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from forehand.contracts.contract import Contract
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
 from forehand.learning.checkpoint_reader import reader_of
+from forehand.learning.lora import LORA, inject_lora, read_lora
+from forehand.learning.lora import merge_lora as merge_adapters
 from forehand.learning.weights import AVERAGED_WEIGHTS, corrupt_file, read_shapes, read_tensors, state_dict_mismatch
 from forehand.plugins import registry
 from forehand.policy import TRAINING_ACTION_RANGE, TRAINING_STATE_RANGE, Policy
@@ -39,7 +41,10 @@ COMPOSED, CROSS_EMBODIMENT = "composed", "cross_embodiment"
 
 
 def build_policy(config: Mapping[str, Any], contract: Contract, statistics: Mapping[str, Any]) -> Any:
-    """A policy with fresh weights from a ``policy`` configuration (``name`` and options) and what its data is like."""
+    """A policy with fresh weights from a ``policy`` configuration (``name`` and options) and what its data is like.
+
+    Adapters that it asks for are put in behind pretrained weights (:func:`forehand.learning.lora.inject_lora`).
+    """
     name, options = _name_and_options(config)
     return registry().create("policy", name, contract=contract, statistics=statistics, **options)
 
@@ -60,6 +65,7 @@ def build_cross_embodiment(config: Mapping[str, Any], embodiments: Mapping[str, 
 def _name_and_options(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     options: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
     name = options.pop("name", None)
+    options.pop(LORA, None)
     if name is None:
         raise ConfigurationError("The policy's configuration has no name, which selects the policy.")
     return name, options
@@ -153,13 +159,19 @@ def latest_checkpoint(run: Path) -> Path | None:
 
 
 def load_policy(
-    folder: str | Path, device: str = "cpu", *, rate: float | None = None, weights: str | None = None
+    folder: str | Path,
+    device: str = "cpu",
+    *,
+    rate: float | None = None,
+    weights: str | None = None,
+    merge_lora: bool = False,
 ) -> Policy:
     """The policy of a checkpoint folder, or of the newest checkpoint of a training run's folder, ready to run.
 
     A checkpoint of another project is loaded by the plugin that recognizes it
     (:class:`~forehand.learning.checkpoint_reader.CheckpointReader`); rate: its control rate in Hz, if it states none.
     weights: ``ema``, the averages of a recipe with ``ema``, or ``raw``; None: the averages, where there are any.
+    merge_lora: add adapters (LoRA) to the weights that they adapt: faster, and the same up to rounding.
 
     Its ``describe()`` names the folder and its :func:`fingerprint`. Raises :class:`CheckpointError`. A policy that is far
     larger than the stored weights is not built; to see that, its parts' constructors run twice, first on torch's ``meta``
@@ -181,13 +193,15 @@ def load_policy(
     if embodiments := _embodiments(about):
         build = functools.partial(build_cross_embodiment, config, embodiments)
     try:
-        policy = build_within(build, read_shapes(folder / WEIGHTS))
+        policy = build_within(lambda: _adapted(build(), config), read_shapes(folder / WEIGHTS))
     except ForehandError as error:
         raise CheckpointError(
             f"The policy in {folder.resolve()} cannot be built. {error}{_missing_plugins(folder)}"
         ) from error
     weights = available_weights(folder, weights)
     load_weights(policy, folder, weights)
+    if merge_lora:
+        merge_adapters(policy)
     known = training_ranges(about["statistics"])
     origin = {"checkpoint": str(folder.resolve()), "fingerprint": fingerprint(folder, weights)}
     if weights != RAW:
@@ -197,6 +211,11 @@ def load_policy(
         policy.embodiments[name].origin = {**origin, "embodiment": name, **training_ranges(of["statistics"])}
     loaded: Policy = policy.to(device).eval()
     return loaded
+
+
+def _adapted(policy: Any, config: Mapping[str, Any]) -> Any:
+    inject_lora(policy, read_lora(config))
+    return policy
 
 
 def read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:

@@ -9,7 +9,15 @@ from typing import Any
 from forehand.compose.normalization import Normalizer
 from forehand.compose.parts import Backbone
 from forehand.errors import CheckpointError, ConfigurationError, nearest
-from forehand.learning.checkpoint import available_weights, fingerprint, latest_checkpoint, read_checkpoint, read_weights
+from forehand.learning.checkpoint import (
+    available_weights,
+    fingerprint,
+    latest_checkpoint,
+    load_policy,
+    read_checkpoint,
+    read_weights,
+)
+from forehand.learning.lora import read_lora
 from forehand.learning.weights import state_dict_mismatch
 
 
@@ -26,15 +34,21 @@ def load_pretrained_weights(
     reinitialize: weights that keep their own initial values, by name or by the beginning of their names
     (``action_head.queries``, ``world_model``). partial: so do all that the checkpoint has not, or in another shape.
     weights: ``ema`` or ``raw``; None: the averages, where there are any. The normalization stays that of the new data,
-    and a longer history is cut to the policy's. What the policy does not have is left aside. Returns facts for the
-    provenance: ``checkpoint``, ``fingerprint``, ``fresh`` (what was reinitialized), ``left_aside`` and, with ``partial``,
-    ``not_filled``, name → why. Raises :class:`CheckpointError` naming what does not fit; then nothing was filled.
+    and a longer history is cut to the policy's. Adapters (LoRA) are added to the weights that they adapt. What the policy
+    does not have is left aside.
+
+    Returns facts for the provenance: ``checkpoint``, ``fingerprint``, ``fresh`` (what was reinitialized), ``left_aside``
+    and, with ``partial``, ``not_filled``, name → why. Raises :class:`CheckpointError` naming what does not fit; then
+    nothing was filled.
     """
     folder = Path(checkpoint).expanduser()
     folder = latest_checkpoint(folder) or folder
-    read_checkpoint(folder)
+    config, _ = read_checkpoint(folder)
     weights = available_weights(folder, weights)
     offered, needed = read_weights(folder, weights), policy.state_dict()
+    if read_lora(config):
+        merged: Any = load_policy(folder, weights=weights, merge_lora=True)
+        offered = merged.state_dict()
     own = set()
     for beginning in reinitialize:
         if not (meant := {name for name in needed if name == beginning or name.startswith(beginning + ".")}):
