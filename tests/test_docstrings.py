@@ -15,6 +15,7 @@ FOLDERS = (
     "seer_plugin/forehand_seer",
     "robots/forehand_robots",
     "robots/forehand_tabletop",
+    "robots/forehand_libero",
     "apps/forehand_apps",
 )
 PROGRAMS = (*FOLDERS, "performance", "experiments")

@@ -29,6 +29,11 @@ COMMANDS: Mapping[str, str] = {
     "gallery": "show a benchmark's environments, tasks and disturbances on one page",
     "keys": "manage the keys of computers that may connect to this one, and of those to trust",
     "plugins": "list plugins and the parts they offer",
+    "env make": "make the environment of a simulator, apart from this one",
+    "env list": "list the environments of simulators, and which are made",
+    "env check": "check whether environments that are made work",
+    "env remove": "remove an environment",
+    "env lock": "resolve the versions of an environment anew, into its plugin's lock",
     "convert": "bring weights from another project's files, or take them back",
     "doctor": "check this computer",
     "demo": "all of it in a few minutes: record, train, serve, drive, evaluate, and a page with the results",
@@ -43,6 +48,10 @@ BARE: Mapping[str, str] = {
     "data merge": "paths",
     "results merge": "paths",
     "results show": "paths",
+    "env make": "name",
+    "env check": "name",
+    "env remove": "name",
+    "env lock": "name",
 }
 """Commands whose bare words, one or several, are the value of an option."""
 

@@ -146,6 +146,8 @@ def takes_more(command: str, config: Mapping[str, Any], path: Path) -> bool:
     """Whether the mapping at ``path`` holds the options of a part, or is below one that does."""
     if command in ("convert", "import"):  # every option that is not the command's is the part's
         return True
+    if command in ("env make", "env lock"):
+        return list(path) == ["options"]
     if not path or path[0] not in GROUPS or path[0] not in config:
         return False
     part = config[path[0]]

@@ -22,7 +22,8 @@ def group_of(kind: str) -> str:
     return ADAPTERS if kind == "adapter" else kind
 
 
-GROUPS = {group_of(kind): kind for kind in KINDS if kind != "dataset"}  # of which dataset=… gives the path
+GROUPS = {group_of(kind): kind for kind in KINDS if kind not in ("dataset", "environment")}
+"""Group → kind; datasets are chosen by a path, environments by the name of a robot's."""
 
 
 def default_of(group: str, name: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ KINDS: Mapping[str, str] = {
     "dataset": "reads recorded episodes in their own format: contract, tables, frames of cameras and other sensors",
     "robot": "driver of a robot, real or simulated",
     "benchmark": "seeded episodes with success conditions, and scripted experts",
+    "environment": "what a simulator needs in a Python environment of its own, which forehand env makes",
 }
 
 
