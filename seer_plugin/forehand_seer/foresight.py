@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from forehand import Contract
-from forehand.compose.parts import Inputs, LossTerms, WorldModel, masked_mean, require_cameras, single_horizon
+from forehand.compose.horizons import single_horizon
+from forehand.compose.parts import Inputs, LossTerms, WorldModel, masked_mean, require_cameras
 from forehand.errors import ConfigurationError, nearest
 from forehand_seer.targets import TARGETS, Target
 from forehand_seer.vision_transformer import (

@@ -116,6 +116,8 @@ class Composition(nn.Module):
         super().__init__()
         count(**{"policy.dim": dim, "policy.image_size": image_size})
         count(most=MOST_TIMESTEPS, **{"policy.history": history})
+        if not isinstance(share, Composition | None):
+            raise ConfigurationError(f"share: a composition, which only Python code can give, not {share!r}.")
         self.contract, self.history, self.image_size = contract, history, image_size
         if resize not in METHODS:
             raise ConfigurationError(f"resize: unknown method {resize!r}. {nearest(resize, METHODS)}")

@@ -186,13 +186,6 @@ class _Queries(nn.Module, ABC):
         self.queries = nn.Parameter(torch.randn(count, dim) * std)
 
 
-def single_horizon(part: str, horizon: Any) -> int:
-    """``horizon`` of a world model that has one; raises :class:`ConfigurationError` for any other value."""
-    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
-        raise ConfigurationError(f"{part}: it forecasts one horizon, a whole number of control steps, not {horizon!r}.")
-    return horizon
-
-
 class WorldModel(_Queries):
     """Owns query tokens and turns what they read into a forecast, ``horizon`` control steps ahead or at several horizons.
 

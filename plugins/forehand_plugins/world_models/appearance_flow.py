@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from forehand.compose.horizons import single_horizon
 from forehand.compose.parts import (
     FUTURE,
     PRESENT,
@@ -17,7 +18,6 @@ from forehand.compose.parts import (
     WorldModel,
     masked_mean,
     require_cameras,
-    single_horizon,
 )
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from forehand.compose.horizons import Horizon, horizon_axis, read_horizon
 from forehand.compose.parts import FUTURE, Inputs, LossTerms, WorldModel, masked_mean, require_cameras
 from forehand.contracts.contract import Contract
 from forehand_plugins.pixel_range import signed, to_images
 from forehand_plugins.world_models.image_tokenizer import ImageTokenizer
 from forehand_plugins.world_models.query_decoder import QueryDecoder
-from forehand_plugins.world_models.targets import Horizon, horizon_axis, read_horizon
 
 
 class DiscreteTokens(WorldModel):
@@ -55,7 +55,7 @@ class DiscreteTokens(WorldModel):
         super().__init__()
         require_cameras(contract, cameras, "discrete_tokens")
         self._add_queries(queries * len(cameras), dim)
-        self.cameras, self.horizon = tuple(cameras), read_horizon(horizon, "discrete_tokens")
+        self.cameras, self.horizon = tuple(cameras), read_horizon("discrete_tokens", horizon)
         self.train_tokenizer = train_tokenizer
         self.weights = {"foresight": weight}
         if train_tokenizer:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from forehand.compose.horizons import Horizon, horizon_axis, read_horizon
 from forehand.compose.parts import (
     FEATURES,
     FUTURE,
@@ -22,7 +23,6 @@ from forehand.compose.parts import (
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError, nearest
 from forehand_plugins.world_models.query_decoder import QueryDecoder
-from forehand_plugins.world_models.targets import Horizon, horizon_axis, read_horizon
 
 LOSSES = ("smooth_l1", "cosine")
 FEATURE_KINDS = ("patches", "whole", "both")
@@ -72,7 +72,7 @@ class Latent(WorldModel):
             if value not in known:
                 raise ConfigurationError(f"latent: unknown {name} {value!r}. {nearest(value, known)}")
         self._add_queries(queries * len(cameras), dim)
-        self.cameras, self.horizon = tuple(cameras), read_horizon(horizon, "latent")
+        self.cameras, self.horizon = tuple(cameras), read_horizon("latent", horizon)
         self.target_features = tuple(f"{tower}.{camera}" for camera in cameras)
         self.weights = {"foresight": weight}
         self.features, self.residual, self.loss_name = features, residual, loss

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from forehand.compose.horizons import Horizon, horizon_axis, read_horizon
 from forehand.compose.parts import FUTURE, Inputs, LossTerms, WorldModel, masked_mean, require_cameras
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError
 from forehand_plugins.pixel_range import signed, to_images
-from forehand_plugins.world_models.targets import Horizon, horizon_axis, read_horizon
 
 NARROWEST = 16
 """Channels of the last layers, at least."""
@@ -51,7 +51,7 @@ class Pixels(WorldModel):
                 f"doublings and queries 1 or more."
             )
         self._add_queries(queries * len(cameras), dim)
-        self.cameras, self.horizon = tuple(cameras), read_horizon(horizon, "pixels")
+        self.cameras, self.horizon = tuple(cameras), read_horizon("pixels", horizon)
         self.weights = {"foresight": weight}
         side = image_size // 2**doublings
         channels = [max(width >> i, NARROWEST) for i in range(doublings)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from forehand.compose.horizons import Horizon, horizon_axis, read_horizon
 from forehand.compose.parts import FUTURE, PRESENT, SENSORS, STATE, Inputs, LossTerms, WorldModel, masked_mean
 from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import VECTOR
 from forehand.errors import ConfigurationError, nearest
 from forehand.utils.numbers import positive
-from forehand_plugins.world_models.targets import Horizon, horizon_axis, read_horizon
 
 
 class State(WorldModel):
@@ -45,7 +45,7 @@ class State(WorldModel):
         if queries < 1:
             raise ConfigurationError(f"state: queries must be 1 or more, not {queries}.")
         self._add_queries(queries, dim)
-        self.cameras, self.horizon, self.weights = (), read_horizon(horizon, "state"), {"foresight": weight}
+        self.cameras, self.horizon, self.weights = (), read_horizon("state", horizon), {"foresight": weight}
         self.target_vectors, self.residual = (vector,), residual
         self.size, self.scale = _read_size(contract, vector, size), 1.0 if vector == STATE else scale
         width = width or dim

@@ -38,6 +38,7 @@ from forehand.errors import ConfigurationError, ContractMismatch
         ({"normalization.state": None}, "normalization.state must be text or a mapping, not None"),
         ({"towers": {"resnet": {}}}, "a vision_tower is configured without a name"),
         ({"detach": "action"}, "detach must be a list or null, not 'action'"),
+        ({"share": 3}, "share: a composition, which only Python code can give, not 3"),
         ({"random_shift": 3}, "random_shift must be a mapping or null, not 3"),
         ({"random_shift": {"static": "x"}}, "random_shift.static must be a whole number or a mapping, not 'x'"),
         ({"token_dropout": {"action": 3}}, "token_dropout.action must be a mapping or null, not 3"),
