@@ -61,9 +61,10 @@ def main() -> None:
         image_size=arguments.size,
     )
     loaders: dict[str, Callable[[int], None]] = {}
-    stores = {"raw": 95, "jpeg": 95, "jpeg, quality 90": 90, "video": 95}
-    for name, quality in stores.items():
-        store = FrameStore(name.partition(",")[0], quality, workers=1)
+    quality = FrameStore().quality
+    qualities = {"raw": quality, f"jpeg, quality {quality}": quality, "jpeg, quality 95": 95, "video": quality}
+    for name, used in qualities.items():
+        store = FrameStore(name.partition(",")[0], used, workers=1)
         windows = WindowDataset(data, spec, frames=store, cache=folder / "cache")
         loaders[name] = lambda count, windows=windows: ours(windows, count)
     for backend in ("pyav", "torchcodec"):
@@ -88,13 +89,12 @@ def main() -> None:
             f"  {name:20s} {by_processor:8.1f} windows/s a core, {by_clock:8.1f} by the clock, "
             f"{ratios[0]:6.1f} × LeRobot with PyAV, {ratios[1]:6.1f} × with torchcodec"
         )
-    raw, jpeg, video = (
-        sum(f.stat().st_size for f in folder.rglob(f"*{end}")) for end in (".npy", "jpeg95/*.jpegs", ".mp4")
-    )
+    ends = (".npy", f"jpeg{quality}/*.jpegs", ".mp4")
+    raw, jpeg, video = (sum(f.stat().st_size for f in folder.rglob(f"*{end}")) for end in ends)
     print(
         f"  raw {raw / 1e6:.0f} MB; jpeg {jpeg / 1e6:.1f} MB, {raw / jpeg:.1f} times smaller; videos {video / 1e6:.1f} MB"
     )
-    print(f"  jpeg of quality 95: error {errors(data, spec, folder / 'cache')}")
+    print(f"  jpeg of quality {quality}: error {errors(data, spec, folder / 'cache')}")
     shutil.rmtree(folder)
 
 

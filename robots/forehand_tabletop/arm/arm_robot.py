@@ -111,7 +111,8 @@ class ArmRobot(Robot):
     def observe(self) -> Observation:
         """State, a fresh image from each camera, what other sensors measure, and whether the task is accomplished."""
         simulation = self.simulation
-        state = np.concatenate([simulation.tool_position, to_euler(simulation.tool_rotation), simulation.fingers])
+        fingers = simulation.fingers.clip(0, panda.FINGER_TRAVEL)  # simulated stops give way under load, real ones do not
+        state = np.concatenate([simulation.tool_position, to_euler(simulation.tool_rotation), fingers])
         images, sensors = simulation.render(), measure(simulation, self.contract.sensors)
         return Observation(images, state.astype(np.float32), simulation.time, self.success, sensors)
 

@@ -17,6 +17,9 @@ JUMP = 6.0
 JUMP_SHARE = 0.1
 """and than this share of the middle 98 % of the column."""
 
+COMMANDED = 1.05
+"""and than this many times what an action may change at once."""
+
 STILL = 1e-3
 """A step is still if it is within this share of the middle 98 % of a column."""
 
@@ -62,7 +65,10 @@ def _width(finite: NDArray[np.float32]) -> float:
 
 
 def _jumps(table: FrameTable, column: Element) -> Iterator[Finding]:
-    """Steps of positions that nothing could have moved; commands that are differences may jump."""
+    """Steps of positions that nothing could have moved; commands that are differences may jump.
+
+    What one action may command by the contract, the difference of a field of the same name, is no jump.
+    """
     if column.is_gripper or (column.vector == ACTION and column.field.mode != "absolute"):
         return
     values = table.values(column)
@@ -75,7 +81,7 @@ def _jumps(table: FrameTable, column: Element) -> Iterator[Finding]:
     if not len(moving):
         return
     usual = float(np.quantile(moving, 0.95))
-    large = steps > max(JUMP * usual, JUMP_SHARE * width)
+    large = steps > max(JUMP * usual, JUMP_SHARE * width, COMMANDED * _commanded(table, column))
     turned = large & (np.abs(steps - _TURN) < 0.1 * _TURN) if column.is_angle else np.zeros_like(large)
     if len(rows := np.flatnonzero(turned)):
         yield finding(
@@ -98,6 +104,16 @@ def _jumps(table: FrameTable, column: Element) -> Iterator[Finding]:
             table.places(rows + 1),
             len(rows),
         )
+
+
+def _commanded(table: FrameTable, column: Element) -> float:
+    """The largest difference of an element of the state that an action may command; 0 where that is not stated."""
+    for other in table.of(ACTION):
+        field = other.field
+        same = (field.name, field.size, other.element) == (column.field.name, column.field.size, column.element)
+        if same and field.mode == "delta" and field.unit == column.field.unit and field.low and field.high:
+            return max(-field.low[other.element], field.high[other.element])
+    return 0.0
 
 
 def _too_fast(table: FrameTable, column: Element) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ class FrameStore:
     """
 
     store: str = RAW
-    quality: int = 95
+    quality: int = 90
     budget: int | str | None = None
     workers: int | None = None
     lossless: bool = False

@@ -125,6 +125,16 @@ def test_a_cut_in_a_recording_is_a_jump_and_the_seam_of_two_episodes_is_none():
     assert (one.severity, one.column, one.places) == (WARNING, "state.position.0", (Place(105, 20),))
 
 
+@pytest.mark.parametrize(("limit", "jumps"), [(0.2, []), (0.1, ["state.position.0"])])
+def test_what_an_action_may_command_at_once_is_no_jump(limit, jumps):
+    action = replace(CONTRACT.action[0], low=(-limit,) * 3, high=(limit,) * 3)
+    table = motion(replace(CONTRACT, action=(action, CONTRACT.action[1])))
+    states = table.states.copy()
+    states[:, 0] *= 0.1
+    states[row(5, 20) : row(6, 0), 0] += 0.15
+    assert [one.column for one in find(replace(table, states=states)) if one.check == "jumps"] == jumps
+
+
 def test_an_angle_that_wraps_is_a_full_turn_and_no_jump():
     table = motion()
     states = table.states.copy()
