@@ -71,7 +71,9 @@ def test_a_resumed_training_has_the_batches_of_an_uninterrupted_one(learn: Any, 
     shutil.rmtree(begun)  # as if it had been killed after the second step
     resumed: list[int] = []
     real = Trainer.resume
-    monkeypatch.setattr(Trainer, "resume", lambda self, path: (real(self, path), resumed.append(self.step)))
+    monkeypatch.setattr(
+        Trainer, "resume", lambda self, path, **given: (real(self, path, **given), resumed.append(self.step))
+    )
     again = learn("begun", 4, f"frames={store}", "recipe.save_every=2", "recipe.keep_checkpoints=9", "resume=true")
     assert resumed == [2]
     assert fingerprint(again) == fingerprint(whole)
