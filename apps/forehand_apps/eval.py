@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from forehand import Benchmark, Episode
+from forehand.environments import find
 from forehand.errors import ConfigurationError
 from forehand.evaluation.evaluate import chosen_trials, evaluate_with
 from forehand.evaluation.results import RESULTS, EvaluationRecord
 from forehand.evaluation.shards import Shard
 from forehand.utils.progress import progress
-from forehand_apps.instantiate import make, plain
+from forehand_apps.inside import run_inside
+from forehand_apps.instantiate import is_hosted, make, plain, policy_source
 from forehand_apps.make_runner import latency_of, make_runner
 from forehand_apps.replay import compare, replayed
 from forehand_apps.results_tables import headline, print_table
@@ -30,7 +32,11 @@ def eval(config: DictConfig) -> None:
     earlier: EvaluationRecord | None = None
     if config.replay is not None:
         config, earlier = replayed(config, list(HydraConfig.get().overrides.task))
+    if policy_source(config.policy) == "expert" and config.robot.get("environment"):
+        run_inside(config.robot.environment)  # an expert reads the simulator's state
     benchmark: Benchmark = make("benchmark", config.benchmark)
+    if earlier is None:
+        _follow(benchmark.protocol, config)
     trials: Sequence[Sequence[Episode]]
     if earlier is None:
         trials = benchmark.trials(config.episodes, config.seed, None if config.tasks is None else list(config.tasks))
@@ -48,7 +54,7 @@ def eval(config: DictConfig) -> None:
             trials,
             instruction_given=instruction_given,
             folder=folder,
-            setup=_setup(config, facts),
+            setup=_setup(config, facts) | _about(config, benchmark),
             config=plain(config, partial=True),
             videos=config.num_videos if config.num_videos is not None else len(chosen) if every else VIDEOS,
             only=only,
@@ -69,6 +75,22 @@ def _instruction_given(which: str, benchmark: Benchmark) -> Callable[[Episode], 
     if which == "counterfactual":
         return benchmark.counterfactual_instruction
     raise ConfigurationError(f"instruction must be task or counterfactual, not {which!r}.")
+
+
+def _follow(protocol: Mapping[str, Any], config: DictConfig) -> None:
+    """Put the options of a benchmark's ``protocol`` into ``config`` that its command line does not give."""
+    given = {override.partition("=")[0].lstrip("+~").partition(".")[0] for override in HydraConfig.get().overrides.task}
+    for key, value in protocol.items():
+        if key not in given:
+            OmegaConf.update(config, key, value, merge=False)
+
+
+def _about(config: DictConfig, benchmark: Benchmark) -> dict[str, Any]:
+    """What is stated with the results beside the options: notes, and versions of the simulator."""
+    about: dict[str, Any] = {"notes": list(benchmark.notes)} if benchmark.notes else {}
+    if is_hosted(config) and (environment := config.robot.get("environment")):
+        about["environment"] = find(environment).versions
+    return about
 
 
 def _setup(config: DictConfig, policy: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -24,18 +25,38 @@ def make(kind: str, config: DictConfig, **more: Any) -> Any:
 
 
 def make_robot(config: DictConfig, **more: Any) -> Robot:
-    """The robot that ``config`` describes, with the conversions of its ``convert``."""
-    robot: Robot = make("robot", config, **more)
+    """The robot that ``config`` describes, with the conversions of its ``convert``.
+
+    Where it names an ``environment``, it is hosted there by a process of its own, with the options of ``process``.
+    """
+    if config.get("environment") is None:
+        robot: Robot = make("robot", config, **more)
+    else:
+        host = {"robot": config.name, "options": _options(config) | more, "environment": config.environment}
+        robot = registry().create("robot", "hosted", **host, **plain(config.get("process")))
     return converted(robot, config.get("convert"))
 
 
 def make_robots(config: DictConfig) -> list[Robot]:
-    """One robot for each address in ``config.robots``; the robot of ``config.robot`` where there is none."""
+    """One robot for each address in ``config.robots``; where there is none, the robot of ``config.robot``.
+
+    Of one that has processes of its own, as many as there are workers.
+    """
     if not config.robots:
-        return [make_robot(config.robot)]
+        return [make_robot(config.robot) for _ in range(workers_of(config) if is_hosted(config) else 1)]
     options = _options(config.robot) if config.robot.name == "remote" else {}
     remote = OmegaConf.create({"name": "remote", "options": options, "convert": config.robot.get("convert")})
     return [make_robot(remote, address=address) for address in config.robots]
+
+
+def is_hosted(config: DictConfig) -> bool:
+    """Whether the robot of ``config`` runs in processes of its own, which this one starts."""
+    return not config.robots and (config.robot.get("environment") is not None or config.robot.name == "hosted")
+
+
+def workers_of(config: DictConfig) -> int:
+    """How many simulators there are, side by side; by default one for each CPU core."""
+    return os.cpu_count() or 1 if config.workers is None else int(config.workers)
 
 
 def open_policies(config: DictConfig, robots: list[Robot], benchmark: Benchmark | None = None) -> list[Policy]:

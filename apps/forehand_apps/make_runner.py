@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,12 +18,14 @@ from forehand.wire import PolicyServer
 from forehand_apps.instantiate import (
     chunker_factory,
     contract_of,
+    is_hosted,
     make,
     make_robot,
     make_robots,
     open_local_policy,
     open_policies,
     policy_source,
+    workers_of,
 )
 
 LOCAL_POLICY_TIMEOUT = 600.0  # seconds that a policy of this process may take, which may be slow, but cannot be lost
@@ -37,12 +38,15 @@ def make_runner(config: DictConfig, benchmark: Benchmark) -> Iterator[tuple[Epis
     With several workers, or where a policy of this process computes several robots' actions together, it is served on
     loopback, through the same protocol as elsewhere.
     """
-    workers = os.cpu_count() or 1 if config.workers is None else config.workers
+    workers = workers_of(config)
     if workers > 1 and config.robots:
         raise ConfigurationError("robots=[…] are driven as they are; workers=… starts simulators. Choose one of them.")
+    threads = len(config.robots)
+    if is_hosted(config):
+        threads, workers = workers, 1
     here = policy_source(config.policy) in ("checkpoint", "name")
     with ExitStack() as stack:
-        if here and (workers > 1 or (len(config.robots) > 1 and config.policy.max_batch > 1)):
+        if here and (workers > 1 or (threads > 1 and config.policy.max_batch > 1)):
             policy = open_local_policy(config.policy, lambda: contract_of(make_robots(config)[0]))
             config = stack.enter_context(_served(policy, config))
         if workers > 1:

@@ -32,7 +32,10 @@ def default_of(group: str, name: str) -> dict[str, Any]:
         return {name: {}}
     if group in AT_TOP:
         return {group: name}
-    apart: dict[str, dict[str, Any]] = {"robot": {"options": {}, "convert": []}, "benchmark": {"options": {}}}
+    apart: dict[str, dict[str, Any]] = {
+        "robot": {"options": {}, "convert": [], "environment": None},
+        "benchmark": {"options": {}},
+    }
     return {"name": name, **apart.get(group, {})}
 
 

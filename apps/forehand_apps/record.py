@@ -23,12 +23,15 @@ from forehand.data.recording.commit import commit_episodes, finished_episodes, r
 from forehand.utils.progress import progress
 from forehand.utils.signals import stopped_by_signals
 from forehand.utils.video import Encoding
+from forehand_apps.inside import run_inside
 from forehand_apps.instantiate import plain
 from forehand_apps.numbers import check_numbers
 
 
 def record(config: DictConfig) -> None:
     """Record ``config.episodes`` demonstrations into a LeRobotDataset at ``config.output``."""
+    if config.robot.get("environment"):
+        run_inside(config.robot.environment)  # an expert reads the simulator's state
     job = recording_job(config)
     root, console = job.root, Console(stderr=True)
     card = functools.partial(write_card, root, _command(config), config.license)

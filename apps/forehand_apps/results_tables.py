@@ -28,4 +28,6 @@ def print_table(evaluation: Evaluation) -> None:
             table.add_section()
         table.add_row(row.task, str(row.n), str(row.successes), f"{row.rate:.2f}", str(row.interval))
     Console().print(table)
+    for note in evaluation.notes:
+        print(note)
     print(f"{headline(evaluation)} n={len(evaluation.lengths)}")

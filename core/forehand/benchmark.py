@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,10 @@ class Benchmark(ABC):
     """The kinds of robots (:attr:`Robot.kind`) that its tasks are of; empty: any robot's."""
     annotations: Sequence[str] = ()
     """Options of its episodes that every recorded frame is annotated with, beside task and phase."""
+    protocol: Mapping[str, Any] = {}
+    """Options of ``forehand eval`` as its protocol has them (``episodes``, ``chunking``), where they are not given."""
+    notes: Sequence[str] = ()
+    """What is to be said with every success rate: the protocol, and settings that differ from it."""
 
     def require(self, robot: Robot) -> None:
         """Raise :class:`ConfigurationError` for a connected robot that has no such tasks, so that none can be judged."""

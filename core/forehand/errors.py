@@ -140,6 +140,10 @@ class InternalError(WireError):
     """The other side raised an unexpected error, a bug there or in a part it runs; the message holds the exception."""
 
 
+class RobotLost(ForehandError):
+    """The process of a simulated robot died, failed or does not answer; connecting again starts another."""
+
+
 class ConnectionLost(WireError, TransientError):
     """No answer from the address, or the connection broke. Never sent: the client detects it itself."""
 

@@ -50,6 +50,8 @@ class Robot(ABC):
     contract: Contract
     episode: Episode | None = None
     """The running episode, where the robot runs in this process."""
+    patience: float = 10.0
+    """Seconds that any call may take without a report that it has not returned."""
 
     @property
     def unwrapped(self) -> Robot:

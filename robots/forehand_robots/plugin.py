@@ -15,6 +15,12 @@ def forehand_register(registry: Registry) -> None:
     registry.add("robot", "remote", "forehand_robots.remote:RemoteRobot", "a robot behind a robot host, over ZeroMQ")
     registry.add(
         "robot",
+        "hosted",
+        "forehand_robots.hosted:HostedRobot",
+        "a simulated robot in a process of its own, in the environment of its simulator",
+    )
+    registry.add(
+        "robot",
         "replay",
         "forehand_robots.replay:ReplayRobot",
         "a recorded episode: observations come from it, actions are compared with it",

@@ -16,19 +16,19 @@ from forehand.robot import Episode, Observation, Robot
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 10.0
-"""Seconds after which a call is reported. The call and its caller continue."""
-
 
 class SlowCallReporter(RobotWrapper):
     """``robot``, each of whose calls is logged, once, when it has not returned for ``patience`` seconds.
 
+    ``patience``: by default the robot's own, :attr:`~forehand.robot.Robot.patience`. The call and its caller continue.
+
     For loops that wait for their robot, as evaluation and recording do; a :class:`WatchdogRobot` reports by itself.
     """
 
-    def __init__(self, robot: Robot, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, robot: Robot, patience: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(robot)
-        self._patience, self._clock = patience, clock
+        self._patience = robot.unwrapped.patience if patience is None else patience
+        self._clock = clock
         self._call: tuple[str, float] | None = None
         self._reported: tuple[str, float] | None = None
         self._closed = threading.Event()

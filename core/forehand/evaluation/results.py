@@ -29,7 +29,8 @@ class EpisodeResult:
 
     index: its trial's place in the benchmark's list; position: its place in the trial, a chain's first being 0;
     instruction_given: the policy's instruction, while success is judged on ``instruction``; steps: control steps until it
-    ended; seconds: wall time; video: path relative to the output folder.
+    ended; seconds: wall time; video: path relative to the output folder; repeated: the trial had been begun
+    before, and its simulator died.
     """
 
     index: int
@@ -42,10 +43,12 @@ class EpisodeResult:
     seconds: float
     video: str | None = None
     position: int = 0
+    repeated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """This episode's entry of ``results.json``, where ``instruction_given`` is called ``heard``."""
-        return {"heard" if key == "instruction_given" else key: value for key, value in asdict(self).items()}
+        entry = {"heard" if key == "instruction_given" else key: value for key, value in asdict(self).items()}
+        return entry if self.repeated else {key: value for key, value in entry.items() if key != "repeated"}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> EpisodeResult:
@@ -135,9 +138,17 @@ class Evaluation:
         """The 95 % interval of the average length."""
         return mean_interval(self.lengths, 0.0, float(self.length))
 
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said with the numbers: settings of the benchmark, and trials that were repeated."""
+        repeated = len({episode.index for episode in self.episodes if episode.repeated})
+        said = [str(note) for note in (self.manifest.get("setup") or {}).get("notes", [])]
+        return [*said, f"{repeated} of {len(self.lengths)} trials repeated: the simulator died"] if repeated else said
+
     def table(self) -> str:
-        """Markdown: for chains success of 1, 2, … in a row; then task, n, successes, rate, Wilson 95 % interval."""
-        return "\n\n".join(([self._chain_table()] if self.length > 1 else []) + [self._task_table()])
+        """Markdown: for chains success of 1, 2, … in a row; task, n, successes, rate, interval; :attr:`notes`."""
+        parts = [*([self._chain_table()] if self.length > 1 else []), self._task_table()]
+        return "\n\n".join([*parts, *(["\n".join(f"- {note}" for note in self.notes)] if self.notes else [])])
 
     def _chain_table(self) -> str:
         rows = self.chains
@@ -275,7 +286,7 @@ class EvaluationRecord:
     @property
     def evaluation(self) -> Evaluation:
         """Its episodes, counted."""
-        return Evaluation(tuple(self.episodes), max(map(len, self.trials), default=1), folder=self.folder)
+        return Evaluation(tuple(self.episodes), max(map(len, self.trials), default=1), {"setup": self.setup}, self.folder)
 
     @property
     def trials(self) -> list[tuple[Episode, ...]]:

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forehand.benchmark import Benchmark
@@ -15,7 +15,7 @@ from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import DEPTH
 from forehand.control.chunking import ActionChunker
 from forehand.control.slow_calls import SlowCallReporter
-from forehand.errors import contained
+from forehand.errors import RobotLost, contained
 from forehand.evaluation.results import EpisodeResult
 from forehand.policy import Policy
 from forehand.robot import Episode, Robot
@@ -78,7 +78,19 @@ class TrialRunner:
         self._shift.check_action_range()
 
     def drive(self, trial: Trial, stop: Callable[[], bool] | None = None) -> list[EpisodeResult]:
-        """Results by episode; raises :class:`~forehand.running.rollout.Stopped` if ``stop`` is true before a step."""
+        """Results by episode; raises :class:`~forehand.running.rollout.Stopped` if ``stop`` is true before a step.
+
+        A trial whose simulator died (:class:`~forehand.errors.RobotLost`) is repeated from its beginning, once.
+        """
+        try:
+            return self._attempt(trial, stop)
+        except RobotLost as lost:
+            log.warning("%s, and is repeated once: %s", self.stage, lost)
+        self._robot.close()
+        self._robot.connect()
+        return [replace(result, repeated=True) for result in self._attempt(trial, stop)]
+
+    def _attempt(self, trial: Trial, stop: Callable[[], bool] | None) -> list[EpisodeResult]:
         results: list[EpisodeResult] = []
         for position, episode in enumerate(trial.episodes):
             self.stage = f"Episode {trial.index} ({episode.task}, seed {episode.seed}) was interrupted"

@@ -1,5 +1,6 @@
 """A plugin with the smallest robot there is: a bright square that slides over a dark plane to where it is told."""
 
+import os
 import signal
 import sys
 import time
@@ -17,12 +18,20 @@ TARGETS = {"left": (0.2, 0.5), "right": (0.8, 0.5)}
 class Slider(Robot):
     """delay: seconds that a step takes; broken: fail in the third step of every episode; rate: Hz.
 
-    loose: every hold fails; hangs: the third step of every episode takes an hour.
+    loose: every hold fails; hangs: the third step of every episode takes an hour; crash: a file that is made when the
+    process dies in the third step of an episode, which happens once.
     """
 
     def __init__(
-        self, delay: float = 0.0, broken: bool = False, rate: float = 20.0, loose: bool = False, hangs: bool = False
+        self,
+        delay: float = 0.0,
+        broken: bool = False,
+        rate: float = 20.0,
+        loose: bool = False,
+        hangs: bool = False,
+        crash: str | None = None,
     ) -> None:
+        self.crash = crash
         self.delay, self.broken, self.loose, self.hangs = delay, broken, loose, hangs
         self.contract = Contract(
             cameras=(Camera("static", SIZE, SIZE, "static"), Camera("wrist", SIZE, SIZE, "wrist")),
@@ -52,6 +61,10 @@ class Slider(Robot):
     def act(self, action: np.ndarray) -> np.ndarray:
         time.sleep(self.delay)
         self.steps += 1
+        if self.crash and self.steps == 3 and not Path(self.crash).exists():
+            Path(self.crash).touch()
+            print("the simulator is out of memory", flush=True)
+            os._exit(9)
         if self.hangs and self.steps == 3:
             hang()
         if self.broken and self.steps == 3:
