@@ -16,7 +16,7 @@ POSITIVE = (
 )
 NOT_NEGATIVE = (
     *("policy.latency", "stop_after", "stop", "lease_timeout", "reconnect_timeout", "report_every"),
-    *("disconnect_timeout", "latency_budget", "free_gib", "noise", "noise.std", "noise.share", "noise.length"),
+    *("disconnect_timeout", "latency_budget", "free_gib", "noise", "noise.std", "noise.share", "noise.length", "smooth"),
     *("recipe.learning_rate", "recipe.weight_decay", "recipe.max_grad_norm", "recipe.epochs", "recipe.warmup_epochs"),
 )
 FINITE = ("chunking.decay", "robot.options.success_return")
@@ -27,12 +27,13 @@ AT_LEAST_ONE = (
     *("recipe.batch_size", "recipe.gradient_accumulation_steps", "recipe.window_frames"),
     *("recipe.clip_every_batches", "decode_workers"),
     *("recipe.log_every", "recipe.save_every", "recipe.keep_checkpoints"),
+    *("validation.every", "validation.windows", "evaluation.every"),
 )
 FROM_ZERO = (
     *("seed", "num_videos", "hold_steps", "video.crf", "evaluation.seed", "evaluation.num_videos", "chunking.blend"),
     *("preceding_tasks", "benchmark.options.preceding_tasks"),
     *("recipe.seed", "recipe.steps", "recipe.warmup_steps", "recipe.schedule_steps", "recipe.extra_schedule_steps"),
-    "recipe.gripper_event_repeats",
+    *("recipe.gripper_event_repeats", "validation.moments"),
 )
 NOT_NULL = ("policy.latency",)
 QUALITIES = ("policy.jpeg", "robot.options.jpeg", "jpeg_quality")

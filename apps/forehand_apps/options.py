@@ -20,7 +20,7 @@ from forehand import registry
 from forehand.errors import ConfigurationError, nearest
 from forehand.utils.renames import former_keys, given_twice, renamed_key, renamed_keys, renamed_value
 from forehand_apps.main import configuration_name
-from forehand_apps.parts_source import ADAPTERS, GROUPS, default_of
+from forehand_apps.parts_source import GROUPS, SEVERAL, default_of
 
 Path = Sequence[str]
 
@@ -154,7 +154,7 @@ def takes_more(command: str, config: Mapping[str, Any], path: Path) -> bool:
     apart = "options" in default_of(path[0], "") or (isinstance(part, Mapping) and "options" in part)
     if apart:
         return "options" in path[1:2]
-    return path[0] == ADAPTERS or (isinstance(part, Mapping) and "name" in part)
+    return path[0] in SEVERAL.values() or (isinstance(part, Mapping) and "name" in part)
 
 
 def _known(command: str, config: Mapping[str, Any], choices: Mapping[str, str], path: Path) -> bool:

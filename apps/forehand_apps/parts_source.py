@@ -13,13 +13,15 @@ from forehand import registry
 from forehand.registry import KINDS
 
 ADAPTERS = "adapters"
+SEVERAL = {"adapter": ADAPTERS, "logger": "loggers"}
+"""Kinds of which several parts may be chosen, as a mapping of names to options, and the groups they are chosen in."""
 AT_TOP = ("converter", "importer")
 """Groups whose options stand beside those of the command."""
 
 
 def group_of(kind: str) -> str:
     """The configuration group in which parts of ``kind`` are chosen."""
-    return ADAPTERS if kind == "adapter" else kind
+    return SEVERAL.get(kind, kind)
 
 
 GROUPS = {group_of(kind): kind for kind in KINDS if kind not in ("dataset", "environment")}
@@ -28,7 +30,7 @@ GROUPS = {group_of(kind): kind for kind in KINDS if kind not in ("dataset", "env
 
 def default_of(group: str, name: str) -> dict[str, Any]:
     """The configuration of a part without a configuration file: its name, and empty options."""
-    if group == ADAPTERS:
+    if group in SEVERAL.values():
         return {name: {}}
     if group in AT_TOP:
         return {group: name}

@@ -21,7 +21,6 @@ from forehand.data.frame_store import EXACT, FrameStore
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
-from forehand.learning.callbacks.adapter_check import AdapterCheck
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy, latest_checkpoint, read_provenance
 from forehand.learning.devices import pick_device
 from forehand.learning.lora import inject_lora, read_lora
@@ -31,12 +30,15 @@ from forehand.learning.run_folder import run_folder
 from forehand.learning.trainer import LOG, TrainablePolicy, Trainer
 from forehand.learning.warm_start import load_pretrained_weights
 from forehand.utils.progress import progress
+from forehand_apps.train_callbacks import early_stop, make_callbacks
+from forehand_apps.train_callbacks import sources as training_sources
 
 
 def train(config: DictConfig) -> Path:
     """Train ``config.policy`` on ``config.dataset``; return the last checkpoint."""
     read_recipe(config.recipe)  # report mistakes before anything is decoded
     read_lora(config.policy)
+    early_stop(config)
     frame_store(config)
     device = pick_device(config.device)
     with run_folder(_output(config)) as output:
@@ -124,8 +126,7 @@ def _prepare(
     config: DictConfig, device: torch.device, output: Path, checkpoint: Path | None, console: Console
 ) -> Trainer:
     """A trainer at the state of ``checkpoint``, or at the start."""
-    named: Any = config.dataset
-    sources: Any = OmegaConf.to_container(named, resolve=True) if OmegaConf.is_config(named) else named
+    sources = training_sources(config)
     data = open_datasets(sources)
     for root, reasons in data.left_out.items():
         for reason in reasons:
@@ -191,7 +192,7 @@ def _prepare(
         statistics=data.statistics,
         facts={**facts, "fingerprint": data.fingerprint, "pixels": windows.pixels},
         embodiments=data.embodiments if isinstance(data, EmbodimentDatasets) else None,
-        callbacks=[AdapterCheck()] if read_lora(plain) else [],
+        callbacks=make_callbacks(config, policy, recipe, frame_store(config)),
     )
     if checkpoint is not None:
         trainer.resume(checkpoint, extend=config.extend)
@@ -258,7 +259,15 @@ def _train(trainer: Trainer, console: Console, named: str) -> Path:
     for group in trainer.groups:
         console.print(f"parameter group {group}", soft_wrap=True, markup=False, highlight=False)
     with progress("training", recipe.steps, done=trainer.step, console=console) as show:
-        trainer.run(lambda entry: show(entry["step"], _losses(entry)))
+
+        def report(entry: dict[str, Any]) -> None:
+            if "loss" in entry:
+                show(entry["step"], _losses(entry))
+            if measured := {k: v for k, v in entry.items() if k.startswith(("validation/", "evaluation/"))}:
+                numbers = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
+                console.print(f"step {entry['step']}: {numbers}", soft_wrap=True, markup=False, highlight=False)
+
+        trainer.run(report)
     saved = latest_checkpoint(trainer.folder)
     assert saved is not None
     if trainer.interrupted:
@@ -266,6 +275,8 @@ def _train(trainer: Trainer, console: Console, named: str) -> Path:
             f"Stopped at step {trainer.step} of {recipe.steps}; everything is in {saved}. "
             f"The same command with output={named} resume=true continues from there."
         )
+    if trainer.stop_reason:
+        console.print(f"Stopped at step {trainer.step} of {recipe.steps}: {trainer.stop_reason}.", soft_wrap=True)
     console.print(f"Trained. Serve it with: [bold]forehand serve policy.checkpoint={trainer.folder}[/]", soft_wrap=True)
     return saved
 
@@ -273,4 +284,4 @@ def _train(trainer: Trainer, console: Console, named: str) -> Path:
 def _losses(entry: dict[str, Any]) -> str:
     known = ("step", "gradient_norm", "learning_rate", "windows_per_second")
     losses = " ".join(f"{name} {value:.4f}" for name, value in entry.items() if name not in known and "/" not in name)
-    return f"{losses} ({entry['windows_per_second']:.0f} windows/s)" if "loss" in entry else losses
+    return f"{losses} ({entry['windows_per_second']:.0f} windows/s)"

@@ -32,6 +32,7 @@ KINDS: Mapping[str, str] = {
     "adapter": "serves clients of another project's policy server",
     "importer": "reads the episodes of recordings in another format, for a dataset with a contract",
     "converter": "brings weights from another project's files into a checkpoint folder, and back",
+    "logger": "keeps the log of a training elsewhere, beside its file",
     "checkpoint_reader": "loads policies from another project's checkpoint folders as they are",
     "dataset": "reads recorded episodes in their own format: contract, tables, frames of cameras and other sensors",
     "robot": "driver of a robot, real or simulated",

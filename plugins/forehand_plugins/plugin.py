@@ -231,6 +231,24 @@ def forehand_register(registry: Registry) -> None:
         "a LeRobotDataset, by folder or hub repository id; what a plain path means",
     )
     registry.add(
+        "logger",
+        "tensorboard",
+        "forehand_plugins.loggers.tensorboard:TensorBoardLogger",
+        "event files of TensorBoard, in the run's folder",
+    )
+    registry.add(
+        "logger",
+        "wandb",
+        "forehand_plugins.loggers.hosted:WandbLogger",
+        "Weights & Biases, on line or off line",
+    )
+    registry.add(
+        "logger",
+        "trackio",
+        "forehand_plugins.loggers.hosted:TrackioLogger",
+        "trackio, on this computer",
+    )
+    registry.add(
         "checkpoint_reader",
         "lerobot",
         "forehand_plugins.lerobot.pretrained:LeRobotReader",

@@ -244,6 +244,8 @@ def test_another_run_is_not_gone_on_with(train_here):
             ConfigurationError,
             "must be float32, bfloat16 or float16, not 'half'",
         ),
+        (["early_stop={patience: 3}"], ConfigurationError, "early_stop is options with the metric"),
+        (["early_stop={metric: loss, patince: 3}"], ConfigurationError, "no option 'patince'. Did you mean 'patience'"),
         (["+recipe.stpes=3"], ConfigurationError, "recipe.stpes"),
         (["dataset=[]"], DatasetError, "No dataset was given"),
         (["dataset=nowhere"], DatasetError, "There is no dataset at"),

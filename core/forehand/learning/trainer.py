@@ -104,12 +104,14 @@ class Trainer:
         checkpoint_activations(policy, recipe.activation_checkpointing or ())
         self.average = WeightAverage(recipe.averaging) if recipe.averaging else None
         averages = [self.average] if self.average else []
-        self.callbacks: Sequence[TrainingCallback] = [JsonLinesLog(), *averages, *callbacks]
+        self.callbacks: list[TrainingCallback] = [JsonLinesLog(), *averages, *callbacks]
         self.step = self._logged = 0
         self.interrupted = False
         self.stop_reason = ""
         self.times = StepTimes()
         self._metrics: dict[str, Any] = {}
+        self._report: LogCallback | None = None
+        self._save_requested = False
 
     @property
     def is_main(self) -> bool:
@@ -120,9 +122,17 @@ class Trainer:
         """Put numbers beside the loss of the present step: they make an entry of the log, if none is due."""
         self._metrics.update(metrics)
 
+    def log_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Make an entry of the log of the present step and these numbers alone."""
+        self._emit({"step": self.step, **metrics})
+
     def request_stop(self, reason: str) -> None:
         """End the training, as complete, before the next step; ``stop_reason`` says why."""
         self.stop_reason = self.stop_reason or reason
+
+    def request_save(self) -> None:
+        """Have a checkpoint of the present step written, behind its entry of the log."""
+        self._save_requested = True
 
     def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
         """Inside, the policy has the weights that are evaluated: the averaged ones, where the recipe averages them."""
@@ -134,7 +144,7 @@ class Trainer:
         ``report`` is called every ``log_every`` steps with what is also written to the log, a line of JSON each.
         Raises :class:`TrainingDiverged`.
         """
-        recipe = self.recipe
+        recipe, self._report = self.recipe, report
         self.policy.train()
         with (
             stop_event(forced_by=[signal.SIGINT]) as stop,
@@ -155,8 +165,8 @@ class Trainer:
                     for callback in self.callbacks:
                         callback.on_step(self)
                 if self.step % recipe.log_every == 0 or self.step == recipe.steps or self._metrics:
-                    self._log(*found, report)
-                if self.step % recipe.save_every == 0:
+                    self._log(*found)
+                if self.step % recipe.save_every == 0 or self._save_requested:
                     with self.times.part(CALLBACKS):
                         self.save()
             # Within reach of the signals' handlers still: one that comes now must not break this off.
@@ -164,11 +174,9 @@ class Trainer:
             self.save()
             for callback in self.callbacks:
                 callback.on_stop(self)
-            if self._metrics:
-                self._emit({"step": self.step, **self._metrics}, report)
 
-    def _log(self, loss: Tensor, terms: Mapping[str, Tensor], norm: Tensor, report: LogCallback | None) -> None:
-        """Hand an entry of the log, of the present step, to the callbacks and to ``report``."""
+    def _log(self, loss: Tensor, terms: Mapping[str, Tensor], norm: Tensor) -> None:
+        """Make the entry of the log of the present step."""
         recipe, steps = self.recipe, self.step - self._logged
         loss_value = float(loss)  # waits for the device
         total, parts = self.times.read()
@@ -185,15 +193,15 @@ class Trainer:
             **self._metrics,
         }
         self._logged = self.step
-        self._emit(entry, report)
-
-    def _emit(self, entry: dict[str, Any], report: LogCallback | None) -> None:
         self._metrics = {}
+        self._emit(entry)
+
+    def _emit(self, entry: dict[str, Any]) -> None:
         if self.is_main:
             for callback in self.callbacks:
                 callback.on_log(self, entry)
-            if report is not None:
-                report(entry)
+            if self._report is not None:
+                self._report(entry)
 
     def _prefetch(self, ahead: ThreadPoolExecutor, first: int) -> Iterator[Mapping[str, Any]]:
         """The batches from number ``first`` on, each prepared while the one before it is computed."""
@@ -259,6 +267,7 @@ class Trainer:
 
     def save(self) -> Path:
         """Write a checkpoint of this step (unless it is there) and let go of older ones."""
+        self._save_requested = False
         folder = step_folder(self.folder, self.step)
         if not folder.exists():
             # The loss is looked at now and then; weights that it has spoilt since must not replace good ones.
@@ -287,8 +296,8 @@ class Trainer:
     def resume(self, checkpoint: Path, *, extend: bool = False) -> None:
         """Continue from ``checkpoint`` exactly: weights, optimizer, random state and step.
 
-        extend: steps and schedule may be others than those it was made with, to train longer; the learning rate goes on
-        as the present recipe has it at that step. Raises :class:`CheckpointError` if it was made with another policy,
+        extend: steps and schedule may be others than those it was made with, to train longer; the learning rate is then
+        that of the present recipe at that step. Raises :class:`CheckpointError` if it was made with another policy,
         dataset or recipe, and names what differs.
         """
         config, _ = read_checkpoint(checkpoint)

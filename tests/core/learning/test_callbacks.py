@@ -50,7 +50,7 @@ class Recorder(TrainingCallback):
 
     def on_stop(self, run):
         self.calls.append(("stop", run.step))
-        run.add_metrics({"last": 1.0})
+        run.log_metrics({"last": 1.0})
 
     def close(self):
         self.calls.append(("close",))

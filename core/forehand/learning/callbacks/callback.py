@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from forehand.learning.optimization.precision import Precision
 from forehand.learning.recipe import Recipe
 
 
@@ -16,8 +18,8 @@ class TrainingRun(Protocol):
     """What a callback sees of the :class:`~forehand.learning.trainer.Trainer` that calls it.
 
     step: optimizer steps taken so far. interrupted: whether a signal ended the training before its last step.
-    parameters: those that are trained, by name. is_main: whether this process is the one that writes files and logs, of
-    those that train together.
+    parameters: those that are trained, by name. precision: what is computed in which format. is_main: whether this
+    process is the one that writes files and logs, of those that train together.
     """
 
     policy: Any
@@ -27,12 +29,22 @@ class TrainingRun(Protocol):
     step: int
     interrupted: bool
     parameters: Mapping[str, nn.Parameter]
+    precision: Precision
 
     @property
     def is_main(self) -> bool: ...
 
     def add_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Put numbers beside the loss of the present step: they make an entry of the log, if none is due."""
+
+    def log_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Make an entry of the log of the present step and these numbers alone."""
+
+    def evaluated_weights(self) -> AbstractContextManager[None]:
+        """Inside, the policy has the weights that are evaluated: the averaged ones, where the recipe averages them."""
+
+    def request_save(self) -> None:
+        """Have a checkpoint of the present step written, behind its entry of the log."""
 
     def request_stop(self, reason: str) -> None:
         """End the training, as complete, before the next step."""
@@ -66,7 +78,7 @@ class TrainingCallback:
         """A checkpoint was written; it lies in ``checkpoint`` until newer ones replace it."""
 
     def on_stop(self, run: TrainingRun) -> None:
-        """Behind the last step, when the last checkpoint was written; metrics that are added make a last entry."""
+        """Behind the last step, when the last checkpoint was written."""
 
     def close(self) -> None:
         """Give back what :meth:`on_start` took, such as files and processes, also where an error ends the training."""

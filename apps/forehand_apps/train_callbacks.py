@@ -1,0 +1,92 @@
+"""What happens beside the steps of ``forehand train``, by its configuration: validation, evaluation, logs, early stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from forehand import registry
+from forehand.data.embodiments import EmbodimentDatasets, open_datasets
+from forehand.data.frame_store import FrameStore
+from forehand.data.splits import TRAIN, VALIDATION, with_split
+from forehand.data.windows import WindowDataset
+from forehand.errors import ConfigurationError, nearest
+from forehand.learning.action_error import ActionError
+from forehand.learning.callbacks.adapter_check import AdapterCheck
+from forehand.learning.callbacks.callback import TrainingCallback
+from forehand.learning.callbacks.early_stop import EarlyStop
+from forehand.learning.callbacks.validation import Validation
+from forehand.learning.lora import read_lora
+from forehand.learning.recipe import Recipe
+from forehand_apps.closed_loop import ClosedLoopEvaluation
+from forehand_apps.overrides import as_overrides
+
+EARLY_STOP = ("metric", "patience", "mode", "min_delta")
+
+
+def sources(config: DictConfig) -> Any:
+    """What is trained on: ``config.dataset``, or its training split where the rest of it is to validate."""
+    named = _plain(config.dataset)
+    return with_split(named, TRAIN) if config.validation.every and config.validation.dataset is None else named
+
+
+def make_callbacks(config: DictConfig, policy: Any, recipe: Recipe, frames: FrameStore) -> list[TrainingCallback]:
+    """The callbacks, in their order: what adds metrics comes before what reads them.
+
+    Raises :class:`ConfigurationError` and :class:`DatasetError` for what cannot be.
+    """
+    callbacks: list[TrainingCallback] = []
+    if read_lora(_plain(config.policy)):
+        callbacks.append(AdapterCheck())
+    if config.validation.every:
+        callbacks.append(_validation(config, policy, recipe, frames))
+    if config.evaluation.every:
+        callbacks.append(
+            ClosedLoopEvaluation(config.evaluation.every, as_overrides(_plain(config.evaluation.options) or {}))
+        )
+    if (stop := early_stop(config)) is not None:
+        callbacks.append(stop)
+    for name, options in (_plain(config.loggers) or {}).items():
+        callbacks.append(registry().create("logger", name, **(options or {})))
+    return callbacks
+
+
+def early_stop(config: DictConfig) -> EarlyStop | None:
+    """The early stop that ``config`` describes, if any. Raises :class:`ConfigurationError`."""
+    options = _plain(config.early_stop)
+    if options is None:
+        return None
+    if not isinstance(options, dict) or "metric" not in options:
+        raise ConfigurationError(
+            f"early_stop is options with the metric that is to improve, as {{metric: validation/loss}}, not {options!r}."
+        )
+    if unknown := [name for name in options if name not in EARLY_STOP]:
+        raise ConfigurationError(f"early_stop has no option {unknown[0]!r}. {nearest(str(unknown[0]), EARLY_STOP)}")
+    return EarlyStop(**options)
+
+
+def _validation(config: DictConfig, policy: Any, recipe: Recipe, frames: FrameStore) -> Validation:
+    named = _plain(config.validation.dataset)
+    data = open_datasets(with_split(_plain(config.dataset), VALIDATION) if named is None else named)
+    options: dict[str, Any] = {"cache": config.cache, "frames": frames}
+    if isinstance(data, EmbodimentDatasets):
+        windows: Any = data.windows(policy.window, whole=recipe.windows, **options)
+        parts = {name: (of, policy.embodiments[name]) for name, of in data.datasets.items()}
+    else:
+        windows = WindowDataset(data, policy.window, whole=recipe.windows, **options)
+        parts = {"": (data, policy)}
+    errors = {}
+    if moments := config.validation.moments:
+        errors = {n: ActionError(d, p, policy.window, moments, **options) for n, (d, p) in parts.items()}
+    return Validation(
+        config.validation.every,
+        windows,
+        count=config.validation.windows,
+        batch_size=recipe.batch_size,
+        action_error=errors,
+    )
+
+
+def _plain(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config

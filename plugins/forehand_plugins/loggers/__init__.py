@@ -1,0 +1,1 @@
+"""Loggers of trainings: TensorBoard, Weights & Biases, trackio."""

@@ -1,0 +1,148 @@
+"""Checkpoints are judged beside a training that does not wait, and the best one is kept."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from forehand.learning.checkpoint import load_policy, step_folder
+from forehand.learning.recipe import Recipe
+from forehand.learning.trainer import LOG, Trainer
+from forehand_apps.closed_loop import ClosedLoopEvaluation
+from forehand_apps.overrides import as_overrides
+
+JUDGE = """\
+import json, pathlib, sys
+options = dict(word.split("=", 1) for word in sys.argv[2:])
+checkpoint, output = pathlib.Path(options["policy.checkpoint"]), pathlib.Path(options["output"])
+step = int((checkpoint / "step").read_text())
+assert sys.argv[1] == "eval" and options["episodes"] == "2"
+wins = {1: 1, 2: None, 3: 2, 4: 2}[step]
+if wins is None:
+    sys.exit("no simulator")
+output.mkdir()
+about = {"task": "lift", "instruction": "lift", "heard": "lift", "seed": 0, "steps": 1, "seconds": 1.0}
+episodes = [{"index": i, "success": i < wins, **about} for i in range(2)]
+record = {"started": "", "written": "", "provenance": {}, "plan": [], "setup": {}, "episodes": episodes}
+(output / "results.json").write_text(json.dumps(record))
+"""
+
+
+class Line(nn.Module):
+    """A policy with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, batch):
+        return (self.weight * batch["x"]).square().mean(), {}
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    judge = tmp_path / "judge.py"
+    judge.write_text(JUDGE)
+
+    def run(steps=4, interrupt_at=None, first=0, **changes):
+        recipe = Recipe(**({"steps": steps, "batch_size": 1, "learning_rate": 0.1, "seed": 0, "log_every": 1} | changes))
+        (tmp_path / "run").mkdir(exist_ok=True)
+        callback = ClosedLoopEvaluation(1, ["episodes=2"], program=[sys.executable, str(judge)])
+        trainer = Trainer(
+            Line(),
+            lambda number: {"x": torch.ones(3)},
+            recipe,
+            tmp_path / "run",
+            config={},
+            statistics={},
+            facts={},
+            callbacks=[callback],
+        )
+
+        def save():  # without a policy that could be built again
+            trainer._save_requested = False
+            folder = step_folder(trainer.folder, trainer.step)
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                (folder / "step").write_text(str(trainer.step))
+                callback.on_saved(trainer, folder)
+
+        monkeypatch.setattr(trainer, "save", save)
+        trainer.step = first
+        entries = []
+        trainer.run(entries.append)
+        return entries
+
+    return run
+
+
+def test_the_best_of_the_judged_checkpoints_is_linked_and_the_others_are_removed(train, tmp_path, caplog):
+    entries = train()
+    rates = {e["evaluation/step"]: e["evaluation/success_rate"] for e in entries if "evaluation/step" in e}
+    assert rates == {1: 0.5, 3: 1.0, 4: 1.0}
+    warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert [message.partition(";")[0] for message in warned] == ["The evaluation of step_0000002 failed"]
+    assert "no simulator" in (tmp_path / "run/evaluations/step_0000002/eval.log").read_text()
+    assert (tmp_path / "run/best/step").read_text() == "3"  # the earliest of the best
+    kept = [path.parent.name for path in (tmp_path / "run/evaluations").glob("*/checkpoint")]
+    assert kept == ["step_0000003"]
+    logged = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert {e["evaluation/step"] for e in logged if "evaluation/step" in e} == {1, 3, 4}
+    assert all("loss" in e for e in logged if "evaluation/step" not in e)
+
+
+def test_a_resumed_training_judges_what_was_left_and_takes_back_what_was_behind(train, tmp_path):
+    folder = tmp_path / "run/evaluations"
+    for step in (1, 4):
+        (folder / f"step_000000{step}/checkpoint").mkdir(parents=True)
+        (folder / f"step_000000{step}/checkpoint/step").write_text(str(step))
+    entries = train(steps=3, first=1)
+    assert {e["evaluation/step"] for e in entries if "evaluation/step" in e} == {1, 3}
+    assert not (folder / "step_0000004").exists()
+    assert (tmp_path / "run/best/step").read_text() == "3"
+
+
+def test_options_are_typed_as_overrides():
+    options = {"robot": "arm", "tasks": ["lift it", 3], "policy": {"device": "cpu", "rate": None}, "+robot.options": {}}
+    assert as_overrides(options) == [
+        "robot=arm",
+        'tasks=["lift it",3]',
+        "policy.device=cpu",
+        "policy.rate=null",
+        "+robot.options={}",
+    ]
+
+
+@pytest.mark.slow
+def test_forehand_eval_judges_a_training_of_the_command(forehand, slider_dataset, tmp_path):
+    """All that happens beside the steps, by the command."""
+    from .test_train import arguments_in
+
+    variables = {
+        "PYTHONPATH": str(Path(__file__).parents[1] / "data/slider"),
+        "FOREHAND_PLUGINS": "stock,seer,robots,tabletop,slider",
+    }
+    arguments = arguments_in(tmp_path, slider_dataset)(
+        "run",
+        "validation.every=2",
+        "validation.windows=4",
+        "validation.moments=2",
+        "evaluation.every=4",
+        "evaluation.options={robot: slider, benchmark: slider, episodes: 1, num_videos: 0, policy: {device: cpu}}",
+        "early_stop={metric: evaluation/success_rate, mode: max, patience: 3}",
+        "loggers=[tensorboard]",
+        steps=4,
+    )
+    trained = forehand("train", *arguments, **variables)
+    assert trained.returncode == 0, trained.stderr
+    assert "kept for validation: 1 episodes" in trained.stderr
+    assert "step 4: validation/loss" in trained.stderr
+    assert "step 4: evaluation/step 4, evaluation/success_rate" in trained.stderr
+    load_policy(tmp_path / "run/best")
+    assert list((tmp_path / "run/tensorboard").iterdir())
+    entries = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert entries[-1]["evaluation/n"] == 1
+    assert "validation/action_error/position" in entries[1]
