@@ -68,6 +68,8 @@ QueryParts = Mapping[str, WorldModel | ActionHead]
 class Composition(nn.Module):
     """Parts, found by name in the registry, tied together by ``reads`` and nothing else.
 
+    In Python, a part may also be given as an object, made for the same contract, dim, history and image size.
+
     contract, statistics: of the data it is trained on. dim: D, the width of tokens. history: T, the longest window.
     image_size: height and width that images are resized to. encoders: slot → part (``{name: ..., options}``), in the
     order of their tokens. backbone, world_model, action_head: parts; the last two may be None. reads: see
@@ -103,11 +105,11 @@ class Composition(nn.Module):
         reads: Reads,
         normalization: Mapping[str, str | Mapping[str, Any]],
         actions: str | Mapping[str, Any] | None = None,
-        towers: Mapping[str, PartConfig | None] | None = None,
+        towers: Mapping[str, Mapping[str, Any] | None] | None = None,
         detach: Sequence[str] | None = None,
         share: Composition | None = None,
         foresight_control: str | None = None,
-        augmentations: Sequence[PartConfig] | Mapping[str, Sequence[PartConfig] | None] | None = None,
+        augmentations: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]] | None] | None = None,
         random_shift: Mapping[str, int | Mapping[str, Any]] | None = None,
         initialization: Mapping[str, str | None] | None = None,
         token_dropout: TokenDropout | None = None,

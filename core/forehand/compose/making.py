@@ -11,11 +11,16 @@ from forehand.errors import ConfigurationError
 from forehand.plugins import registry
 from forehand.registry import indefinite
 
-PartConfig = Mapping[str, Any]
+PartConfig = Mapping[str, Any] | nn.Module
 
 
 def make_part(kind: str, config: PartConfig, shared: Mapping[str, Any]) -> Any:
-    """The part that ``config`` names, with its options and those that all parts get; ``towers`` only if it takes them."""
+    """The part that ``config`` names, with its options and those that all parts get; ``towers`` only if it takes them.
+
+    A part that was made already is taken as it is.
+    """
+    if isinstance(config, nn.Module):
+        return config
     if "name" not in config:
         raise ConfigurationError(f"policy: {indefinite(kind)} is configured without a name: {dict(config)}.")
     options = {k: v for k, v in config.items() if k != "name"}
