@@ -23,6 +23,7 @@ EXTRAS = {
     "lerobot": "learning",
     "safetensors": "learning",
     "open_clip": "learning",
+    "huggingface_hub": "learning",
     "mujoco": "simulation",
     "dm_control": "simulation",
     "gymnasium": "simulation",

@@ -27,6 +27,9 @@ COMMANDS: Mapping[str, str] = {
     "eval": "evaluate a policy over seeded episodes of a benchmark",
     "results merge": "join the results of an evaluation's shards into one",
     "results show": "show the table of an evaluation, and what it is of",
+    "push": "share a checkpoint on the Hugging Face hub, with a model card",
+    "pull": "copy a checkpoint from the Hugging Face hub",
+    "reproduce": "print the command that made a checkpoint and what has changed since, or run it again",
     "gallery": "show a benchmark's environments, tasks and disturbances on one page",
     "keys": "manage the keys of computers that may connect to this one, and of those to trust",
     "plugins": "list plugins and the parts they offer",
@@ -54,6 +57,9 @@ BARE: Mapping[str, str] = {
     "env check": "name",
     "env remove": "name",
     "env lock": "name",
+    "push": "checkpoint",
+    "pull": "repo",
+    "reproduce": "checkpoint",
 }
 """Commands whose bare words, one or several, are the value of an option."""
 

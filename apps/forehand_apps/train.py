@@ -16,6 +16,7 @@ from rich.console import Console
 from forehand.compose.composition import Composition
 from forehand.compose.embodiments import CrossEmbodimentPolicy
 from forehand.data.dataset import Dataset
+from forehand.data.dataset_facts import dataset_facts
 from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows, open_datasets
 from forehand.data.frame_store import EXACT, FrameStore
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
@@ -23,6 +24,7 @@ from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy, latest_checkpoint, read_provenance
 from forehand.learning.devices import pick_device
+from forehand.learning.hub import locate_checkpoint
 from forehand.learning.lora import inject_lora, read_lora
 from forehand.learning.parameter_groups import parameter_groups
 from forehand.learning.recipe import Recipe, require_groups
@@ -30,6 +32,7 @@ from forehand.learning.run_folder import run_folder
 from forehand.learning.trainer import LOG, TrainablePolicy, Trainer
 from forehand.learning.warm_start import load_pretrained_weights
 from forehand.utils.progress import progress
+from forehand_apps.job_command import job_command
 from forehand_apps.train_callbacks import early_stop, make_callbacks
 from forehand_apps.train_callbacks import sources as training_sources
 
@@ -141,7 +144,9 @@ def _prepare(
             f"policy {config.policy.name!r} cannot be trained: it is no TrainablePolicy (forehand.learning.trainer)."
         )
     _require_masked(data, policy)
-    facts: dict[str, Any] = {"dataset": sources, "seed": config.recipe.seed}
+    facts: dict[str, Any] = {"dataset": sources, "data": dataset_facts(data), "seed": config.recipe.seed}
+    if HydraConfig.initialized():
+        facts["command"] = job_command("train", output)
     if data.left_out:
         facts["left_out"] = {root: [asdict(reason) for reason in reasons] for root, reasons in data.left_out.items()}
     if config.reinitialize and config.init_from is None:
@@ -203,7 +208,9 @@ def _prepare(
                 soft_wrap=True,
             )
     elif config.init_optimizer:
-        began = trainer.init_optimizer(Path(facts["init"]["checkpoint"]), config.reinitialize)
+        began = trainer.init_optimizer(
+            locate_checkpoint(facts["init"]["checkpoint"], training_state=True), config.reinitialize
+        )
         facts["init"].update(began)
         console.print(
             f"optimizer state of {began['optimizer_state']} of {len(trainer.parameters)} parameters, from step "

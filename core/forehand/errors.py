@@ -54,6 +54,11 @@ def describe(error: BaseException) -> str:
     return "\n".join([words, *getattr(error, "__notes__", ())])
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return str(error).partition("\n")[0]
+
+
 def contained(error: BaseException, call: str) -> Exception:
     """The error to report where ``call``, in words, raised ``error``: a :class:`PartFailed` where it is no Exception.
 

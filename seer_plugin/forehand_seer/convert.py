@@ -17,6 +17,7 @@ from torch import Tensor
 from forehand.compose import ComposedPolicy
 from forehand.errors import CheckpointError, ConfigurationError, nearest
 from forehand.learning.checkpoint import build_policy, latest_checkpoint, load_policy, read_provenance, save_policy
+from forehand.learning.hub import locate_checkpoint
 from forehand.learning.recipe import Recipe
 from forehand.learning.training_state import (
     STEP,
@@ -94,7 +95,7 @@ def convert(
     if optimizer_order is not None and (checkpoint is not None or not carry_training):
         raise ConfigurationError("optimizer_order is about the training that a released file carries. Leave it out.")
     if checkpoint is not None:
-        _write_released(Path(checkpoint).expanduser(), carry_training, target)
+        _write_released(locate_checkpoint(checkpoint, training_state=True), carry_training, target)
     else:
         if mae is None or clip is None:
             raise ConfigurationError(

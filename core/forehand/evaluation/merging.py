@@ -101,7 +101,7 @@ def _require_same(first: EvaluationRecord, other: EvaluationRecord) -> None:
 
 def _facts(record: EvaluationRecord) -> dict[str, Any]:
     """What determines the outcome, by dotted name; the places of a checkpoint only where it has no fingerprint."""
-    facts = flat(renamed_keys(record.setup, command="eval"))
+    facts = {key: value for key, value in flat(renamed_keys(record.setup, command="eval")).items() if value is not None}
     known = "policy_facts.fingerprint" in facts
     return {key: value for key, value in facts.items() if not (known and key in _PLACES)}
 
@@ -179,7 +179,7 @@ def _missing(records: Sequence[EvaluationRecord], missing: Sequence[int], planne
             assert record.shard
             lines.append(
                 f"shard {record.shard['index']}/{record.shard['count']} in {record.folder} is not finished: trials "
-                f"{_numbers(left)}; its command with output={record.folder} goes on"
+                f"{_numbers(left)}; its command with output={record.folder} continues it"
             )
     if len(counts) == 1 and (count := counts.pop()) is not None:
         here = {record.shard["index"] for record in records if record.shard}

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from forehand.contracts.contract import Contract
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
 from forehand.learning.checkpoint_reader import reader_of
+from forehand.learning.hub import locate_checkpoint, origin_of
 from forehand.learning.lora import LORA, inject_lora, read_lora
 from forehand.learning.lora import merge_lora as merge_adapters
 from forehand.learning.weights import AVERAGED_WEIGHTS, corrupt_file, read_shapes, read_tensors, state_dict_mismatch
@@ -168,6 +169,7 @@ def load_policy(
 ) -> Policy:
     """The policy of a checkpoint folder, or of the newest checkpoint of a training run's folder, ready to run.
 
+    ``hf://owner/name[@revision]`` is one on the hub (:func:`forehand.learning.hub.locate_checkpoint`).
     A checkpoint of another project is loaded by the plugin that recognizes it
     (:class:`~forehand.learning.checkpoint_reader.CheckpointReader`); rate: its control rate in Hz, if it states none.
     weights: ``ema``, the averages of a recipe with ``ema``, or ``raw``; None: the averages, where there are any.
@@ -179,7 +181,7 @@ def load_policy(
     """
     from forehand.learning.budget import build_within
 
-    folder = Path(folder).expanduser()
+    folder = locate_checkpoint(folder)
     folder = latest_checkpoint(folder) or folder
     if not (folder / CONFIG).is_file() and (reader := reader_of(folder)) is not None:
         if weights is not None:
@@ -203,7 +205,7 @@ def load_policy(
     if merge_lora:
         merge_adapters(policy)
     known = training_ranges(about["statistics"])
-    origin = {"checkpoint": str(folder.resolve()), "fingerprint": fingerprint(folder, weights)}
+    origin = {"checkpoint": origin_of(folder), "fingerprint": fingerprint(folder, weights)}
     if weights != RAW:
         origin["weights"] = weights
     policy.origin = {**origin, **known}
@@ -304,6 +306,12 @@ def fingerprint(folder: Path, weights: str = RAW) -> str:
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
     return digest.hexdigest()
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    """The :func:`fingerprint` of each of a checkpoint's weights, :data:`RAW` and, where it has any, :data:`EMA`."""
+    kinds = [RAW, EMA] if (folder / AVERAGED_WEIGHTS).is_file() else [RAW]
+    return {weights: fingerprint(folder, weights) for weights in kinds}
 
 
 def _missing_plugins(folder: Path) -> str:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from forehand.errors import CheckpointError
-from forehand.learning.weights import read_tensors, state_dict_mismatch
+from forehand.learning.weights import TRAINING_STATE, read_tensors, state_dict_mismatch
 
-TRAINING_STATE = "training.safetensors"
 STEP = "step"
 
 _OPTIMIZER = "optimizer"

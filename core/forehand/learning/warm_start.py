@@ -17,6 +17,7 @@ from forehand.learning.checkpoint import (
     read_checkpoint,
     read_weights,
 )
+from forehand.learning.hub import locate_checkpoint, origin_of
 from forehand.learning.lora import read_lora
 from forehand.learning.weights import state_dict_mismatch
 
@@ -29,7 +30,7 @@ def load_pretrained_weights(
     partial: bool = False,
     weights: str | None = None,
 ) -> dict[str, Any]:
-    """Fill ``policy`` with the weights of a checkpoint folder, or of the newest one of a training run.
+    """Fill ``policy`` with the weights of a checkpoint folder, of the newest one of a training run, or of one on the hub.
 
     reinitialize: weights that keep their own initial values, by name or by the beginning of their names
     (``action_head.queries``, ``world_model``). partial: so do all that the checkpoint has not, or in another shape.
@@ -41,7 +42,7 @@ def load_pretrained_weights(
     and, with ``partial``, ``not_filled``, name → why. Raises :class:`CheckpointError` naming what does not fit; then
     nothing was filled.
     """
-    folder = Path(checkpoint).expanduser()
+    folder = locate_checkpoint(checkpoint)
     folder = latest_checkpoint(folder) or folder
     config, _ = read_checkpoint(folder)
     weights = available_weights(folder, weights)
@@ -82,7 +83,7 @@ def load_pretrained_weights(
     policy.load_state_dict(kept | {name: needed[name] for name in own})
     aside = sorted({name.partition(".")[0] for name in offered if name not in needed})
     facts = {
-        "checkpoint": str(folder.resolve()),
+        "checkpoint": origin_of(folder),
         "fingerprint": fingerprint(folder, weights),
         "fresh": list(reinitialize),
         "left_aside": aside,

@@ -14,6 +14,9 @@ from forehand.utils.reading import Unreadable, parse_json
 AVERAGED_WEIGHTS = "model_ema.safetensors"
 """File of a checkpoint with averages of its trained weights."""
 
+TRAINING_STATE = "training.safetensors"
+"""The file beside a checkpoint's weights from which training continues."""
+
 HEADER_BYTES = 32 * 2**20
 TENSORS = 100_000
 

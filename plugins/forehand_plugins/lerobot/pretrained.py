@@ -12,6 +12,7 @@ from typing import Any
 
 from forehand.contracts.contract import Contract
 from forehand.errors import CheckpointError, ConfigurationError, ForehandError
+from forehand.learning.hub import origin_of
 from forehand.policy import Policy
 from forehand.utils.reading import read_json
 
@@ -40,7 +41,7 @@ class LeRobotReader:
             policy = _load(folder, device, rate)
         except ForehandError as error:
             raise CheckpointError(f"LeRobot's checkpoint {folder} cannot be used: {error}") from error
-        policy.origin = {"checkpoint": str(folder), "fingerprint": _fingerprint(folder), **policy.origin}
+        policy.origin = {"checkpoint": origin_of(folder), "fingerprint": _fingerprint(folder), **policy.origin}
         return policy
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from forehand.contracts.contract import Contract, Field
-from forehand.data.features import annotation_names, read_contract, read_info, sensor_key
+from forehand.contracts.contract import Contract
+from forehand.data.contract_tables import contract_sections
+from forehand.data.features import annotation_names, read_contract, read_info
+from forehand.utils.markdown import markdown_table
 
 CARD = "README.md"
 MARK = "<!-- written by forehand; edit freely: without this line it is left alone -->"
@@ -48,9 +50,7 @@ def dataset_card(root: Path, command: str, licence: str | None = None, origin: S
         f"sentences, {robot}as a LeRobotDataset {info['codebase_version']}."
         + (" Every episode succeeded." if origin is None else ""),
         *(_recorded(command) if origin is None else origin),
-        _cameras(contract),
-        *_sensors(contract),
-        _vectors(contract),
+        *contract_sections(contract),
         *_counts(root, annotation_names(info["features"])),
         _loading(root, contract),
     ]
@@ -62,53 +62,6 @@ def _recorded(command: str) -> list[str]:
         f"## How it was recorded\n\n```bash\n{command}\n```\n\nThe same command gives the same frames, with any number "
         f"of workers."
     ]
-
-
-def _cameras(contract: Contract) -> str:
-    rows = [[f"`{c.name}`", f"{c.height} × {c.width}", c.role or ""] for c in contract.cameras]
-    return "## Cameras\n\n" + _table(["camera", "pixels", "where"], rows)
-
-
-def _sensors(contract: Contract) -> list[str]:
-    """The table of what is sensed beside cameras and state, if anything is."""
-    if not contract.sensors:
-        return []
-    names = ["sensor", "kind", "shape", "type", "unit", "frame", "where", "feature"]
-    rows = [
-        [
-            f"`{s.name}`",
-            s.kind,
-            s.describe_shape(),
-            s.dtype,
-            s.unit or "",
-            s.frame or "",
-            s.role or "",
-            f"`{sensor_key(s)}`",
-        ]
-        for s in contract.sensors
-    ]
-    return ["## Sensors\n\n" + _table(names, rows)]
-
-
-def _vectors(contract: Contract) -> str:
-    names = ["elements", "field", "unit", "frame", "rotation", "mode", "range"]
-    parts = []
-    for title, fields in (("State", contract.state), ("Action", contract.action)):
-        rows, first = [], 0
-        for field in fields:
-            elements = str(first) if field.size == 1 else f"{first}–{first + field.size - 1}"
-            first += field.size
-            about = [field.unit, field.frame, field.rotation, field.mode]
-            rows.append([elements, f"`{field.name}`", *(word or "" for word in about), _range(field)])
-        parts.append(f"## {title}\n\n" + _table(names, rows))
-    return "\n\n".join(parts)
-
-
-def _range(field: Field) -> str:
-    words = [] if field.gripper is None else [f"larger is {field.gripper}"]
-    if field.low is not None and field.high is not None:
-        words += [f"{low:g} to {high:g}" for low, high in dict.fromkeys(zip(field.low, field.high, strict=True))]
-    return ", ".join(words)
 
 
 def _counts(root: Path, names: Sequence[str]) -> list[str]:
@@ -126,7 +79,7 @@ def _counts(root: Path, names: Sequence[str]) -> list[str]:
                 word for word, _ in dict.fromkeys(zip(words, table["episode_index"].to_pylist(), strict=True))
             )
         rows = [[f"`{word}`", str(episodes[word]), str(frames[word])] for word in sorted(frames)]
-        parts.append(f"## By {name} (`annotation.{name}`)\n\n" + _table([name, "episodes", "frames"], rows))
+        parts.append(f"## By {name} (`annotation.{name}`)\n\n" + markdown_table([name, "episodes", "frames"], rows))
     return parts
 
 
@@ -158,8 +111,3 @@ def _loading(root: Path, contract: Contract) -> str:
         f'dataset = LeRobotDataset("you/{name}", root="{name}")\n```\n\n'
         f"```bash\n{training_command(name, contract)}\n```"
     )
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

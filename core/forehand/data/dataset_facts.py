@@ -1,0 +1,43 @@
+"""Facts about the data of a training, for records: names, content, size."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forehand.data.dataset import Dataset
+from forehand.data.embodiments import EmbodimentDatasets
+
+_SNAPSHOT = re.compile(r"datasets--(.+?)--(.+)/snapshots/([0-9a-f]{40})")
+
+
+def dataset_facts(data: Dataset | EmbodimentDatasets) -> list[dict[str, Any]]:
+    """Of each source ``name``, ``fingerprint``, ``episodes`` and ``frames`` that are used, as plain values.
+
+    ``repository`` and ``revision`` are there for sources in the hub's cache, ``embodiment`` where there are several, and
+    ``weight`` where sources have one.
+    """
+    found = []
+    parts = data.datasets if isinstance(data, EmbodimentDatasets) else {None: data}
+    for embodiment, part in parts.items():
+        for number, source in enumerate(part.sources):
+            facts: dict[str, Any] = {
+                **_name(source.root),
+                "fingerprint": source.fingerprint,
+                "episodes": int(np.unique(source.episodes.episode).size),
+                "frames": len(source.episodes),
+            }
+            if part.weights is not None:
+                facts["weight"] = part.weights[number]
+            found.append(facts if embodiment is None else {"embodiment": embodiment, **facts})
+    return found
+
+
+def _name(root: Path) -> dict[str, str]:
+    if found := _SNAPSHOT.fullmatch("/".join(root.absolute().parts[-3:])):
+        repository = f"{found[1]}/{found[2]}"
+        return {"name": repository, "repository": repository, "revision": found[3]}
+    return {"name": root.absolute().name}

@@ -1,0 +1,1 @@
+"""Sharing of checkpoints: hub repositories, model cards, and training commands that are repeated."""
