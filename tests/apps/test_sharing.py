@@ -10,8 +10,10 @@ from huggingface_hub import ModelCard, constants
 from tests.fake_hub import TOKEN, running_hub
 
 from forehand.errors import CheckpointError, ConfigurationError
+from forehand.evaluation.results import read_record
 from forehand.learning.checkpoint import fingerprint, latest_checkpoint, load_policy, read_provenance
 from forehand.learning.hub import HubRepository
+from forehand.sharing.card import model_card
 from forehand.sharing.evaluations import evaluations_of
 from forehand.sharing.repository import pull_checkpoint
 from forehand_apps.reproduce import _moved
@@ -204,6 +206,16 @@ def test_the_card_states_data_recipe_contract_evaluation_and_limits(command, mad
     assert "No licence is stated" not in card.content
 
 
+def test_an_evaluation_that_may_have_chosen_the_checkpoint_is_named(made, tmp_path):
+    record = json.loads((made / "outputs/eval/d/results.json").read_text())
+    record["config"]["output"] = "outputs/first/evaluations/step_0000002/evaluation"
+    (tmp_path / "results.json").write_text(json.dumps(record))
+    checkpoint = latest_checkpoint(made / "outputs/first")
+    chosen, plain = (model_card(checkpoint, "me/blocks", [read_record(f)]) for f in (tmp_path, made / "outputs/eval/d"))
+    assert "may have chosen it among several" in chosen
+    assert "may have chosen it among several" not in plain
+
+
 def test_what_is_not_known_is_said(command, made, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(latest_checkpoint(made / "outputs/first"), old)
@@ -222,6 +234,20 @@ def test_what_is_not_known_is_said(command, made, tmp_path):
         "The code that trained it is not that of a commit",
     ):
         assert words in card
+
+
+def test_a_card_has_the_contract_of_each_embodiment(made, tmp_path):
+    several = tmp_path / "several"
+    shutil.copytree(latest_checkpoint(made / "outputs/first"), several)
+    about = json.loads((several / "contract.json").read_text())
+    embodiments = {name: {key: about[key] for key in ("contract", "statistics")} for name in ("arm", "hand")}
+    (several / "contract.json").write_text(json.dumps(about | {"embodiments": embodiments}))
+    card = model_card(several, "me/several")
+    for name in embodiments:
+        section = card.split(f"## Embodiment `{name}`")[1].split("\n## ")[0]
+        assert "### Action\n\n| elements |" in section
+        assert f"Actions of `{name}` in the data lie within [" in card
+    assert "## Contract" not in card
 
 
 def test_evaluations_of_other_policies_and_shards_are_refused(made, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ CARD = "README.md"
 MARK = "<!-- written by forehand; edit freely: without this line it is left alone -->"
 
 UNKNOWN = "not known"
+_IN_TRAINING = re.compile(r"\bevaluations/step_\d+/")
 
 
 def model_card(folder: Path, name: str, evaluations: Sequence[EvaluationRecord] = (), licence: str | None = None) -> str:
@@ -174,16 +176,23 @@ def _limits(
         + (" beside the weights it began with" if made.get("init") else "")
         + "; other scenes, objects, sentences, cameras and robots are untried unless a table above has them.",
     ]
-    ranges = training_ranges(about["statistics"])
-    for key, what in ((TRAINING_STATE_RANGE, "States"), (TRAINING_ACTION_RANGE, "Actions")):
-        if key in ranges:
-            pairs = zip(ranges[key]["min"], ranges[key]["max"], strict=True)
-            said.append(f"{what} in the data lie within {', '.join(f'[{low:.3g}, {high:.3g}]' for low, high in pairs)}.")
+    for name, of in (about.get("embodiments") or {None: about}).items():
+        ranges = training_ranges(of["statistics"])
+        whose = "" if name is None else f" of `{name}`"
+        for key, what in ((TRAINING_STATE_RANGE, "States"), (TRAINING_ACTION_RANGE, "Actions")):
+            if key in ranges:
+                pairs = zip(ranges[key]["min"], ranges[key]["max"], strict=True)
+                within = ", ".join(f"[{low:.3g}, {high:.3g}]" for low, high in pairs)
+                said.append(f"{what}{whose} in the data lie within {within}.")
     said.append(
         "How often it succeeds is not known."
         if not evaluations
         else "Rates are of the benchmarks, robots and scenes above, each with its n and interval, and of nothing else."
     )
+    if any(_IN_TRAINING.search(str(record.config.get("output"))) for record in evaluations):
+        said.append(
+            "Evaluations during its training may have chosen it among several, and so be too high: the best of many."
+        )
     said.append("One training, of one seed: how much other seeds would differ is not known.")
     said.append("Runs on real robots, if there were any, are not recorded here.")
     commit = made.get("commit")
