@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup test test-fast test-grid test-trajectories lint demo docs clean
+.PHONY: help setup test test-fast test-grid test-trajectories test-simulators lint demo docs clean
 
 help:
 	@echo "make setup   the environment, in .venv"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-fast   all but the tests that take more than about a second each, without lint: less than three minutes"
 	@echo "make test-grid   every combination of the stock parts, beyond those of make test: about ten minutes"
 	@echo "make test-trajectories   short trainings against the released loop of Seer: about five minutes"
+	@echo "make test-simulators   the simulators that forehand env make has made: several minutes"
 	@echo "make demo    record, train, serve, drive, judge: less than ten minutes, then open outputs/demo/index.html"
 	@echo "make docs    the documentation as a site, in outputs/site"
 	@echo "make clean   remove .venv and caches; outputs stay"
@@ -27,16 +28,19 @@ $(READY): pyproject.toml constraints.txt tools/setup.sh
 	@touch $@
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not grid and not trajectory" $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not grid and not trajectory and not simulator" $(PYTEST)
 
 test-fast: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not grid and not trajectory" $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not grid and not trajectory and not simulator" $(PYTEST)
 
 test-grid: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m grid tests/plugins/test_grid.py $(PYTEST)
 
 test-trajectories: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m trajectory tests/seer_plugin/test_trajectories.py $(PYTEST)
+
+test-simulators: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m simulator tests/libero $(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check

@@ -36,7 +36,7 @@ def eval(config: DictConfig) -> None:
         run_inside(config.robot.environment)  # an expert reads the simulator's state
     benchmark: Benchmark = make("benchmark", config.benchmark)
     if earlier is None:
-        _follow(benchmark.protocol, config)
+        _follow(benchmark.evaluation_options(None if config.tasks is None else list(config.tasks)), config)
     trials: Sequence[Sequence[Episode]]
     if earlier is None:
         trials = benchmark.trials(config.episodes, config.seed, None if config.tasks is None else list(config.tasks))
@@ -78,7 +78,7 @@ def _instruction_given(which: str, benchmark: Benchmark) -> Callable[[Episode], 
 
 
 def _follow(protocol: Mapping[str, Any], config: DictConfig) -> None:
-    """Put the options of a benchmark's ``protocol`` into ``config`` that its command line does not give."""
+    """Put those options of a benchmark's ``protocol`` into ``config`` that the command line does not give."""
     given = {override.partition("=")[0].lstrip("+~").partition(".")[0] for override in HydraConfig.get().overrides.task}
     for key, value in protocol.items():
         if key not in given:

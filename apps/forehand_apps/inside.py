@@ -17,4 +17,5 @@ def run_inside(environment: str) -> NoReturn:
     variables = {name: value for name, value in os.environ.items() if name not in APART}
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(python, [python, "-m", "forehand_apps", *sys.argv[1:], "robot.environment=null"], variables)
+    command = sys.argv[0].split()[1:]  # "forehand record", as Hydra reports it
+    os.execve(python, [python, "-m", "forehand_apps", *command, *sys.argv[1:], "++robot.environment=null"], variables)

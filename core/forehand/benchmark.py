@@ -34,8 +34,6 @@ class Benchmark(ABC):
     """The kinds of robots (:attr:`Robot.kind`) that its tasks are of; empty: any robot's."""
     annotations: Sequence[str] = ()
     """Options of its episodes that every recorded frame is annotated with, beside task and phase."""
-    protocol: Mapping[str, Any] = {}
-    """Options of ``forehand eval`` as its protocol has them (``episodes``, ``chunking``), where they are not given."""
     notes: Sequence[str] = ()
     """What is to be said with every success rate: the protocol, and settings that differ from it."""
 
@@ -47,6 +45,10 @@ class Benchmark(ABC):
                 f"none of them. Choose the benchmark that was made for it (benchmark=…); an environment of Gymnasium "
                 f"judges its own episodes with benchmark=gymnasium."
             )
+
+    def evaluation_options(self, tasks: Sequence[str] | None = None) -> Mapping[str, Any]:
+        """Options of ``forehand eval`` that its protocol prescribes for ``tasks``, where they are not given."""
+        return {}
 
     @abstractmethod
     def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:

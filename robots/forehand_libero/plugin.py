@@ -9,6 +9,13 @@ def forehand_register(registry: Registry) -> None:
     registry.add(
         "environment", "libero", "forehand_libero.environment:libero", "LIBERO and LIBERO-PRO: robot and benchmark libero"
     )
+    registry.add("robot", "libero", "forehand_libero.robot:LiberoRobot", "LIBERO's simulated Panda, with two cameras")
+    registry.add(
+        "benchmark",
+        "libero",
+        "forehand_libero.benchmark:LiberoBenchmark",
+        "the suites of LIBERO and LIBERO-PRO, by the protocols of Seer, OpenVLA and LeRobot",
+    )
 
 
 @hookimpl

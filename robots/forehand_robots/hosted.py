@@ -61,7 +61,9 @@ class HostedRobot(Robot):
             return
         self.close()
         self._process = HostProcess(self._robot, self._options, self._environment, self._timeout)
-        self._remote, self._episodes = RemoteRobot(self._process.address, self._timeout), 0
+        # A simulator that builds a scene may keep its whole process from answering; that it died is noticed at once.
+        remote = RemoteRobot(self._process.address, self._timeout, silence=self._timeout)
+        self._remote, self._episodes = remote, 0
         with self._lost():
             self._remote.connect()
         self.contract = self._remote.contract

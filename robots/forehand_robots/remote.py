@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from forehand import Contract, Episode, Observation, Robot
 from forehand.errors import ProtocolError, UnknownSession, WireError
+from forehand.wire.clients import HEARTBEAT_TIMEOUT
 from forehand.wire.connection import ROBOT, Connection
 from forehand.wire.serialize import Payload, episode_to_payload, observation_from_payload, require
 
@@ -23,6 +24,8 @@ SHUTDOWN_TIMEOUT = 2.0
 class RemoteRobot(Robot):
     """The robot behind the host at ``address``; ``timeout``: seconds each request may take, resets included.
 
+    ``silence``: seconds after which a host that answers not even heartbeats counts as lost.
+
     From :meth:`connect` to :meth:`close` this client has exclusive control of it. When the host is lost, every call
     raises :class:`forehand.wire.ConnectionLost` or :class:`forehand.wire.UnknownSession`; :meth:`connect` opens a new
     session. A motion request without an answer in time raises :class:`forehand.wire.DeadlineExceeded`, whose message
@@ -31,9 +34,11 @@ class RemoteRobot(Robot):
 
     contract: Contract  # the host's, known once connected
 
-    def __init__(self, address: str, timeout: float = 10.0, jpeg: int | None = None) -> None:
+    def __init__(
+        self, address: str, timeout: float = 10.0, jpeg: int | None = None, silence: float = HEARTBEAT_TIMEOUT
+    ) -> None:
         self.address = address
-        self._connection = Connection(address, ROBOT, timeout, jpeg=jpeg)
+        self._connection = Connection(address, ROBOT, timeout, jpeg=jpeg, silence=silence)
         self._session: str | None = None
 
     @property

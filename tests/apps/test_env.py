@@ -132,3 +132,26 @@ def test_a_version_that_cannot_be_had_and_a_folder_of_something_else_are_refused
     assert (tmp_path / "mine/tiny/thesis.tex").read_text() == "precious"
     lock.write_text("tiny-simulator @ file:///tmp\n")
     assert "NAME==VERSION" in env("make", "tiny", f"folder={tmp_path}", status=2, TINY_LOCK=str(lock)).stderr
+
+
+@pytest.mark.slow
+def test_a_robot_is_simulated_in_its_environment_and_results_have_its_versions(env, forehand, variables, made, tmp_path):
+    pendulum = ("robot=gymnasium", "robot.options.id=Pendulum-v1", "robot.options.success_return=-300")
+    arguments = ("benchmark=gymnasium", "policy.name=random", "episodes=1", "num_videos=0", "output=o", "workers=1")
+    inside = ("+robot.environment=tiny", "benchmark.options.id=Pendulum-v1", "benchmark.options.max_steps=3")
+    plugins = {"FOREHAND_PLUGINS": "tiny,robots,tabletop,stock"}
+    done = forehand("eval", *pendulum, *arguments, *inside, **variables | plugins)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "o/results.json").read_text())
+    assert results["setup"]["environment"]["tiny-simulator"] == "1.0"
+    absent = forehand("eval", *pendulum, *arguments, "+robot.environment=moon", **variables | plugins)
+    assert "forehand env make moon" in absent.stderr
+
+
+@pytest.mark.slow
+def test_what_needs_an_expert_runs_inside_as_a_whole(process, variables, made, tmp_path):
+    plugins = {"FOREHAND_PLUGINS": "tiny,robots,tabletop"}
+    record = ("record", "robot=tabletop", "+robot.environment=tiny", "episodes=1", "workers=1", "output=data")
+    done = process(*record, **variables | plugins)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "data/meta/info.json").read_text())["total_episodes"] == 1

@@ -107,6 +107,8 @@ def possible_conversions(needed: Contract, offered: Contract) -> list[str]:
             continue
         if same.name != camera.name:
             found.append(f"camera.{same.name}:{camera.name}")
+        if same.orientation is not None and camera.orientation not in (None, same.orientation):
+            found.append(f"camera.{camera.name}:{camera.orientation}")
         if (same.height, same.width) != (camera.height, camera.width):
             found.append(f"camera.{camera.name}:{camera.height}x{camera.width}")
     found += _sensor_renames(needed, offered)

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from forehand.contracts.orientation import ORIENTATIONS
 from forehand.contracts.sensor import LARGEST_SIZE, RGB, Sensor
-from forehand.errors import ConfigurationError, ContractMismatch
+from forehand.errors import ConfigurationError, ContractMismatch, nearest
 from forehand.utils.reading import parse_json
 
 Bounds = tuple[float, ...]
@@ -27,12 +28,23 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera: ``height`` × ``width`` uint8 RGB; ``role`` is ``"static"`` (fixed in the world) or ``"wrist"``."""
+    """One camera: ``height`` × ``width`` uint8 RGB; ``role`` is ``"static"`` (fixed in the world) or ``"wrist"``.
+
+    ``orientation``: how its pictures lie, one of :data:`~forehand.contracts.orientation.ORIENTATIONS`.
+    """
 
     name: str
     height: int
     width: int
     role: str | None = None
+    orientation: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.orientation is not None and self.orientation not in ORIENTATIONS:
+            raise ValueError(
+                f"the orientation of camera {self.name!r} is {self.orientation!r}. "
+                f"{nearest(self.orientation, ORIENTATIONS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,9 @@ class Contract:
         plain = {"schema": SCHEMA, **asdict(self)}
         if not self.sensors:
             del plain["sensors"]
+        for camera in plain["cameras"]:
+            if camera["orientation"] is None:
+                del camera["orientation"]
         return plain
 
     @classmethod

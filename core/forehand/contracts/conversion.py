@@ -4,6 +4,7 @@ A conversion names its subject and what that becomes::
 
     camera.front:static            the camera "front" is called "static"
     camera.static:128x128          its pictures are scaled to 128 × 128 (the only conversion that loses anything)
+    camera.static:upright          its pictures, whose orientation is stated, are turned (forehand.contracts.orientation)
     state.rotation:axis_angle      the field "rotation" of the state is in another form (forehand.contracts.rotations)
     state.position:mm              it is in another unit: m, cm, mm; rad, deg
     sensor.depth:depth_static      the sensor "depth" is called "depth_static"
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.contracts.contract import PROTECTION, Bounds, Camera, Contract, Field
+from forehand.contracts.orientation import ORIENTATIONS, turned
 from forehand.contracts.rotations import FORMS, form
 from forehand.errors import ConfigurationError, nearest
 from forehand.utils.images import resize
@@ -70,13 +72,17 @@ class CameraConversion:
 
     def apply(self, images: dict[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
         """All of them, with this one converted."""
-        size = (self.new.height, self.new.width)
         return {
-            self.new.name if name == self.old.name else name: resize(picture[None], size)[0]
-            if name == self.old.name
-            else picture
+            (self.new.name if name == self.old.name else name): (
+                self._converted(picture) if name == self.old.name else picture
+            )
             for name, picture in images.items()
         }
+
+    def _converted(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.old.orientation is not None and self.new.orientation is not None:
+            picture = turned(picture, self.old.orientation, self.new.orientation)
+        return resize(picture[None], (self.new.height, self.new.width))[0]
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,14 @@ def _camera(name: str, of: str, value: str, contract: Contract) -> tuple[Convers
         raise ConfigurationError(
             f"{name!r}: there is no camera {of!r}. {nearest(of, [c.name for c in contract.cameras])}"
         )
-    size = _SIZE.fullmatch(value)
-    new = replace(old, height=int(size[1]), width=int(size[2])) if size else replace(old, name=value)
+    if value in ORIENTATIONS:
+        if old.orientation is None:
+            raise ConfigurationError(f"{name!r}: it is not stated how the pictures of {of!r} lie.")
+        new = replace(old, orientation=value)
+    elif size := _SIZE.fullmatch(value):
+        new = replace(old, height=int(size[1]), width=int(size[2]))
+    else:
+        new = replace(old, name=value)
     cameras = tuple(new if c is old else c for c in contract.cameras)
     if len({*(c.name for c in cameras), *(s.name for s in contract.sensors)}) < len(cameras) + len(contract.sensors):
         raise ConfigurationError(f"{name!r}: there is another camera {value!r} already.")

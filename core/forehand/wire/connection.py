@@ -55,17 +55,24 @@ class Connection:
     """
 
     def __init__(
-        self, address: str, role: Role, timeout: float, contract: Contract | None = None, jpeg: int | None = None
+        self,
+        address: str,
+        role: Role,
+        timeout: float,
+        contract: Contract | None = None,
+        jpeg: int | None = None,
+        silence: float = HEARTBEAT_TIMEOUT,
     ) -> None:
         """``timeout``: seconds for a request that states none; ``contract``: this side's, if the other shall compare.
 
-        ``jpeg``: quality, 1 to 100, of the pictures in both directions; None sends them as they are.
+        ``jpeg``: quality, 1 to 100, of the pictures in both directions; None sends them as they are. ``silence``: seconds
+        after which a side that owes an answer or a heartbeat, and whose connection is open, counts as lost.
         """
-        positive(timeout=timeout)
+        positive(timeout=timeout, silence=silence)
         count(1, 100, jpeg=jpeg)
         if jpeg is not None and not AVAILABLE:
             raise ConfigurationError("jpeg needs a package that is not installed: pip install 'forehand[jpeg]'")
-        self._jpeg = jpeg
+        self._jpeg, self._silence = jpeg, silence
         self.address = address
         self.timeout = timeout
         self.facts: dict[str, Any] = {}
@@ -217,7 +224,7 @@ class Connection:
         if not self._remote_clock.known:
             return {}
         silent = 0.0 if self._unanswered is None else time.monotonic() - self._unanswered
-        wait = min(budget, HEARTBEAT_TIMEOUT - silent)
+        wait = min(budget, self._silence - silent)
         return {"begin_by": self._remote_clock.at(clock()) + wait - min(ANSWER, wait / 4)}
 
     def _send(self, link: Link, kind: str, payload: Payload, session: str | None, budget: float) -> int:
@@ -233,7 +240,7 @@ class Connection:
     def _ping(self, link: Link) -> None:
         """Send a ping, if it is time; raises :class:`LinkLost` when nothing has come for too long."""
         now = time.monotonic()
-        if self._unanswered is not None and now - self._unanswered > HEARTBEAT_TIMEOUT:
+        if self._unanswered is not None and now - self._unanswered > self._silence:
             raise LinkLost
         if now - self._last_sent >= HEARTBEAT:
             self._send(link, "ping", {}, None, HEARTBEAT_TIMEOUT)

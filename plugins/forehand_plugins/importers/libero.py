@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from forehand import Camera, Contract, Field
+from forehand.contracts.orientation import ORIENTATIONS
 from forehand.contracts.rotations import form
 from forehand.data.importing.importer import EpisodeContent, Importer, SourceEpisode
-from forehand.data.importing.pictures import ORIENTATIONS
 from forehand.data.importing.source_files import source_files
 from forehand.data.importing.statements import Statements
 from forehand.errors import ConfigurationError, DatasetError, nearest

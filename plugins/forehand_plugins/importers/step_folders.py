@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand import Camera, Contract, Field
+from forehand.contracts.orientation import ORIENTATIONS
 from forehand.data.importing.importer import EpisodeContent, Importer, Picture, SourceEpisode, Step
-from forehand.data.importing.pictures import ORIENTATIONS, decode_picture
+from forehand.data.importing.pictures import decode_picture
 from forehand.data.importing.source_files import natural, readable, source_path
 from forehand.data.importing.statements import Statements
 from forehand.errors import ConfigurationError, DatasetError, nearest

@@ -3,10 +3,12 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from forehand import Camera, Contract, Field
 from forehand.contracts.compatibility import differences, require_fit, restrictions
+from forehand.contracts.conversion import parse
 from forehand.errors import ConfigurationError, ContractMismatch
 
 ARM = Field("position", 3, unit="m", frame="base", mode="delta", low=(-0.02,) * 3, high=(0.02,) * 3)
@@ -159,3 +161,26 @@ def test_a_rate_is_a_positive_number(rate):
 def test_an_unknown_camera_is_answered_with_the_known_ones():
     with pytest.raises(KeyError, match="static"):
         CONTRACT.camera("stattic")
+
+
+def test_how_pictures_lie_is_compared_where_both_sides_state_it():
+    raw, upright = (
+        replace(CONTRACT, cameras=(replace(CONTRACT.camera("static"), orientation=how),))
+        for how in ("flipped_vertically", "upright")
+    )
+    assert Contract.from_json(raw.to_json()) == raw
+    assert [d.where for d in differences(raw, upright)] == ["camera 'static' orientation"]
+    assert differences(replace(raw, cameras=CONTRACT.cameras[:1]), upright) == []
+    assert "orientation" not in CONTRACT.to_json()  # which earlier releases read
+    with pytest.raises(ContractMismatch, match="upright"):
+        Contract.from_json(raw.to_json().replace("flipped_vertically", "uprigth"))
+
+
+def test_pictures_are_turned_by_name():
+    picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    raw = replace(CONTRACT, cameras=(Camera("static", 2, 2, orientation="flipped_vertically"),))
+    (turn,), contract = parse(["camera.static:rotated_180"], raw)
+    assert contract.camera("static").orientation == "rotated_180"
+    assert np.array_equal(turn.apply({"static": picture})["static"], picture[:, ::-1])
+    with pytest.raises(ConfigurationError, match="not stated how"):
+        parse(["camera.static:upright"], CONTRACT)

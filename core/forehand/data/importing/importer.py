@@ -74,7 +74,7 @@ class Importer(ABC):
 
     contract: of what is written, with units, frames and senses. statements: where each of them comes from; what the
     source does not say must be given as an option (:class:`~forehand.data.importing.statements.Statements`).
-    orientation: camera → how its pictures lie in the source (:data:`~forehand.data.importing.pictures.ORIENTATIONS`);
+    orientation: camera → how its pictures lie in the source (:data:`~forehand.contracts.orientation.ORIENTATIONS`);
     upright where it is not named. robot: the dataset's robot type. dropped: id of an episode → why it is left out, as far
     as that is known before reading. licence: of the source, as the hub names it.
     """

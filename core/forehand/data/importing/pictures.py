@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forehand.contracts.orientation import ORIENTATIONS, turned
 from forehand.data.importing.importer import Picture
 from forehand.errors import ConfigurationError, DatasetError, nearest
 
 Pixels = NDArray[np.uint8]
-
-ORIENTATIONS: Mapping[str, Callable[[Pixels], Pixels]] = {
-    "upright": lambda pixels: pixels,
-    "flipped_vertically": lambda pixels: pixels[::-1],
-    "flipped_horizontally": lambda pixels: pixels[:, ::-1],
-    "rotated_180": lambda pixels: pixels[::-1, ::-1],
-}
-"""How a picture lies in a source → what turns it upright. OpenGL's rows from bottom to top are ``flipped_vertically``:
-left and right are right already, so that turning by 180° would mirror them."""
 
 
 def check_orientation(camera: str, orientation: str) -> str:
@@ -57,4 +48,4 @@ def kept_file(picture: Picture, orientation: str) -> bytes | None:
 
 def upright(picture: Picture, orientation: str) -> Pixels:
     """The pixels (H, W, 3) of a picture that lies as ``orientation`` says, turned upright."""
-    return np.ascontiguousarray(ORIENTATIONS[orientation](decode_picture(picture)))
+    return turned(decode_picture(picture), orientation, "upright")

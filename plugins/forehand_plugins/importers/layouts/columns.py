@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand import Camera, Field
+from forehand.contracts.orientation import ORIENTATIONS
 from forehand.contracts.rotations import FORMS
-from forehand.data.importing.pictures import ORIENTATIONS
 from forehand.data.importing.statements import Statements
 from forehand.errors import ConfigurationError, DatasetError, nearest
 

@@ -1,0 +1,2 @@
+class RandomizationError(Exception):
+    pass
