@@ -147,6 +147,7 @@ def test_a_checkpoint_on_the_hub_is_used_in_place_and_without_a_network(hub, com
         load_policy("hf://me/other")
 
 
+@pytest.mark.slow
 def test_branches_public_repositories_and_what_is_no_more(hub, command, made, tmp_path):
     run, other = made / "outputs/first", tmp_path / "other"
     command("push", run, "repo=me/blocks", "private=false", "training_state=true", "message=first try")
@@ -325,6 +326,7 @@ def test_a_training_is_run_again_and_compared(command, complaint, made, tmp_path
     assert "Only forehand train is run again" in complaint("reproduce", "again", "run=true", "output=third")
 
 
+@pytest.mark.slow
 def test_a_run_of_a_sweep_is_repeated_alone(command, made, tmp_path):
     (tmp_path / "conf").mkdir()
     seeds = [word for word in LEARNED[1:] if "dataset" not in word and "steps" not in word]
