@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from forehand.utils.exclusive import exclusive
+
 PLUGIN = Path(__file__).parents[1] / "data/tiny_simulator"
 BASE = ("numpy", "pluggy", "pyzmq", "msgpack", "hydra-core", "rich", "pyyaml", "av", "pyarrow", "filelock", "pillow")
 
@@ -129,6 +131,8 @@ def test_a_version_that_cannot_be_had_and_a_folder_of_something_else_are_refused
     (tmp_path / "mine/tiny/thesis.tex").write_text("precious")
     for action in ("make", "remove"):
         env(action, "tiny", f"folder={tmp_path / 'mine'}", status=2)
+    with exclusive(tmp_path / "mine/.tiny.lock"):
+        assert "Another process" in env("make", "tiny", f"folder={tmp_path / 'mine'}", status=2).stderr
     assert (tmp_path / "mine/tiny/thesis.tex").read_text() == "precious"
     lock.write_text("tiny-simulator @ file:///tmp\n")
     assert "NAME==VERSION" in env("make", "tiny", f"folder={tmp_path}", status=2, TINY_LOCK=str(lock)).stderr

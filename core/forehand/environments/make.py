@@ -20,6 +20,7 @@ from forehand.environments.specification import EnvironmentSpec, read_lock
 from forehand.environments.uv import EnvironmentFailed, call_uv, compile_lock, installed_packages
 from forehand.errors import ConfigurationError
 from forehand.plugins import registry
+from forehand.utils.exclusive import exclusive
 
 FOREHAND = "forehand"
 VIRTUAL = "pyvenv.cfg"
@@ -74,6 +75,14 @@ def make(plan: Plan, say: Callable[[str], None]) -> MadeEnvironment:
     say: called with what is being done. What was fetched is kept by uv, so that a second attempt goes faster. A folder
     that is no virtual environment is refused.
     """
+    plan.folder.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(plan.folder.with_name(f".{plan.folder.name}.lock")) as free:
+        if not free:
+            raise EnvironmentFailed(f"Another process is making {plan.folder}. Wait for it.")
+        return _make(plan, say)
+
+
+def _make(plan: Plan, say: Callable[[str], None]) -> MadeEnvironment:
     folder, spec, python = plan.folder, plan.spec, executable(plan.folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / VIRTUAL).exists():
         raise ConfigurationError(f"{folder} is there and is no environment; choose another folder=… or remove it.")
