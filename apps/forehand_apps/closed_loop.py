@@ -6,8 +6,10 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from forehand.utils.files import replacing
 log = logging.getLogger(__name__)
 
 EVALUATIONS, BEST = "evaluations", "best"
-CHECKPOINT, RESULTS, OUTPUT, LOG = "checkpoint", "evaluation", "finished", "eval.log"
+CHECKPOINT, RESULTS, FINISHED, LOG, PROCESS = "checkpoint", "evaluation", "finished", "eval.log", "process"
 POLITE = 10
 """How much lower the priority of an evaluation is than that of the training (nice)."""
 
@@ -60,9 +62,10 @@ class ClosedLoopEvaluation(TrainingCallback):
         if not run.is_main:
             return
         for folder in _folders(run.folder):
+            _end_left_over(folder)
             if int(folder.name.removeprefix("step_")) > run.step:
                 shutil.rmtree(folder)
-            elif (folder / OUTPUT).exists():
+            elif (folder / FINISHED).exists():
                 self._consider(run, folder, read_record(folder / RESULTS).evaluation)
             elif (folder / CHECKPOINT).exists():
                 self._waiting.append(folder)
@@ -95,8 +98,10 @@ class ClosedLoopEvaluation(TrainingCallback):
     def close(self) -> None:
         """End an evaluation that runs; what it has done is kept."""
         if self._running is not None:
-            self._running[1].terminate()
-            self._running[1].wait()
+            folder, process = self._running
+            process.terminate()
+            process.wait()
+            (folder / PROCESS).unlink()
             self._running = None
 
     def _poll(self, run: TrainingRun, *, stopping: bool = False) -> None:
@@ -105,6 +110,7 @@ class ClosedLoopEvaluation(TrainingCallback):
             if process.poll() is None:
                 return
             self._running = None
+            (folder / PROCESS).unlink()
             if metrics := self._collect(run, folder, process.returncode):
                 (run.log_metrics if stopping else run.add_metrics)(metrics)
         if self._waiting:
@@ -121,6 +127,7 @@ class ClosedLoopEvaluation(TrainingCallback):
                 stderr=said,
                 start_new_session=True,  # a Ctrl-C is for the training, which ends it
             )
+            (folder / PROCESS).write_text(str(process.pid), encoding="utf-8")
             if hasattr(os, "setpriority"):
                 os.setpriority(os.PRIO_PROCESS, process.pid, POLITE)
             return process
@@ -136,7 +143,7 @@ class ClosedLoopEvaluation(TrainingCallback):
             log.warning("The evaluation of %s failed; training continues. See %s.", folder.name, folder / LOG)
             shutil.rmtree(folder / CHECKPOINT)
             return {}
-        (folder / OUTPUT).touch()
+        (folder / FINISHED).touch()
         low, high = evaluation.total.interval
         self._consider(run, folder, evaluation)
         return {
@@ -162,6 +169,18 @@ class ClosedLoopEvaluation(TrainingCallback):
 def _folders(run: Path) -> list[Path]:
     """The folders of evaluations, by step."""
     return sorted(folder for folder in (run / EVALUATIONS).glob("step_*") if re.fullmatch(r"step_\d+", folder.name))
+
+
+def _end_left_over(folder: Path) -> None:
+    """End the evaluation of a training that was killed, so that it can be continued; on Linux."""
+    try:
+        number = int((folder / PROCESS).read_text(encoding="utf-8"))
+        command = Path(f"/proc/{number}/cmdline")
+        while f"output={folder / RESULTS}" in command.read_text(encoding="utf-8").split("\0"):
+            os.kill(number, signal.SIGTERM)
+            time.sleep(0.1)
+    except (OSError, ValueError):  # there is none
+        pass
 
 
 def _link(checkpoint: Path, folder: Path) -> None:

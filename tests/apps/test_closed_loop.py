@@ -1,6 +1,8 @@
 """Checkpoints are judged beside a training that does not wait, and the best one is kept."""
 
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -103,6 +105,24 @@ def test_a_resumed_training_judges_what_was_left_and_takes_back_what_was_behind(
     assert {e["evaluation/step"] for e in entries if "evaluation/step" in e} == {1, 3}
     assert not (folder / "step_0000004").exists()
     assert (tmp_path / "run/best/step").read_text() == "3"
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found by /proc")
+def test_an_evaluation_of_a_training_that_was_killed_is_ended_first(train, tmp_path):
+    folder = tmp_path / "run/evaluations/step_0000001"
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "checkpoint/step").write_text("1")
+    command = [sys.executable, "-c", "print(flush=True); input()", f"output={folder / 'evaluation'}"]
+    left_over = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        left_over.stdout.readline()  # it runs
+        (folder / "process").write_text(str(left_over.pid))
+        entries = train(steps=1, first=1)
+        assert left_over.wait(timeout=60) == -signal.SIGTERM
+    finally:
+        left_over.kill()
+    assert [e["evaluation/step"] for e in entries] == [1]
+    assert not (folder / "process").exists()
 
 
 def test_options_are_typed_as_overrides():

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from forehand.errors import ConfigurationError, nearest
+from forehand.errors import ConfigurationError
 from forehand.learning.optimization.schedules import make_with_options
-from forehand.learning.parameter_groups import matches
+from forehand.learning.parameter_groups import matches, nearest_name
 
 LORA = "lora"
 """Key of a policy's configuration: pattern of names → options (:class:`LoRAOptions`)."""
@@ -78,7 +78,7 @@ def inject_lora(policy: nn.Module, adapters: Mapping[str, LoRAOptions]) -> None:
         layers = {name: kind for name, kind in _layers(policy).items() if matches(pattern, name) and name not in done}
         if not layers:
             raise ConfigurationError(
-                f"policy.lora: {pattern!r} matches no layer that can be adapted. {nearest(pattern, _layers(policy))}"
+                f"policy.lora: {pattern!r} matches no layer that can be adapted. {nearest_name(pattern, _layers(policy))}"
             )
         done |= layers.keys()
         modules = [name for name, parameter in layers.items() if parameter is None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -107,17 +107,23 @@ def matches(pattern: str, name: str) -> bool:
     return fnmatch.fnmatchcase(name, pattern) or name.startswith(pattern + ".") or name == pattern
 
 
+def nearest_name(pattern: str, names: Iterable[str]) -> str:
+    """A sentence with the ``names``, or beginnings of them, that are closest to a pattern that matches none."""
+    names = list(names)
+    modules = {name.rpartition(".")[0] for name in names} - {""}
+    beginnings = {".".join(path.split(".")[:depth]) for path in modules for depth in range(1, path.count(".") + 2)}
+    known = [f"{path}.*" for path in beginnings] if "*" in pattern else [*beginnings, *names]
+    close = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4)
+    return nearest(pattern, close or {name.partition(".")[0] for name in names})
+
+
 def _matched(pattern: str, parameters: Mapping[str, Any], trained: Sequence[str]) -> list[str]:
     """The trained parameters that ``pattern`` names, with wildcards or by the beginning of their names."""
     matched = [name for name in parameters if matches(pattern, name)]
     if not matched:
-        modules = {name.rpartition(".")[0] for name in parameters} - {""}
-        beginnings = {".".join(path.split(".")[:depth]) for path in modules for depth in range(1, path.count(".") + 2)}
-        known = [f"{path}.*" for path in beginnings] if "*" in pattern else [*beginnings, *parameters]
-        close = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4)
         raise ConfigurationError(
             f"recipe.parameter_groups: {pattern!r} matches no parameter of the policy. "
-            f"{nearest(pattern, close or {name.partition('.')[0] for name in parameters})}"
+            f"{nearest_name(pattern, parameters)}"
         )
     if effective := [name for name in trained if name in set(matched)]:
         return effective

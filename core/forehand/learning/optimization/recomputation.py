@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from forehand.errors import ConfigurationError, nearest
-from forehand.learning.parameter_groups import matches
+from forehand.errors import ConfigurationError
+from forehand.learning.parameter_groups import matches, nearest_name
 
 
 def checkpoint_activations(policy: nn.Module, patterns: Sequence[str]) -> list[str]:
@@ -29,7 +29,7 @@ def checkpoint_activations(policy: nn.Module, patterns: Sequence[str]) -> list[s
         if not (found := [name for name in modules if matches(pattern, name)]):
             raise ConfigurationError(
                 f"recipe.activation_checkpointing: {pattern!r} matches no module of the policy with parameters. "
-                f"{nearest(pattern, modules)}"
+                f"{nearest_name(pattern, modules)}"
             )
         for name in found:
             listed = isinstance(modules[name], nn.ModuleList | nn.ModuleDict)
