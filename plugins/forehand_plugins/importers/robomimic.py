@@ -84,6 +84,8 @@ class RobomimicImporter(Importer):
     def episodes(self) -> Sequence[SourceEpisode]:
         """See :meth:`Importer.episodes`."""
         found = hdf5.demonstrations(self._root, self._files)
+        for path in self._files:
+            _check_masks(path, self._masks(path), {e.about[1] for e in found if Path(e.about[0]) == path})
         if self._mask is None:
             return found
         chosen = {path: self._masks(path).get(self._mask) for path in self._files}
@@ -151,6 +153,20 @@ class RobomimicImporter(Importer):
         arms = size // osc.ARM
         prefixes = [""] if arms == 1 else [f"robot{i}_" for i in range(arms)]
         return tuple(f for prefix in prefixes for f in osc.arm_fields(mode or "delta", steps or (0, 0), frame, prefix))
+
+
+def _check_masks(path: Path, masks: Mapping[str, set[str]], demos: set[str]) -> None:
+    """Raise :class:`DatasetError` where a mask names a demonstration that is not there, or two splits share one."""
+    for mask, members in masks.items():
+        if missing := sorted(members - demos):
+            raise DatasetError(
+                f"{path}: mask/{mask} names demonstrations that are not in the file, such as {missing[0]!r} "
+                f"({len(missing)} in all). Copy the file again, whole, or correct the mask."
+            )
+    if both := sorted(set.intersection(*(masks.get(split, set()) for split in SPLITS))):
+        raise DatasetError(
+            f"{path}: {both[0]!r} is in mask/train and in mask/valid ({len(both)} in all). Correct the masks."
+        )
 
 
 def _chosen_cameras(demo: Any, cameras: Mapping[str, str] | None) -> dict[str, str]:

@@ -43,6 +43,22 @@ def test_one_mask_may_be_chosen(tmp_path, imported):
         imported("robomimic", "other", source=source, mask="vaild", **GIVEN)
 
 
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [(["demo_77"], "mask/valid names demonstrations that are not in the file, such as 'demo_77'"),
+     (["demo_1"], "'demo_1' is in mask/train and in mask/valid")],
+)  # fmt: skip
+def test_masks_that_contradict_are_refused(tmp_path, imported, members, message):
+    import h5py
+
+    source = write_robomimic(tmp_path / "a.hdf5")
+    with h5py.File(source, "r+") as file:
+        del file["mask/valid"]
+        file["mask/valid"] = np.array([m.encode() for m in members])
+    with pytest.raises(DatasetError, match=message):
+        imported("robomimic", source=str(source), **GIVEN)
+
+
 def test_an_absolute_controller_is_not_taken_for_motions(tmp_path, imported):
     args = env_args(controller={"control_delta": False})
     there = imported("robomimic", source=str(write_robomimic(tmp_path / "a.hdf5", args=args)), **GIVEN)

@@ -73,5 +73,9 @@ def test_ends_that_do_not_fit_are_refused(tmp_path, imported):
     ends[:] = [3, 3]
     with pytest.raises(DatasetError, match="does not increase"):
         imported("zarr", "c", source=str(source), layout="pusht", instruction="")
+    group = zarr.open_group(str(source), mode="r+")["meta"]
+    group.create_array("episode_ends", shape=(2,), dtype="float64", overwrite=True)[:] = [3.5, 7.0]
+    with pytest.raises(DatasetError, match="episode_ends holds float64, and the rows at which episodes end are whole"):
+        imported("zarr", "e", source=str(source), layout="pusht", instruction="")
     with pytest.raises(DatasetError, match="no zarr store with 'data'"):
         imported("zarr", "d", source=str(tmp_path), layout="pusht", instruction="")

@@ -32,9 +32,15 @@ class EpisodeStore:
             try:
                 root: Any = zarr.open_group(self._zip or str(self.path), mode="r")
                 self._arrays = dict(root[data].arrays())
-                self.ends = np.asarray(root[ends][:], np.int64)
+                stated = np.asarray(root[ends][:])
             except (FileNotFoundError, KeyError) as error:
                 raise DatasetError(f"{self.path} is no zarr store with {data!r} and {ends!r} ({error}).") from error
+        if stated.dtype.kind not in "iu":
+            raise DatasetError(
+                f"{self.path}: {ends} holds {stated.dtype}, and the rows at which episodes end are whole numbers. "
+                f"Write it as int64."
+            )
+        self.ends = stated.astype(np.int64)
         if not len(self.ends) or (np.diff(self.ends, prepend=0) <= 0).any():
             raise DatasetError(f"{self.path}: {ends} does not increase from episode to episode.")
 
