@@ -24,15 +24,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_module
-from omegaconf import open_dict
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from forehand import Camera, Contract, Field
 from forehand.compose import ComposedPolicy, Layout, read_mask
 from forehand.compose.losses import composition_loss
-from forehand.learning.checkpoint import build_policy
 from forehand_seer.targets import CLIP_MEAN, CLIP_STD
 
 CONTRACT = Contract(
@@ -45,6 +42,11 @@ CONTRACT = Contract(
 
 def make_policy(preset: str, overrides: list[str], device: str) -> ComposedPolicy:
     """A preset of Seer with random weights; a part for few words stands in for CLIP's text feature, made once anyway."""
+    from hydra import compose, initialize_config_module  # here, since gpu.py does without them
+    from omegaconf import open_dict
+
+    from forehand.learning.checkpoint import build_policy
+
     with initialize_config_module("forehand_seer.conf", version_base=None):
         config = compose(overrides=[f"+policy={preset}", *overrides]).policy
     with open_dict(config):
@@ -236,9 +238,9 @@ class PlainSeer(nn.Module):
         return patches.reshape(*readout.shape[:-2], len(model.cameras), *patches.shape[1:])
 
 
-def matrix_rate(device: str, precision: str = "float32", seconds: float = 1.0) -> float:
-    """Operations a second that a large matrix product reaches, at its best."""
-    n = 2048 if device == "cpu" else 8192
+def matrix_rate(device: str, precision: str = "float32", seconds: float = 1.0, size: int = 0) -> float:
+    """Operations a second that a product of matrices (``size``, ``size``), or large ones, reaches, at its best."""
+    n = size or (2048 if device == "cpu" else 8192)
     a, b = torch.randn(2, n, n, device=device, dtype=getattr(torch, precision))
     watch, best, began = Stopwatch(device), math.inf, time.perf_counter()
     while time.perf_counter() - began < seconds:

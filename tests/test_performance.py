@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parent.parent
 PERFORMANCE, EXPERIMENTS = ROOT / "performance", ROOT / "experiments"
@@ -50,6 +52,42 @@ def test_a_benchmark_runs(run_here, name, options, told):
     said = run_here(PERFORMANCE / f"{name}.py", *options, *SMALL)
     for words in (*told, "floor:"):
         assert words in said
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_gpus_needs_torch_numpy_and_safetensors_alone():
+    """In a process that finds nothing else, as on a machine where Forehand is not installed."""
+    program = f"""
+import runpy, sys
+import torch, numpy, safetensors, torch.utils.flop_counter, torch._dynamo
+known = {{name.partition(".")[0] for name in sys.modules}} | set(sys.stdlib_module_names)
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in known | {{"filelock", "sympy", "mpmath"}} and not top.startswith(("forehand", "plain_seer")):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Bare())
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == "pluggy" else find(name, package)
+sys.argv = ["gpu.py", "--device", "cpu", "--quick"]
+runpy.run_path({str(PERFORMANCE / "gpu.py")!r}, run_name="__main__")
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+    for words in ("a control step", "a training step", "plain, float32", "bfloat16, compiled", "TFLOP a window"):
+        assert words in run.stdout
+
+
+def test_the_benchmark_of_gpus_has_the_preset(monkeypatch):
+    monkeypatch.syspath_prepend(PERFORMANCE)
+    measured = runpy.run_path(str(PERFORMANCE / "gpu.py"))["SEER_CALVIN"]
+    with initialize_config_module("forehand_seer.conf", version_base=None):
+        preset = OmegaConf.to_container(compose(overrides=["+policy=seer_calvin"]).policy, resolve=True)
+    assert preset.pop("name") == "composed"
+    preset["encoders"]["text"] = measured["encoders"]["text"]
+    del preset["encoders"]["cameras"]["tower"]["weights"]
+    assert preset == measured
 
 
 @pytest.mark.slow

@@ -76,17 +76,20 @@ def open_policies(config: DictConfig, robots: list[Robot], benchmark: Benchmark 
 def open_local_policy(config: DictConfig, contract: Callable[[], Contract]) -> Policy:
     """A checkpoint or a registered policy, in this process; only the latter needs ``contract``."""
     if policy_source(config) == "checkpoint":
+        from forehand.compose.acceleration import accelerate
         from forehand.learning.checkpoint import load_policy
         from forehand.learning.devices import pick_device
 
         device = str(pick_device(config.device))
-        return load_policy(
+        loaded = load_policy(
             config.checkpoint,
             device,
             rate=config.get("rate"),
             weights=config.get("weights"),
             merge_lora=bool(config.get("merge_lora")),
         )
+        accelerate(loaded, precision=config.get("precision") or "float32", compile=config.get("compile"))
+        return loaded
     policy: Policy = make("policy", config, contract=contract())
     return policy
 

@@ -55,7 +55,7 @@ from forehand.compose.towers import SharedTowers
 from forehand.compose.validity import hide_invalid, layout_validity
 from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import Sensor
-from forehand.data.tower_features import FrozenFeatures
+from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.window_spec import MOST_TIMESTEPS
 from forehand.errors import ConfigurationError, nearest
 from forehand.utils.images import METHODS

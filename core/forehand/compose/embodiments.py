@@ -17,7 +17,7 @@ from forehand.compose.parts import LossTerms
 from forehand.compose.policy import ComposedPolicy
 from forehand.contracts.compatibility import differences
 from forehand.contracts.contract import Contract
-from forehand.data.tower_features import FrozenFeatures
+from forehand.data.frozen_features import FrozenFeatures
 from forehand.errors import ConfigurationError, ContractMismatch
 from forehand.policy import Policy, Prediction, Session
 from forehand.robot import Observation

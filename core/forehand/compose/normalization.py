@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,10 +12,18 @@ from torch import Tensor, nn
 
 from forehand.compose.delta_actions import DeltaActions
 from forehand.contracts.contract import Contract, Field
-from forehand.data.statistics import DatasetStatistics
 from forehand.errors import ConfigurationError, nearest
 
 Statistics = Mapping[str, Mapping[str, Any]]
+
+
+@runtime_checkable
+class _AddsChunks(Protocol):
+    """Statistics of a dataset whose tables are at hand, as :class:`forehand.data.statistics.DatasetStatistics`."""
+
+    def add_chunks(
+        self, key: str, chunk: int, predicted: Callable[..., Any] | None = None, *, per_step: bool = False
+    ) -> None: ...
 
 
 def _limits(fields: Sequence[Field], statistics: Mapping[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +183,7 @@ def predicted_statistics(
     of = "absolute" if delta is None else delta.name
     key = f"action.{of}.chunk_{chunk}{'.per_step' if settings.per_step else ''}"
     if key not in statistics:
-        if not isinstance(statistics, DatasetStatistics):
+        if not isinstance(statistics, _AddsChunks):
             raise ConfigurationError(
                 f"normalization of the action needs statistics of chunks of {chunk} actions ({key!r}), which are "
                 f"computed from a dataset's tables; what was given has only {sorted(statistics)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,11 @@ class ComposedPolicy(Composition, Policy):
     """A :class:`Composition` that can be trained and served.
 
     Training computes the queries of every timestep that yields a loss, a session only those of its newest frame; both
-    compute only the tokens that these depend on.
+    compute only the tokens that these depend on. ``inference_precision``: what sessions are computed in where it loses
+    little, if not in the weights' own (:func:`forehand.compose.acceleration.accelerate`).
     """
+
+    inference_precision: torch.dtype | None = None
 
     @property
     def window(self) -> dict[str, Any]:
@@ -80,6 +84,13 @@ class ComposedPolicy(Composition, Policy):
             return []
         require_one_each(sessions, observations)
         mine = [self._require_own(s) for s in sessions]
+        with self._inference_autocast():
+            return self._step(mine, observations, forecast)
+
+    def _step(
+        self, mine: Sequence[ComposedSession], observations: Sequence[Observation], forecast: bool
+    ) -> list[Prediction]:
+        assert self.action_head is not None
         act, foresee = self.action_head, self.world_model if forecast and self.foresight_control is None else None
         inputs = self._observe(mine, observations, features=isinstance(foresee, DecodesFeatures))
         wanted = tuple(part.group.name for part in (foresee, act) if part is not None)
@@ -98,13 +109,17 @@ class ComposedPolicy(Composition, Policy):
 
     def _act(self, head: ActionHead, newest: NewestReadouts, sessions: Sequence[ComposedSession]) -> Tensor:
         """Chunks of normalized actions, (B, chunk, A); noise comes from each session's own seed."""
-        if isinstance(head, SamplingActionHead | IterativeActionHead):
-            noise = torch.stack([s.noise(head.noise_shape) for s in sessions]).to(self.device)
-            if isinstance(head, IterativeActionHead):
-                return head.sample(newest.read, noise)
-            return head.sample(newest.readouts[head.group.name], noise)
-        actions: Tensor = head(newest.readouts[head.group.name])
+        if isinstance(head, IterativeActionHead):
+            return head.sample(newest.read, self._noise(head, sessions))
+        readout = newest.readouts[head.group.name].float()
+        with torch.autocast(self.device.type, enabled=False):  # as in training
+            if isinstance(head, SamplingActionHead):
+                return head.sample(readout, self._noise(head, sessions))
+            actions: Tensor = head(readout)
         return actions
+
+    def _noise(self, head: ActionHead, sessions: Sequence[ComposedSession]) -> Tensor:
+        return torch.stack([s.noise(head.noise_shape) for s in sessions]).to(self.device)
 
     @torch.inference_mode()
     def remember(self, session: Session, observations: Sequence[Observation]) -> None:
@@ -112,7 +127,12 @@ class ComposedPolicy(Composition, Policy):
         if not observations:
             return
         newest = observations[-self.history :]
-        self._observe([self._require_own(session)] * len(newest), newest)
+        with self._inference_autocast():
+            self._observe([self._require_own(session)] * len(newest), newest)
+
+    def _inference_autocast(self) -> AbstractContextManager[Any]:
+        dtype = self.inference_precision
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def _require_own(self, session: Session) -> ComposedSession:
         if not isinstance(session, ComposedSession):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from forehand.compose.making import make_part, require_module_names
 from forehand.compose.parts import FEATURES, IMAGES, FeatureShape, VisionTower
-from forehand.data.tower_features import FrozenFeatures
+from forehand.data.frozen_features import FrozenFeatures
 from forehand.errors import ConfigurationError, nearest
 
 IMAGES_AT_ONCE = 64

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from forehand.data.dataset import Dataset
 from forehand.data.frame_store import FrameStore
+from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.source import LeftOut
 from forehand.data.specification import Source, by_embodiment
-from forehand.data.tower_features import FrozenFeatures
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import Sample, WindowDataset
 from forehand.errors import DatasetError

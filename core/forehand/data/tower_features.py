@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forehand.data.frame_cache import FRAMES_AT_ONCE, FrameBlock, MapLayout, frames_folder, open_map
+from forehand.data.frozen_features import Array, FrozenFeatures
 from forehand.data.source import FrameReader, Pictures
-
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class FrozenFeatures:
-    """How features of one camera are computed: ``encode`` maps (n, H, W, 3) uint8 to (n, *``shape``) float32.
-
-    digest: a name for what ``encode`` computes, from the tower's weights and configuration.
-    """
-
-    camera: str
-    shape: tuple[int, ...]
-    digest: str
-    encode: Callable[[Array], Array]
 
 
 def open_features(pictures: Pictures, frames: FrameReader, features: FrozenFeatures, cache: Path | None = None) -> Array:

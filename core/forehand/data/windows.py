@@ -22,10 +22,11 @@ from torch.utils.data import default_collate
 from forehand.contracts.sensor import Sensor
 from forehand.data.dataset import Dataset
 from forehand.data.frame_store import FrameRequest, FrameStore, OpenedFrames, open_frame_store
+from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.gripper_events import event_windows, gripper_changes
 from forehand.data.selection.instructions import draw_instructions
 from forehand.data.source import FrameReader
-from forehand.data.tower_features import FrozenFeatures, open_features
+from forehand.data.tower_features import open_features
 from forehand.data.whole_windows import WholeWindows
 from forehand.data.window_spec import (
     ACTIONS,
