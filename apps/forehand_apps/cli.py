@@ -31,6 +31,9 @@ MODULES = {"import": "import_recordings"}
 
 CONFIGURATION = "pkg://forehand_apps.conf"
 DEBUG_VARIABLE = "FOREHAND_DEBUG"
+SILENT_VARIABLE = "FOREHAND_SILENT_ERRORS"
+"""Set where the process that started this one says what ended it."""
+
 FULL_ERROR_VARIABLE = "HYDRA_FULL_ERROR"
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 
@@ -123,4 +126,5 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 
 
 def _print_error(message: str, colour: str) -> None:
-    Console(stderr=True).print(Text(message, style=colour), soft_wrap=True)
+    quiet = os.environ.get(SILENT_VARIABLE) == "1"
+    Console(stderr=True, quiet=quiet).print(Text(message, style=colour), soft_wrap=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy, latest_checkpoint, read_provenance
 from forehand.learning.devices import pick_device
+from forehand.learning.distributed.processes import Processes, join_processes
 from forehand.learning.hub import locate_checkpoint
 from forehand.learning.lora import inject_lora, read_lora
 from forehand.learning.parameter_groups import parameter_groups
@@ -33,6 +36,7 @@ from forehand.learning.trainer import LOG, TrainablePolicy, Trainer
 from forehand.learning.warm_start import load_pretrained_weights
 from forehand.utils.progress import progress
 from forehand_apps.job_command import job_command
+from forehand_apps.launch import processes_to_start, reported, train_by_processes
 from forehand_apps.train_callbacks import early_stop, make_callbacks
 from forehand_apps.train_callbacks import sources as training_sources
 
@@ -44,8 +48,25 @@ def train(config: DictConfig) -> Path:
     early_stop(config)
     frame_store(config)
     device = pick_device(config.device)
-    with run_folder(_output(config)) as output:
-        checkpoint = latest_checkpoint(output)
+    if count := processes_to_start(config.launch, device):
+        train_by_processes(config, _output(config), count)
+        saved = latest_checkpoint(_output(config))
+        assert saved is not None
+        return saved
+    with reported():
+        return _train_here(config, device)
+
+
+def _train_here(config: DictConfig, device: torch.device) -> Path:
+    """Train by this process, and those that were started with it."""
+    processes = join_processes(device)
+    if not processes.is_main:
+        logging.getLogger().setLevel(logging.WARNING)
+    output = Path(processes.told(str(_output(config))))  # it may hold the time of day
+    with run_folder(output) if processes.is_main else contextlib.nullcontext():
+        processes.wait()
+        found = latest_checkpoint(output)
+        checkpoint = processes.told(found)
         if checkpoint and not (config.resume or config.extend):
             raise ConfigurationError(
                 f"{output} already holds {checkpoint.name}. Add resume=true to continue it, extend=true to train it "
@@ -53,8 +74,8 @@ def train(config: DictConfig) -> Path:
             )
         if config.threads:
             torch.set_num_threads(config.threads)
-        console = Console(stderr=True)
-        trainer = _prepare(config, device, output, checkpoint, console)
+        console = Console(stderr=True, quiet=not processes.is_main)
+        trainer = _prepare(config, processes, output, checkpoint, console)
         return _train(trainer, console, config.output)
 
 
@@ -126,14 +147,17 @@ def _output(config: DictConfig) -> Path:
 
 
 def _prepare(
-    config: DictConfig, device: torch.device, output: Path, checkpoint: Path | None, console: Console
+    config: DictConfig, processes: Processes, output: Path, checkpoint: Path | None, console: Console
 ) -> Trainer:
     """A trainer at the state of ``checkpoint``, or at the start."""
+    device = processes.device or torch.device("cpu")
     sources = training_sources(config)
     data = open_datasets(sources)
     for root, reasons in data.left_out.items():
         for reason in reasons:
             console.print(f"left out of {root}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    if processes.count > 1:
+        _require_shared(config, data)
     torch.manual_seed(config.recipe.seed)
     if isinstance(data, EmbodimentDatasets):
         policy = build_cross_embodiment(config.policy, data.embodiments).to(device)
@@ -175,29 +199,36 @@ def _prepare(
         "whole": recipe.windows,
         "gripper_event_repeats": recipe.gripper_event_repeats,
     }
-    windows = (
-        data.windows(policy.window, **options)
-        if isinstance(data, EmbodimentDatasets)
-        else WindowDataset(data, policy.window, **options)
-    )
+    with processes.main_first():  # which fills the cache of frames
+        windows = (
+            data.windows(policy.window, **options)
+            if isinstance(data, EmbodimentDatasets)
+            else WindowDataset(data, policy.window, **options)
+        )
     recipe = read_recipe(config.recipe, len(windows))
+    with processes.main_first():
+        callbacks = make_callbacks(config, policy, recipe, frame_store(config))
     order = _order(windows, recipe)
     parameters = sum(p.numel() for p in policy.parameters())
     console.print(
         f"{parameters / 1e6:.2f} M parameters; {len(windows)} windows of {windows.episode_count} episodes; "
-        f"{recipe.steps} steps of {recipe.effective_batch_size} windows on {device}",
+        f"{recipe.steps} steps of {recipe.effective_batch_size} windows on {device}"
+        + (f", by {processes.count} processes" if processes.count > 1 else ""),
         soft_wrap=True,
     )
     trainer = Trainer(
         policy,
-        lambda number: windows.batch(order.at(number), step=number, seed=recipe.seed),
+        lambda number: windows.batch(processes.share(order.at(number)), step=number, seed=recipe.seed),
         recipe,
         output,
         config=plain,
         statistics=data.statistics,
         facts={**facts, "fingerprint": data.fingerprint, "pixels": windows.pixels},
         embodiments=data.embodiments if isinstance(data, EmbodimentDatasets) else None,
-        callbacks=make_callbacks(config, policy, recipe, frame_store(config)),
+        callbacks=callbacks,
+        processes=processes,
+        strategy=config.launch.strategy,
+        shard_modules=config.launch.shard_modules,
     )
     if checkpoint is not None:
         trainer.resume(checkpoint, extend=config.extend)
@@ -223,8 +254,22 @@ def _prepare(
         kept = policy.frozen_features()
         names = ", ".join(kept) or "nothing: no tower of policy.towers is frozen and sees a camera that is not shifted"
         console.print(f"features computed beforehand: {names}", soft_wrap=True)
-        windows.add_features(kept, config.cache)
+        with processes.main_first():
+            windows.add_features(kept, config.cache)
     return trainer
+
+
+def _require_shared(config: DictConfig, data: Dataset | EmbodimentDatasets) -> None:
+    """Raise :class:`ConfigurationError` for what several processes cannot do together."""
+    if isinstance(data, EmbodimentDatasets):
+        raise ConfigurationError(
+            "A policy for several robots (dataset={…}) is trained by one process: launch=single, without torchrun."
+        )
+    if config.launch.strategy == "fsdp" and config.validation.every:
+        raise ConfigurationError(
+            "validation lets the policy act, for which its weights must not be spread over processes. Take launch=ddp, "
+            "or validation.every=null."
+        )
 
 
 def _initialize(policy: Any, config: DictConfig, console: Console) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from forehand.compose.process_means import denominator
 from forehand.compose.tokens import ACTION, FORESIGHT, TokenGroup
 from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import Sensor
@@ -39,10 +40,13 @@ LossTerms = dict[str, Tensor]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` where ``mask`` (broadcast from the left) is True; 0 where it never is. In float32 at least."""
+    """Mean of ``values`` where ``mask`` (broadcast from the left) is True; 0 where it never is. In float32 at least.
+
+    Of processes that share a batch, the mean of their results is the mean over all (:mod:`.process_means`).
+    """
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     weight = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)).expand_as(values).to(values.dtype)
-    return (values * weight).sum() / weight.sum().clamp(min=1)
+    return (values * weight).sum() / denominator(weight.sum())
 
 
 def require_cameras(contract: Contract, cameras: Iterable[str], part: str) -> None:

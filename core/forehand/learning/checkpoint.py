@@ -83,14 +83,17 @@ def save_policy(
     facts: Mapping[str, Any],
     extra: Callable[[Path], None] | None = None,
     embodiments: Mapping[str, Mapping[str, Any]] | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint to a new ``folder``, which appears whole or not at all, whatever happens meanwhile.
 
     ``facts`` go into the provenance. ``extra`` may write further files into the folder it is given, such as a trainer's
-    state. ``embodiments``: contract and statistics of each, of a policy that has several. A killed process leaves a
-    folder whose name begins with a dot.
+    state. ``embodiments``: contract and statistics of each, of a policy that has several. ``weights``: whole, on
+    the CPU; None: those of ``policy``. A killed process leaves a folder whose name begins with a dot.
     """
     from safetensors.torch import save_file
+
+    from forehand.learning.distributed.sharding import gathered
 
     if folder.exists():
         raise CheckpointError(f"{folder} exists; checkpoints are never overwritten. Remove it or choose another folder.")
@@ -98,10 +101,7 @@ def save_policy(
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         # Copies, since tensors that share memory cannot be stored.
-        weights = {
-            name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in policy.state_dict().items()
-        }
-        save_file(weights, staging / WEIGHTS)
+        save_file(gathered(policy.state_dict()) if weights is None else dict(weights), staging / WEIGHTS)
         OmegaConf.save(OmegaConf.create(dict(config)), staging / CONFIG, resolve=True)
         about = {"contract": policy.contract.to_dict(), "statistics": to_plain(statistics)}
         if embodiments:
@@ -289,6 +289,8 @@ def read_weights(folder: Path, weights: str = RAW) -> dict[str, Any]:
 
 def load_weights(policy: Any, folder: Path, weights: str = RAW) -> None:
     """Fill ``policy`` with a checkpoint's weights; raises :class:`CheckpointError` naming those that do not fit."""
+    from forehand.learning.distributed.sharding import like
+
     stored = read_weights(folder, weights)
     if listing := state_dict_mismatch(stored, policy.state_dict()):
         raise CheckpointError(
@@ -296,7 +298,7 @@ def load_weights(policy: Any, folder: Path, weights: str = RAW) -> None:
             f"One of its files was changed, or a plugin builds its parts otherwise than the version named in its "
             f"{PROVENANCE}."
         )
-    policy.load_state_dict(stored)
+    policy.load_state_dict({name: like(stored[name], value) for name, value in policy.state_dict().items()})
 
 
 def fingerprint(folder: Path, weights: str = RAW) -> str:

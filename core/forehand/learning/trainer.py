@@ -8,7 +8,7 @@ import json
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from forehand.learning.checkpoint import (
     save_policy,
     step_folder,
 )
+from forehand.learning.distributed.processes import Processes
+from forehand.learning.distributed.sharding import gathered, part, whole
+from forehand.learning.distributed.strategies import make_strategy
 from forehand.learning.optimization.compilation import compile_policy
 from forehand.learning.optimization.optimizers import make_optimizer, set_rate
 from forehand.learning.optimization.precision import Precision
@@ -35,7 +38,7 @@ from forehand.learning.optimization.weight_average import WeightAverage
 from forehand.learning.parameter_groups import parameter_groups
 from forehand.learning.recipe import Recipe
 from forehand.learning.same_run import extensions, require_same_run
-from forehand.learning.timing import CALLBACKS, DATA, StepTimes, peak_memory
+from forehand.learning.timing import CALLBACKS, COMMUNICATION, DATA, StepTimes, peak_memory
 from forehand.learning.trainable import BatchFn, TrainablePolicy, to_device
 from forehand.learning.training_log import LOG, JsonLinesLog
 from forehand.learning.training_state import (
@@ -67,7 +70,9 @@ class Trainer:
 
     policy: a :class:`TrainablePolicy`. batches: a pure function of the batch's number, counted from 0 over all steps, so
     that a resumed run has the batches of an uninterrupted one; a step takes ``recipe.gradient_accumulation_steps`` of
-    them, the last of an epoch those that are left (:meth:`.Recipe.first_batch`). config, statistics, facts: what goes
+    them, the last of an epoch those that are left (:meth:`.Recipe.first_batch`). processes: those that train together,
+    of which each gets its share of every batch (:meth:`.Processes.share`); None: this one alone. strategy,
+    shard_modules: how they do (:func:`.make_strategy`). config, statistics, facts: what goes
     into the checkpoints beside the weights; the fact ``fingerprint`` names the content of the dataset. embodiments:
     contract and statistics of each, where the policy has several. callbacks: what happens beside the steps; the log in
     the folder is always kept.
@@ -85,23 +90,30 @@ class Trainer:
         facts: Mapping[str, Any],
         embodiments: Mapping[str, Mapping[str, Any]] | None = None,
         callbacks: Sequence[TrainingCallback] = (),
+        processes: Processes | None = None,
+        strategy: str = "ddp",
+        shard_modules: Sequence[str] | None = None,
     ) -> None:
         self.embodiments = embodiments
         self.policy, self.batches, self.recipe, self.folder = policy, batches, recipe, folder
         resolve = getattr(policy, "resolved_config", dict)
         self.config, self.statistics, self.facts = resolve(config), statistics, facts
         self.device = next(policy.parameters()).device
-        self.groups = parameter_groups(policy, recipe)
-        for frozen in (group for group in self.groups if group.frozen):
+        self.processes = processes or Processes()
+        groups = parameter_groups(policy, recipe)
+        for frozen in (group for group in groups if group.frozen):
             for parameter in frozen.parameters.values():
                 parameter.requires_grad_(False)
+        checkpoint_activations(policy, recipe.activation_checkpointing or ())
+        self.strategy = make_strategy(strategy, policy, self.processes, recipe, shard_modules)
+        present = dict(policy.named_parameters())  # which may be sharded now
+        self.groups = [replace(g, parameters={name: present[name] for name in g.parameters}) for g in groups]
         self.parameters: Mapping[str, nn.Parameter] = {
             name: p for name, p in policy.named_parameters() if p.requires_grad
         }
         self.trained_groups = [group for group in self.groups if not group.frozen]
         self.optimizer = make_optimizer(policy, self.trained_groups, recipe)
         self.precision = Precision(recipe.precision, self.device)
-        checkpoint_activations(policy, recipe.activation_checkpointing or ())
         self.average = WeightAverage(recipe.averaging) if recipe.averaging else None
         averages = [self.average] if self.average else []
         self.callbacks: list[TrainingCallback] = [JsonLinesLog(), *averages, *callbacks]
@@ -116,7 +128,7 @@ class Trainer:
     @property
     def is_main(self) -> bool:
         """Whether this process is the one that writes files and logs."""
-        return True
+        return self.processes.is_main
 
     def add_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Put numbers beside the loss of the present step: they make an entry of the log, if none is due."""
@@ -158,33 +170,42 @@ class Trainer:
             upcoming = self._prefetch(ahead, recipe.first_batch(self.step))
             if recipe.compile and self.step < recipe.steps:
                 self._compile()
-            while self.step < recipe.steps and not (stop.is_set() or self.stop_reason):
+            stopped, ended = self._agreed(stop.is_set(), bool(self.stop_reason))
+            while self.step < recipe.steps and not (stopped or ended):
                 found = self._update(upcoming)
                 self.step += 1
                 with self.times.part(CALLBACKS):
                     for callback in self.callbacks:
                         callback.on_step(self)
-                if self.step % recipe.log_every == 0 or self.step == recipe.steps or self._metrics:
+                (added,) = self._agreed(bool(self._metrics))
+                if self.step % recipe.log_every == 0 or self.step == recipe.steps or added:
                     self._log(*found)
-                if self.step % recipe.save_every == 0 or self._save_requested:
+                requests = self._agreed(stop.is_set(), bool(self.stop_reason), self._save_requested)
+                stopped, ended, save_requested = requests
+                if self.step % recipe.save_every == 0 or save_requested:
                     with self.times.part(CALLBACKS):
                         self.save()
             # Within reach of the signals' handlers still: one that comes now must not break this off.
-            self.interrupted = self.step < recipe.steps and not self.stop_reason
+            self.interrupted = self.step < recipe.steps and not ended
             self.save()
             for callback in self.callbacks:
                 callback.on_stop(self)
 
+    def _agreed(self, *requests: bool) -> list[bool]:
+        """Which of the requests one of the processes has."""
+        with self.times.part(COMMUNICATION) if self.processes.count > 1 else contextlib.nullcontext():
+            return self.processes.any(requests)
+
     def _log(self, loss: Tensor, terms: Mapping[str, Tensor], norm: Tensor) -> None:
         """Make the entry of the log of the present step."""
         recipe, steps = self.recipe, self.step - self._logged
-        loss_value = float(loss)  # waits for the device
+        losses = {"loss": float(loss), **{name: float(value) for name, value in terms.items()}}  # waits for the device
+        losses = self.processes.means(losses)
         total, parts = self.times.read()
         windows = recipe.batch_size * (recipe.first_batch(self.step) - recipe.first_batch(self._logged))
         entry = {
             "step": self.step,
-            "loss": loss_value,
-            **{name: float(value) for name, value in terms.items()},
+            **losses,
             "gradient_norm": float(norm),
             "learning_rate": recipe.rate(self.step - 1),
             "windows_per_second": windows / total,
@@ -227,12 +248,15 @@ class Trainer:
         count = self.recipe.first_batch(self.step + 1) - self.recipe.first_batch(self.step)
         clip_every = self.recipe.clip_every_batches or count
         for number, batch in enumerate(itertools.islice(batches, count), start=1):
-            loss, terms = self._loss(batch)
-            self._require_finite(loss, terms)
-            self.precision.backward(loss / self.recipe.gradient_accumulation_steps)
+            last = number % clip_every == 0 or number == count
+            self.processes.seed(self.recipe.seed, self.recipe.first_batch(self.step) + number - 1)
+            with self.strategy.accumulating(more=not last):
+                loss, terms = self._loss(batch)
+                self._require_finite(loss, terms)
+                self.precision.backward(loss / self.recipe.gradient_accumulation_steps)
             losses.append(loss.detach())
             found.append({name: value.detach() for name, value in terms.items()})
-            if number % clip_every == 0 or number == count:
+            if last:
                 norm = self._clip()
         self.precision.step(self.optimizer)
         named = dict.fromkeys(name for one in found for name in one)  # a batch of one embodiment may lack some
@@ -242,7 +266,7 @@ class Trainer:
     def _clip(self) -> Tensor:
         """Scale the gradient down to ``max_grad_norm``; returns its norm before."""
         self.precision.unscale(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm))
         if not norm.isfinite() and not self.precision.recovers:
             raise self._diverged(f"the norm of the gradient is {norm.item()}", self.step + 1)
         return norm
@@ -256,7 +280,7 @@ class Trainer:
 
     def _loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         with self.precision.autocast():
-            loss, terms = self.policy(batch)
+            loss, terms = self.strategy.loss(batch)
         if not loss.requires_grad:
             raise ConfigurationError(
                 f"The loss depends on none of the parameters that are trained ({_beginnings(self.parameters)}): "
@@ -269,29 +293,45 @@ class Trainer:
         """Write a checkpoint of this step (unless it is there) and let go of older ones."""
         self._save_requested = False
         folder = step_folder(self.folder, self.step)
-        if not folder.exists():
+        if not self.processes.told(folder.exists()):
             # The loss is looked at now and then; weights that it has spoilt since must not replace good ones.
-            if not all(p.isfinite().all() for p in self.parameters.values()):
+            if not all(part(p).isfinite().all() for p in self.parameters.values()):
                 raise self._diverged("weights are no longer finite", self.step)
-            save_policy(
-                folder,
-                self.policy,
-                self.config,
-                self.statistics,
-                {
-                    **self.facts,
-                    "step": self.step,
-                    "recipe": asdict(self.recipe),
-                    "parameter_groups": [group.facts for group in self.groups],
-                },
-                extra=self._save_state,
-                embodiments=self.embodiments,
-            )
-            for callback in self.callbacks:
-                callback.on_saved(self, folder)
-        for stale in checkpoints(self.folder)[: -self.recipe.keep_checkpoints]:
-            remove_checkpoint(stale)
+            weights = gathered(self.policy.state_dict(), keep=self.is_main)
+            state = self._state()
+            if self.is_main:
+                self._write(folder, weights, state)
+            else:
+                for callback in self.callbacks:
+                    callback.on_save(self, folder)
+        if self.is_main:
+            for stale in checkpoints(self.folder)[: -self.recipe.keep_checkpoints]:
+                remove_checkpoint(stale)
+        self.processes.wait()
         return folder
+
+    def _write(self, folder: Path, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint of these weights, whole, and the state that :meth:`resume` reads beside them."""
+        facts = {
+            **self.facts,
+            "step": self.step,
+            "recipe": asdict(self.recipe),
+            "parameter_groups": [group.facts for group in self.groups],
+        }
+        if self.processes.count > 1:
+            facts["processes"] = self.processes.count
+
+        def extra(staging: Path) -> None:
+            save_file(dict(state), staging / TRAINING_STATE)
+            for callback in self.callbacks:
+                callback.on_save(self, staging)
+            if kept := {callback.name: callback.state() for callback in self.callbacks if callback.name}:
+                (staging / CALLBACKS_STATE).write_text(json.dumps(kept), encoding="utf-8")
+
+        about = (self.policy, self.config, self.statistics, facts)
+        save_policy(folder, *about, extra=extra, embodiments=self.embodiments, weights=weights)
+        for callback in self.callbacks:
+            callback.on_saved(self, folder)
 
     def resume(self, checkpoint: Path, *, extend: bool = False) -> None:
         """Continue from ``checkpoint`` exactly: weights, optimizer, random state and step.
@@ -335,19 +375,12 @@ class Trainer:
         self.step = step
         return {"step": step, "optimizer_state": len(state)}
 
-    def _save_state(self, folder: Path) -> None:
-        """Write what :meth:`resume` reads beside the weights."""
-        save_file(self._state(), folder / TRAINING_STATE)
-        for callback in self.callbacks:
-            callback.on_save(self, folder)
-        if state := {callback.name: callback.state() for callback in self.callbacks if callback.name}:
-            (folder / CALLBACKS_STATE).write_text(json.dumps(state), encoding="utf-8")
-
     def _state(self) -> dict[str, Tensor]:
         state = {"rng": torch.get_rng_state(), STEP: torch.tensor(self.step), **self.precision.state()}
         if self.device.type == "cuda":
             state["rng_cuda"] = torch.cuda.get_rng_state(self.device)
-        return state | pack_optimizer({name: self.optimizer.state.get(p, {}) for name, p in self.parameters.items()})
+        kept = {name: self.optimizer.state.get(p, {}) for name, p in self.parameters.items()}
+        return state | pack_optimizer(kept, keep=self.is_main)
 
     def _diverged(self, what: str, step: int) -> TrainingDiverged:
         kept = latest_checkpoint(self.folder)

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from forehand.errors import CheckpointError
+from forehand.learning.distributed.sharding import gathered, like
 from forehand.learning.weights import TRAINING_STATE, read_tensors, state_dict_mismatch
 
 STEP = "step"
@@ -34,22 +36,29 @@ def read_training_state(checkpoint: Path) -> dict[str, Tensor]:
     return read_tensors(checkpoint / TRAINING_STATE)
 
 
-def pack_optimizer(state: OptimizerState) -> dict[str, Tensor]:
+def pack_optimizer(state: OptimizerState, *, keep: bool = True) -> dict[str, Tensor]:
     """Optimizer state as tensors of :data:`TRAINING_STATE`: ``optimizer/<kind>/<parameter name>``, on the CPU.
 
-    Quantized state is kept as the tensors that it is made of, ``optimizer/<kind>:<tensor>/<parameter name>``.
+    Quantized state is kept as the tensors that it is made of, ``optimizer/<kind>:<tensor>/<parameter name>``; state that
+    is spread over processes is gathered, which all must call this for (:func:`.gathered`, which takes ``keep``).
     """
-    return {
-        f"{_OPTIMIZER}/{kind}{part}/{name}": tensor.detach().cpu().contiguous()
+    tensors = {
+        f"{_OPTIMIZER}/{kind}{part}/{name}": tensor
         for name, kinds in state.items()
         for kind, value in kinds.items()
         for part, tensor in _inner(value).items()
     }
+    return gathered(tensors, keep=keep)
 
 
 def _inner(value: Tensor) -> dict[str, Tensor]:
     """The tensors that quantized state is made of, each with ``:`` and its name; others as they are."""
-    if not hasattr(value, "dequantize") or not hasattr(value, "__tensor_flatten__") or type(value) is Tensor:
+    if (
+        isinstance(value, DTensor)
+        or not hasattr(value, "dequantize")
+        or not hasattr(value, "__tensor_flatten__")
+        or type(value) is Tensor
+    ):
         return {"": value}
     return {f":{name}": getattr(value, name) for name in value.__tensor_flatten__()[0]}
 
@@ -70,7 +79,7 @@ def fill_optimizer(
     """Set the state of ``optimizer`` for the ``parameters`` that ``state`` names, on their devices."""
     for name, kinds in state.items():
         parameter = parameters[name]
-        here = {kind: value.to(parameter.device) for kind, value in kinds.items()}
+        here = {kind: like(value, parameter) for kind, value in kinds.items()}
         for kind in {kind.partition(":")[0] for kind in here if ":" in kind}:
             here[kind] = _quantized(here, kind, parameter.dtype)
         optimizer.state[parameter] = {kind: value for kind, value in here.items() if ":" not in kind}

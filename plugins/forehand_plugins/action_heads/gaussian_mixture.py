@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from forehand.compose.parts import Inputs, LossTerms, SamplingActionHead
+from forehand.compose.process_means import denominator
 from forehand.contracts.contract import Contract
 from forehand.utils.numbers import positive
 from forehand_plugins.action_heads.action_terms import ActionTerms, require_choice, require_counts
@@ -103,7 +104,7 @@ class GaussianMixture(SamplingActionHead):
         if self.mixture == "chunk":
             density = density.sum(dim=-2, keepdim=True)
         likelihood = (logs + density).logsumexp(dim=-1).masked_fill(~self._counts(valid), 0.0)
-        return {"negative_log_likelihood": -likelihood.sum() / valid.sum().clamp(min=1)}
+        return {"negative_log_likelihood": -likelihood.sum() / denominator(valid.sum().to(likelihood.dtype))}
 
     def _counts(self, valid: Tensor) -> Tensor:
         """Which mixtures hold a valid action, (..., H or 1)."""

@@ -6,8 +6,14 @@ from pathlib import Path
 
 import torch
 
-from forehand.learning.checkpoint import fingerprint, latest_checkpoint, read_tensors
-from forehand.learning.trainer import LOG, TRAINING_STATE
+from forehand.data.dataset import Dataset
+from forehand.data.sampling import ShuffledBatches
+from forehand.data.windows import WindowDataset
+from forehand.learning.checkpoint import build_policy, fingerprint, latest_checkpoint, read_tensors
+from forehand.learning.distributed.processes import Processes
+from forehand.learning.lora import inject_lora, read_lora
+from forehand.learning.recipe import Recipe
+from forehand.learning.trainer import LOG, TRAINING_STATE, Trainer
 
 POLICY = {  # with everything that is random in training: dropout, shifts, hidden tokens
     "name": "composed",
@@ -29,6 +35,34 @@ POLICY = {  # with everything that is random in training: dropout, shifts, hidde
     "detach": None,
 }
 RECIPE = {"steps": 6, "batch_size": 3, "learning_rate": 1e-2, "seed": 3, "warmup_steps": 2, "log_every": 1}
+
+
+def make_trainer(
+    folder: Path, sources, cache: Path, *, processes=None, callbacks=(), strategy="ddp", **changes
+) -> Trainer:
+    """A fresh trainer of the small policy on ``sources``; changes are of the recipe or of the policy."""
+    processes = processes or Processes()
+    recipe = Recipe(**(RECIPE | {k: v for k, v in changes.items() if k not in (*POLICY, "lora", "towers")}))
+    config = POLICY | {k: v for k, v in changes.items() if k in (*POLICY, "lora", "towers")}
+    torch.manual_seed(recipe.seed)
+    data = Dataset.open(sources)
+    policy = build_policy(config, data.contract, data.statistics)
+    windows = WindowDataset(data, policy.window, cache=cache)
+    inject_lora(policy, read_lora(config))
+    order = ShuffledBatches(len(windows), recipe.batch_size, recipe.seed)
+    folder.mkdir(exist_ok=True)
+    return Trainer(
+        policy,
+        lambda number: windows.batch(processes.share(order.at(number))),
+        recipe,
+        folder,
+        config=config,
+        statistics=data.statistics,
+        facts={"fingerprint": data.fingerprint},
+        callbacks=callbacks,
+        processes=processes,
+        strategy=strategy,
+    )
 
 
 def ignore(entry):

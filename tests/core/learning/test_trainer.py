@@ -201,7 +201,7 @@ class Spoilt:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_never_reaches_the_weights(begin, tmp_path, value):
     trainer = begin(tmp_path / "run", save_every=1, log_every=100, gradient_accumulation_steps=2)
-    trainer.policy = spoilt = Spoilt(trainer.policy, 6, value)  # the second batch of the third step
+    trainer.strategy.policy = spoilt = Spoilt(trainer.policy, 6, value)  # the second batch of the third step
     with pytest.raises(TrainingDiverged, match=rf"the loss is {value} \(its term arm is {value}\) at step 3\. .*is kept"):
         trainer.run(ignore)
     assert spoilt.backwards == 0
@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(begin, tmp_path, va
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(begin, tmp_path):
     trainer = begin(tmp_path / "run", save_every=1, log_every=100)
-    trainer.policy = Spoilt(trainer.policy, 3, gradient=float("nan"))
+    trainer.strategy.policy = Spoilt(trainer.policy, 3, gradient=float("nan"))
     with pytest.raises(TrainingDiverged, match=r"the norm of the gradient is nan at step 3"):
         trainer.run(ignore)
     assert latest_checkpoint(trainer.folder).name == "step_0000002"

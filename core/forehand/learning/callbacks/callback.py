@@ -53,8 +53,8 @@ class TrainingRun(Protocol):
 class TrainingCallback:
     """Base of callbacks; each method does nothing unless it is overridden.
 
-    Where several processes train together, all of them call the methods at the same steps, but :meth:`on_log`,
-    :meth:`on_save` and :meth:`on_saved`, which the main one alone does. Callbacks are called in their order, and closed
+    Where several processes train together, all of them call the methods at the same steps, but :meth:`on_log`
+    and :meth:`on_saved`, which the main one alone does. Callbacks are called in their order, and closed
     in reverse.
 
     name: under which a checkpoint keeps :meth:`state`; empty: it keeps none.
@@ -72,7 +72,8 @@ class TrainingCallback:
         """An entry of the log: ``step``, ``loss``, its terms, metrics that were added; numbers by name."""
 
     def on_save(self, run: TrainingRun, folder: Path) -> None:
-        """A checkpoint is being written: add files to its ``folder``, which appears whole, or not at all."""
+        """A checkpoint is being written: the main process adds files to its ``folder``, which appears whole, or not at
+        all."""
 
     def on_saved(self, run: TrainingRun, checkpoint: Path) -> None:
         """A checkpoint was written; it lies in ``checkpoint`` until newer ones replace it."""

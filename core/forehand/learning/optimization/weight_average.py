@@ -14,6 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from forehand.errors import CheckpointError
 from forehand.learning.callbacks.callback import TrainingCallback, TrainingRun
+from forehand.learning.distributed.sharding import gathered, like
 from forehand.learning.optimization.ema_settings import EMASettings
 from forehand.learning.weights import AVERAGED_WEIGHTS, read_tensors, state_dict_mismatch
 
@@ -45,11 +46,10 @@ class WeightAverage(TrainingCallback):
 
     def on_save(self, run: TrainingRun, folder: Path) -> None:
         """Write the averages."""
-        tensors = {
-            name: average.to("cpu", run.parameters[name].dtype, copy=True).contiguous()
-            for name, average in self._averages.items()
-        }
-        save_file(tensors, folder / AVERAGED_WEIGHTS)
+        averages = {name: average.to(run.parameters[name].dtype) for name, average in self._averages.items()}
+        tensors = gathered(averages, keep=run.is_main)
+        if run.is_main:
+            save_file(tensors, folder / AVERAGED_WEIGHTS)
 
     def load_state(self, run: TrainingRun, state: Mapping[str, Any], checkpoint: Path) -> None:
         """Continue with the averages in ``checkpoint``."""
@@ -58,7 +58,7 @@ class WeightAverage(TrainingCallback):
         tensors = read_tensors(checkpoint / AVERAGED_WEIGHTS)
         if listing := state_dict_mismatch(tensors, run.parameters):
             raise CheckpointError(f"{checkpoint / AVERAGED_WEIGHTS} does not fit what is trained here:\n{listing}")
-        self._averages = {name: tensors[name].to(run.device).float() for name in run.parameters}
+        self._averages = {name: like(tensors[name].float(), p) for name, p in run.parameters.items()}
 
     @contextlib.contextmanager
     def applied(self, run: TrainingRun) -> Iterator[None]:
