@@ -1,11 +1,12 @@
 """Seer written down plainly, with one of our policies' weights: what seer_latency.py and seer_training.py compare to.
 
-Plain means what one writes first, from the paper: float32 throughout; every frame of the window goes through the vision
-tower and the resampler again at every step; queries stand at every timestep; attention is written out (scores, plus a
-dense float mask, softmax, values) in tower, resampler, backbone and decoder alike; the foresight of every timestep and
-both cameras is decoded at every step. Linear maps, LayerNorms, GELUs, the action head and the losses are the same
-modules as ours, since there is nothing plainer to be had; so are torch's matrix kernels. What is plain is therefore
-what is computed and through what memory, not a slower way to multiply. Nor are gradients of the frozen tower computed.
+Plain means what one writes first, from the paper: float32 throughout, but the tower in the precision that ours has (the
+released training has it in bfloat16); every frame of the window goes through the vision tower and the resampler again at
+every step; queries stand at every timestep; attention is written out (scores, plus a dense float mask, softmax, values)
+in tower, resampler, backbone and decoder alike; the foresight of every timestep and both cameras is decoded at every
+step. Linear maps, LayerNorms, GELUs, the action head and the losses are the same modules as ours, since there is nothing
+plainer to be had; so are torch's matrix kernels. What is plain is therefore what is computed and through what memory, not
+a slower way to multiply. Nor are gradients of the frozen tower computed.
 In training, ``all_frames`` says whether the k frames behind the history, which are in the window as targets alone, are
 encoded with it.
 """
@@ -171,7 +172,9 @@ class PlainSeer(nn.Module):
         cameras: Any = encoders["cameras"]
         images = torch.cat([*(observation[f"images.{c}"].flatten(0, 1) for c in cameras.cameras), *beyond])
         with self.watch.stage("tower"), torch.no_grad():
-            patches, whole = self.tower(cameras.tower, images)
+            low = cameras.tower.precision == "bfloat16"
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
+                patches, whole = (found.float() for found in self.tower(cameras.tower, images))
         with self.watch.stage("resampler"):
             count = batch * steps * len(cameras.cameras)
             latents = self.resample(cameras.resample, patches)[:count].chunk(len(cameras.cameras))

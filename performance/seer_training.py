@@ -4,7 +4,8 @@ Both take turns in one process, with the same weights (random), recipe (AdamW, g
 and batch of windows, and in evaluation mode must come to the same loss. A step is forward, backward, clipping and
 update. Ours is what ``forehand train`` does with a batch; what plain means: see plain_seer.py. The plain implementation
 is measured twice: encoding every frame that a window holds (history + k of both cameras), and those alone that are
-inputs. Then, by stage of the forward pass, where the time goes; the memory of the first step at its peak, beyond the
+inputs, which is what the released training computes; it has its tower in bfloat16, and ``--tower`` sets that of all
+three. Then, by stage of the forward pass, where the time goes; the memory of the first step at its peak, beyond the
 weights (each in a process of its own); and the floor: operations counted in our step, over the rate that a large matrix
 product reaches here.
 
@@ -132,7 +133,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--batch", type=int, default=1, help="windows a step (default: 1)")
     parser.add_argument("--precision", default="float32", help="of ours: float32 (default) or bfloat16")
-    parser.add_argument("--tower", default="float32", help="precision of our frozen tower: float32 (default) or bfloat16")
+    parser.add_argument(
+        "--tower", default="float32", help="precision of the frozen tower in all runs: float32 (default) or bfloat16"
+    )
     parser.add_argument("--compile", action="store_true", help="ours with torch.compile")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions of each measurement (default: 3)")
     parser.add_argument("--peak", choices=("ours", "plain", "plain, inputs alone"), help=argparse.SUPPRESS)
@@ -154,7 +157,7 @@ def main() -> None:
     seer.train()
     set_tower(policy, options.tower)
     machine = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
-    how = f"{options.precision}, its tower {options.tower}{', compiled' if options.compile else ''}"
+    how = f"{options.precision}, all towers {options.tower}{', compiled' if options.compile else ''}"
     print(f"{options.preset}, {options.batch} windows a step, ours {how}; {platform.machine()}, {machine}")
 
     runs = {
