@@ -22,6 +22,7 @@ from forehand.data.dataset_facts import dataset_facts
 from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows, open_datasets
 from forehand.data.frame_store import EXACT, FrameStore
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
+from forehand.data.window_spec import read_window
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy, latest_checkpoint, read_provenance
@@ -286,12 +287,19 @@ def _initialize(policy: Any, config: DictConfig, console: Console) -> dict[str, 
 
 
 def _require_masked(data: Dataset | EmbodimentDatasets, policy: TrainablePolicy) -> None:
-    """Raise :class:`ConfigurationError` where ``policy`` would take the zeros of a missing state for measurements."""
+    """Raise :class:`ConfigurationError` where ``policy`` would take the zeros of what is missing for measurements."""
     parts = data.datasets.values() if isinstance(data, EmbodimentDatasets) else [data]
     masks = isinstance(policy, Composition | CrossEmbodimentPolicy)
     if not masks and any(part.episodes.has_state is not None for part in parts):
         raise ConfigurationError(
             "dataset: some sources have no state, which only composed policies can mask. Leave them out, or take one."
+        )
+    absent = {camera for part in parts for source in part.sources for camera in source.absent_cameras}
+    used = [] if masks else sorted(absent.intersection(read_window(policy.window, next(iter(parts)).contract).cameras))
+    if used:
+        raise ConfigurationError(
+            f"dataset: some sources have no camera {used[0]!r}, which only composed policies can mask. Leave them out, "
+            f"or take one."
         )
 
 

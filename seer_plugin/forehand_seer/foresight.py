@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from forehand import Contract
 from forehand.compose.horizons import single_horizon
-from forehand.compose.parts import Inputs, LossTerms, WorldModel, masked_mean, require_cameras
+from forehand.compose.parts import Inputs, LossTerms, WorldModel, masked_mean, require_cameras, valid_of_cameras
 from forehand.errors import ConfigurationError, nearest
 from forehand_seer.targets import TARGETS, Target
 from forehand_seer.vision_transformer import (
@@ -91,8 +91,8 @@ class Foresight(WorldModel):
         with torch.no_grad():
             wanted = torch.stack([self._patches(target[f"future.{camera}"]) for camera in self.cameras], dim=2)
             wanted = self.target.from_patches(wanted)
-        error = (self(readout).float() - wanted).square().mean(dim=(-3, -2, -1))
-        return {"foresight": masked_mean(error, valid)}
+        error = (self(readout).float() - wanted).square().mean(dim=(-2, -1))  # (B, T, C)
+        return {"foresight": masked_mean(error, valid_of_cameras(self.cameras, target, valid))}
 
     @torch.no_grad()
     def decode_images(self, readout: Tensor, images: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -106,6 +106,10 @@ class Resampler(Encoder):
         self.project = nn.ModuleDict({c: nn.Linear(self.tower.width, dim) for c in cameras})
         self.project_class = nn.ModuleDict({c: nn.Linear(self.tower.width, dim) for c in cameras})
 
+    def group_inputs(self, group: str) -> tuple[str, ...]:
+        """See :meth:`forehand.compose.parts.Encoder.group_inputs`."""
+        return (IMAGES + group.removeprefix("class_"),)
+
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """``images.<camera>`` (N, H, W, 3) → ``<camera>`` (N, queries, D) and ``class_<camera>`` (N, 1, D)."""
         patches, whole = self.tower(torch.cat([inputs[key] for key in self.inputs]))

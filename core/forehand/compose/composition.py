@@ -30,7 +30,6 @@ from forehand.compose.parts import (
     INSTRUCTION,
     SENSORS,
     STATE,
-    STATE_VALID,
     VALID,
     ActionHead,
     Backbone,
@@ -52,8 +51,8 @@ from forehand.compose.tokens import (
     lookahead,
 )
 from forehand.compose.towers import SharedTowers
-from forehand.compose.validity import hide_invalid, layout_validity
-from forehand.contracts.contract import Contract
+from forehand.compose.validity import hide_absent, hide_invalid, layout_validity
+from forehand.contracts.contract import Camera, Contract
 from forehand.contracts.sensor import Sensor
 from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.window_spec import MOST_TIMESTEPS
@@ -77,6 +76,7 @@ class Composition(nn.Module):
     parts that read or forecast its features (:mod:`forehand.compose.towers`). detach: ``foresight``, ``action`` or both:
     whose loss sends no gradient into the encoders, at the price of another pass through the backbone in training. share:
     a composition of the same options for other data, whose parts stand in for those that depend on no state or action.
+    absent_cameras: those that other data have and these do not; where parts read them, nothing reads their tokens.
     normalization: methods for ``state`` and ``action``, or their settings
     (:class:`~forehand.compose.normalization.Normalization`). actions: what the action head predicts: ``absolute``, the
     contract's actions, or ``delta`` with its options (:mod:`forehand.compose.delta_actions`). foresight_control: what the
@@ -108,6 +108,7 @@ class Composition(nn.Module):
         towers: Mapping[str, Mapping[str, Any] | None] | None = None,
         detach: Sequence[str] | None = None,
         share: Composition | None = None,
+        absent_cameras: Sequence[Camera] = (),
         foresight_control: str | None = None,
         augmentations: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]] | None] | None = None,
         random_shift: Mapping[str, int | Mapping[str, Any]] | None = None,
@@ -120,7 +121,10 @@ class Composition(nn.Module):
         count(most=MOST_TIMESTEPS, **{"policy.history": history})
         if not isinstance(share, Composition | None):
             raise ConfigurationError(f"share: a composition, which only Python code can give, not {share!r}.")
+        if not all(isinstance(camera, Camera) for camera in absent_cameras):
+            raise ConfigurationError(f"absent_cameras: cameras, which only Python code can give, not {absent_cameras!r}.")
         self.contract, self.history, self.image_size = contract, history, image_size
+        contract = replace(contract, cameras=(*contract.cameras, *absent_cameras))  # as its parts know it
         if resize not in METHODS:
             raise ConfigurationError(f"resize: unknown method {resize!r}. {nearest(resize, METHODS)}")
         self.resize = resize
@@ -169,7 +173,9 @@ class Composition(nn.Module):
         require_control(foresight_control)
         self.foresight_control = foresight_control
         self.cameras = self._cameras()
-        require_cameras(contract, self.cameras, "the policy")
+        self.absent_cameras = tuple(camera.name for camera in absent_cameras if camera.name in self.cameras)
+        blind = len(self.absent_cameras) == len(self.cameras)
+        require_cameras(self.contract if blind else contract, self.cameras, "the policy")
         self.augmentations = Augmentations(augmentations, random_shift, self.cameras)
         if share:
             read = share.contract.sensors
@@ -178,7 +184,7 @@ class Composition(nn.Module):
                     f"The shared parts read the sensors {[s.name for s in read]}, which these data lack, or measure "
                     f"otherwise."
                 )
-        self.contract = replace(contract, sensors=self._sensors())  # what is not read, a robot need not have
+        self.contract = replace(self.contract, sensors=self._sensors())  # what is not read, a robot need not have
         check_encoders(self.encoders.values())
         check_target_features(self.target_features, self.towers)
         check_detach(self.detach, self.query_parts)
@@ -279,10 +285,7 @@ class Composition(nn.Module):
         return {name: r.unflatten(1, (len(asked), count)) for name, r, count in zip(wanted, read, counts, strict=True)}
 
     def _window_tokens(self, observation: Inputs) -> dict[str, Tensor]:
-        """The tokens of every group at every timestep, name → (B, T, count, D).
-
-        Tokens of a state that was not measured (``state_valid``) are read by nothing.
-        """
+        """The tokens of every group at every timestep, name → (B, T, count, D)."""
         batch, length = observation[STATE].shape[:2]
         frames = {k: v.reshape(-1, *v.shape[2:]) for k, v in observation.items() if k != INSTRUCTION}
         instruction = observation[INSTRUCTION]
@@ -298,15 +301,13 @@ class Composition(nn.Module):
             for name, t in once.items()
         }
         each = self.encode(frames, once=False)
-        tokens = repeated | {name: t.unflatten(0, (batch, length)) for name, t in each.items()}
-        if (measured := observation.get(STATE_VALID)) is not None:
-            for group in (group for e in self.encoders.values() if STATE in e.inputs for group in e.groups):
-                there = measured[..., None].expand(-1, -1, group.count)
-                tokens[VALID + group.name] = there & tokens.get(VALID + group.name, there)
-        return tokens
+        return repeated | {name: t.unflatten(0, (batch, length)) for name, t in each.items()}
 
     def encode(self, inputs: Inputs, *, once: bool) -> dict[str, Tensor]:
-        """Tokens of the encoders that run once an instruction, or of those that run once a frame."""
+        """Tokens of the encoders that run once an instruction, or of those that run once a frame.
+
+        Those of what is absent (``state_valid``, ``images.<camera>_valid``) are not valid.
+        """
         prepared = dict(inputs)
         if STATE in prepared:
             prepared[STATE] = self.normalize_state(prepared[STATE])
@@ -319,7 +320,8 @@ class Composition(nn.Module):
         tokens: dict[str, Tensor] = {}
         for encoder in self.encoders.values():
             if (encoder.inputs == (INSTRUCTION,)) == once:
-                tokens |= encoder({key: prepared[key] for key in encoder.inputs})
+                made = encoder({key: prepared[key] for key in encoder.inputs})
+                tokens |= hide_absent(made, encoder, inputs)
         return tokens
 
     def frozen_features(self) -> dict[str, FrozenFeatures]:

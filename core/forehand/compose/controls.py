@@ -45,8 +45,11 @@ def controlled_target(control: str | None, target: Inputs, *, training: bool) ->
         if len(valid) == 1:
             return {**target, "future_valid": torch.zeros_like(valid)}
         other = _derangement(len(valid), training).to(valid.device)
-        keys = [key for key in target if key.startswith(FUTURE)]
-        return {**target, **{key: target[key][other] for key in (*keys, "future_valid")}}
+        moved = {key: target[key][other] for key in target if key.startswith(FUTURE) or key == "future_valid"}
+        for key in moved:
+            if key.startswith(FUTURE) and key.endswith("_valid"):  # a camera that either window lacks is not compared
+                moved[key] = moved[key] & target[key]
+        return {**target, **moved}
     return target
 
 

@@ -2,7 +2,8 @@
 
 Each embodiment has encoders of its state, an action head and normalizers of its own; what reads cameras and instructions,
 the backbone, the world model and the shared vision towers are the same modules for all (as in CrossFormer, Doshi et al.
-2024, and GR00T N1, 2025). Nothing is padded: the windows of each embodiment are computed by themselves.
+2024, and GR00T N1, 2025). Nothing is padded: the windows of each embodiment are computed by themselves. Tokens of a
+camera that an embodiment does not have are masked, in training and at run time.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class CrossEmbodimentPolicy(nn.Module, Policy):
         require_module_names("embodiments", embodiments)
         if wrong := wrong_option(ComposedPolicy, options):
             raise ConfigurationError(f"policy 'composed': {wrong}")
+        cameras = {c.name: c for data in embodiments.values() for c in data["contract"].cameras}
         made: dict[str, ComposedPolicy] = {}
         first: ComposedPolicy | None = None
         for name, data in embodiments.items():
@@ -47,9 +49,15 @@ class CrossEmbodimentPolicy(nn.Module, Policy):
                     f"embodiments {twin!r} and {name!r} have the same contract, which does not say which one a robot is. "
                     f"Give their datasets as one embodiment, {twin}: [..., ...]."
                 )
+            own = {camera.name for camera in data["contract"].cameras}
+            absent = [camera for camera in cameras.values() if camera.name not in own]
             try:
                 made[name] = ComposedPolicy(
-                    contract=data["contract"], statistics=data["statistics"], share=first, **options
+                    contract=data["contract"],
+                    statistics=data["statistics"],
+                    share=first,
+                    absent_cameras=absent,
+                    **options,
                 )
             except ConfigurationError as error:
                 raise ConfigurationError(f"embodiment {name!r}: {error}") from error

@@ -22,6 +22,7 @@ from forehand.compose.parts import (
     IterativeActionHead,
     LossTerms,
 )
+from forehand.compose.validity import valid_by_camera
 
 
 def window_loss(composition: Composition, observation: Inputs, target: Inputs) -> tuple[Tensor, LossTerms]:
@@ -69,7 +70,9 @@ def composition_loss(
         compared = controlled_target(composition.foresight_control, target, training=composition.training)
         future = compared["future_valid"]
         there = valid.reshape(valid.shape + (1,) * (future.ndim - valid.ndim)) & future
-        terms |= model.loss(readouts[model.group.name], {**compared, **_target_features(composition, compared)}, there)
+        masks, there = valid_by_camera(model.cameras, compared, there)
+        compared = {**compared, **_target_features(composition, compared), **masks}
+        terms |= model.loss(readouts[model.group.name], compared, there)
     if (head := composition.action_head) is not None:
         wanted = valid[..., None] & target["actions_valid"]
         actions = {**target, "actions": composition.normalize_action(target["actions"])}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
@@ -49,6 +49,14 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * weight).sum() / denominator(weight.sum())
 
 
+def valid_of_cameras(cameras: Sequence[str], target: Inputs, valid: Tensor) -> Tensor:
+    """The timesteps that count for each of C cameras, (B, T, C), or (B, T, C, K) of K > 1 horizons.
+
+    target, valid: those of :meth:`WorldModel.loss`.
+    """
+    return torch.stack([target.get(f"{FUTURE}{camera}_valid", valid) for camera in cameras], dim=2)
+
+
 def require_cameras(contract: Contract, cameras: Iterable[str], part: str) -> None:
     """Raise :class:`ConfigurationError` if ``cameras`` of ``part`` names one that the contract lacks."""
     known = [camera.name for camera in contract.cameras]
@@ -65,6 +73,13 @@ def require_sensor(contract: Contract, name: str, kind: str, part: str) -> Senso
     if known[name].kind != kind:
         raise ConfigurationError(f"{part}: the sensor {name!r} is a {known[name].kind}, and a {kind} is needed.")
     return known[name]
+
+
+def _camera_of(key: str) -> str | None:
+    """The camera of ``images.<camera>`` or ``features.<tower>.<camera>``; None for any other input."""
+    if key.startswith(FEATURES):
+        return key.removeprefix(FEATURES).partition(".")[2]
+    return key.removeprefix(IMAGES) if key.startswith(IMAGES) else None
 
 
 class Encoder(nn.Module, ABC):
@@ -92,6 +107,16 @@ class Encoder(nn.Module, ABC):
 
         No token reads what is not valid; its numbers are to be finite nonetheless.
         """
+
+    def group_inputs(self, group: str) -> tuple[str, ...]:
+        """The :attr:`inputs` that the tokens of a group are made of; where one of them is absent, they are not valid.
+
+        By default, of a group that is called like a camera all but the other cameras, and of any other group all.
+        """
+        cameras = {key: camera for key in self.inputs if (camera := _camera_of(key)) is not None}
+        if group not in cameras.values():
+            return self.inputs
+        return tuple(key for key in self.inputs if cameras.get(key, group) == group)
 
 
 class VisionTower(nn.Module, ABC):
@@ -225,7 +250,8 @@ class WorldModel(_Queries):
 
         target: ``future.<camera>`` and ``present.<camera>`` (B, T, H, W, 3), the images ``horizon`` steps ahead and those
         of each timestep itself, uint8 or already normalized; valid: (B, T) bool, the timesteps that count. Of several
-        horizons, ``future.<camera>`` (B, T, K, H, W, 3) and valid (B, T, K). For each of :attr:`target_features` also
+        horizons, ``future.<camera>`` (B, T, K, H, W, 3) and valid (B, T, K). Where some windows lack a camera, ``valid``
+        is of those that have all, and :func:`valid_of_cameras` of each camera. For each of :attr:`target_features` also
         ``future.features.<tower>.<camera>`` (B, T, P + 1, W), or (B, T, K, P + 1, W), and
         ``present.features.<tower>.<camera>`` (B, T, P + 1, W), without gradient. For each of :attr:`target_vectors`
         likewise (B, T, n) or (B, T, K, n); the state is normalized.

@@ -104,7 +104,7 @@ class ComposedPolicy(Composition, Policy):
                 session.reset()
         if foresee is None:
             return [Prediction(actions=chunk) for chunk in actions]
-        forecasts = decode_forecasts(foresee, newest.readouts[foresee.group.name], inputs)
+        forecasts = decode_forecasts(foresee, newest.readouts[foresee.group.name], inputs, self.absent_cameras)
         return [Prediction(chunk, forecast) for chunk, forecast in zip(actions, forecasts, strict=True)]
 
     def _act(self, head: ActionHead, newest: NewestReadouts, sessions: Sequence[ComposedSession]) -> Tensor:
@@ -148,7 +148,7 @@ class ComposedPolicy(Composition, Policy):
         Raises :class:`ContractMismatch` or :class:`NotFinite` before any session has changed.
         """
         for observation in observations:
-            require_observation(observation, self.contract, self.cameras)
+            require_observation(observation, self.contract, [c for c in self.cameras if c not in self.absent_cameras])
         device = self.device
         if fresh := [s for s in sessions if s.instruction_tokens is None]:
             text = self.encode({INSTRUCTION: [s.instruction for s in fresh]}, once=True)
@@ -158,7 +158,11 @@ class ComposedPolicy(Composition, Policy):
             STATE: torch.from_numpy(np.stack([o.state for o in observations], dtype=np.float32)).to(device),
             INSTRUCTION: [s.instruction for s in sessions],
         }
-        for camera in self.cameras:
+        for camera in self.absent_cameras:
+            black = torch.zeros(len(observations), self.image_size, self.image_size, 3, dtype=torch.uint8, device=device)
+            inputs[IMAGES + camera] = black
+            inputs[f"{IMAGES}{camera}_valid"] = black.new_zeros(len(observations), dtype=torch.bool)
+        for camera in (c for c in self.cameras if c not in self.absent_cameras):
             frames = [resize(o.images[camera][None], self.image_size, self.resize)[0] for o in observations]
             inputs[IMAGES + camera] = torch.from_numpy(np.stack(frames)).to(device)
         for sensor in self.contract.sensors:

@@ -1,12 +1,17 @@
-"""Validity of tokens: groups whose tokens are not always all there, as sentences of different lengths. Needs torch."""
+"""Validity of tokens: groups whose tokens are not always all there, as sentences of different lengths. Needs torch.
+
+A state that was not measured, or a camera that a source or an embodiment does not have, is marked by ``<key>_valid``
+among the inputs: the tokens that are made of it are not valid, so that nothing reads them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from forehand.compose.parts import FEATURES, FUTURE, IMAGES, VALID, Encoder, Inputs
 from forehand.compose.tokens import Layout
 
 
@@ -32,3 +37,31 @@ def layout_validity(layout: Layout, valid: Mapping[str, Tensor]) -> Tensor:
         for b in layout.blocks
     ]
     return torch.cat(columns, dim=1)
+
+
+def hide_absent(tokens: dict[str, Tensor], encoder: Encoder, inputs: Inputs) -> dict[str, Tensor]:
+    """The ``tokens`` of an encoder, with the validity of those that are made of inputs that may be absent.
+
+    inputs: ``<key>_valid`` (N,) bool of a key that is not always there, as ``state_valid``.
+    """
+    found = dict(tokens)
+    for group in encoder.groups:
+        for key in sorted({_recorded(key) for key in encoder.group_inputs(group.name)}):
+            if (there := inputs.get(f"{key}_valid")) is not None:
+                there = there[:, None].expand(-1, group.count)
+                found[VALID + group.name] = there & found.get(VALID + group.name, there)
+    return found
+
+
+def _recorded(key: str) -> str:
+    """What an input is made of: the images, of features."""
+    return IMAGES + key.removeprefix(FEATURES).partition(".")[2] if key.startswith(FEATURES) else key
+
+
+def valid_by_camera(cameras: Iterable[str], target: Inputs, there: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """``future.<camera>_valid`` of each camera, {} where all have what ``there`` says, and what all cameras have."""
+    masks = {f"{FUTURE}{camera}_valid": target.get(f"{FUTURE}{camera}_valid") for camera in cameras}
+    if all(mask is None for mask in masks.values()):
+        return {}, there
+    found = {key: there if mask is None else there & mask for key, mask in masks.items()}
+    return found, torch.stack([*found.values()]).all(dim=0)

@@ -5,6 +5,7 @@ Factories are called as a composed policy calls them; bind other options with :f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from forehand.conformance.modules import (
     build,
     check_module,
     check_repeatable,
+    close,
     seeded,
     shape,
 )
@@ -128,5 +130,28 @@ def assert_world_model_conforms(
 
     check_repeatable(lambda: run(model, sample(0)))
     check_loss(model, dim, target, (ROWS, STEPS, *several))
+    if model.cameras:
+        _check_absent_camera(model, target, random_readout(model, dim, 0, ROWS, STEPS), several)
     check_leading_axes(model, dim)
     check_module(make, WorldModel, run, sample(0), sample(1))
+
+
+def _check_absent_camera(
+    model: WorldModel, target: Callable[[int], dict[str, Tensor]], readout: Tensor, several: tuple[int, ...]
+) -> None:
+    """The future of a camera that no window has moves no loss term."""
+    camera = model.cameras[0]
+    there = torch.ones(ROWS, STEPS, *several, dtype=torch.bool)
+    masks = {f"{FUTURE}{c}_valid": there if c != camera else ~there for c in model.cameras}
+    found = []
+    for seed in (0, 1):
+        of, other = target(0), target(seed)
+        its = {key: other[key] for key in of if key.endswith(camera)}
+        with torch.no_grad(), seeded(0):
+            found.append(model.loss(readout, {**of, **its, **masks}, ~there))
+    for name, term in found[0].items():
+        require(
+            close(term, found[1][name]),
+            f"loss term {name!r} depends on the images of camera {camera!r} where that is absent: count by "
+            f"valid_of_cameras",
+        )

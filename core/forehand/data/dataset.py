@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.contracts.compatibility import require_fit
-from forehand.contracts.contract import Contract
+from forehand.contracts.contract import Camera, Contract
 from forehand.data.episode_table import EpisodeTable, column_statistics
 from forehand.data.features import ACTION_KEY, STATE_KEY
 from forehand.data.source import DataSource, LeftOut
@@ -21,6 +21,10 @@ from forehand.data.statistics import DatasetStatistics
 from forehand.errors import ConfigurationError, DatasetError
 
 UNFIT = "They cannot be learned from together: take one of them, or convert the other."
+CAMERAS = (
+    "Say what that camera is called in this dataset, cameras: {{{0}: <name>}}, or that there is none, which masks it: "
+    "cameras: {{{0}: null}}."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,7 @@ class Dataset:
         opened = tuple(one if isinstance(one, DataSource) else one.open() for one in specified)
         if not opened:
             raise DatasetError("No dataset was given.")
-        _require_fit(opened, ())
+        _require_fit(opened)
         parts = [source.episodes for source in opened]
         weights = _weights([one.weight if isinstance(one, SourceSpec) else None for one in specified], where)
         return cls(opened, _concatenate(parts), np.cumsum([0, *(len(part) for part in parts)]), weights)
@@ -62,8 +66,11 @@ class Dataset:
 
     @property
     def contract(self) -> Contract:
-        """That of the first dataset with actions."""
-        return self.sources[_leading(self.sources)].contract
+        """That of the first dataset with actions, with the cameras that are absent there and others have."""
+        leading = self.sources[_leading(self.sources)]
+        others = {c.name: c for source in reversed(self.sources) for c in source.contract.cameras}
+        absent = tuple(others[name] for name in sorted(leading.absent_cameras & set(others)))
+        return replace(leading.contract, cameras=(*leading.contract.cameras, *absent))
 
     @property
     def left_out(self) -> dict[str, tuple[LeftOut, ...]]:
@@ -91,8 +98,12 @@ class Dataset:
         return names[0] if len(names) == 1 else hashlib.blake2b("\0".join(names).encode(), digest_size=16).hexdigest()
 
     def require_cameras(self, cameras: Sequence[str] | None, sensors: Sequence[str] = ()) -> None:
-        """Raise :class:`ContractMismatch` unless ``cameras`` (None: all) and ``sensors`` are the same in all datasets."""
-        _require_fit(self.sources, cameras, sensors)
+        """Raise :class:`ContractMismatch` unless ``cameras`` (None: all) and ``sensors`` are the same in all datasets.
+
+        Cameras of which a source states that it has none are compared in the others.
+        """
+        used = tuple(c for c in self.contract.cameras if cameras is None or c.name in cameras)
+        _require_fit(self.sources, used, sensors)
 
 
 def _leading(sources: Sequence[DataSource]) -> int:
@@ -101,15 +112,17 @@ def _leading(sources: Sequence[DataSource]) -> int:
     return next((i for i in acting if sources[i].contract.state), next(iter(acting), 0))
 
 
-def _require_fit(sources: Sequence[DataSource], cameras: Sequence[str] | None, sensors: Sequence[str] = ()) -> None:
+def _require_fit(sources: Sequence[DataSource], cameras: Sequence[Camera] = (), sensors: Sequence[str] = ()) -> None:
     first = sources[_leading(sources)]
     felt = tuple(s for s in first.contract.sensors if s.name in sensors)
-    used = tuple(c for c in first.contract.cameras if cameras is None or c.name in cameras)
     for source in sources:
+        used = tuple(camera for camera in cameras if camera.name not in source.absent_cameras)
         action = first.contract.action if source.contract.action else ()
         state = first.contract.state if source.contract.state else ()
         needed = replace(first.contract, cameras=used, state=state, action=action, sensors=felt)
-        require_fit(needed, source.contract, f"the dataset {first.root}", f"the dataset {source.root}", UNFIT)
+        missing = sorted({camera.name for camera in used} - {camera.name for camera in source.contract.cameras})
+        remedy = CAMERAS.format(missing[0]) if missing else UNFIT
+        require_fit(needed, source.contract, f"the dataset {first.root}", f"the dataset {source.root}", remedy)
 
 
 def _weights(stated: Sequence[float | None], where: str) -> tuple[float, ...] | None:

@@ -153,6 +153,11 @@ class DataSource(ABC):
         return None
 
     @property
+    def absent_cameras(self) -> frozenset[str]:
+        """Cameras that other sources have, and this one was stated not to have: their images are absent, and masked."""
+        return frozenset()
+
+    @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """What of the recording is not among :attr:`episodes`, by reason."""
         return ()
@@ -216,6 +221,11 @@ class WrappedSource(DataSource):
     def frame_numbers(self) -> NDArray[np.int64] | None:
         """See :attr:`DataSource.frame_numbers`."""
         return self.base.frame_numbers
+
+    @property
+    def absent_cameras(self) -> frozenset[str]:
+        """See :attr:`DataSource.absent_cameras`."""
+        return self.base.absent_cameras
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:

@@ -33,7 +33,8 @@ class DatasetStatistics(Mapping[str, Statistic]):
             if not key.startswith(IMAGE_PREFIX):
                 raise KeyError(key)
             camera = key.removeprefix(IMAGE_PREFIX)
-            self._known[key] = merge_image_statistics([source.image_statistics(camera) for source in self._sources])
+            sources = [source for source in self._sources if camera not in source.absent_cameras] or self._sources
+            self._known[key] = merge_image_statistics([source.image_statistics(camera) for source in sources])
         return self._known[key]
 
     def add_chunks(self, key: str, chunk: int, predicted: Predicted | None = None, *, per_step: bool = False) -> None:

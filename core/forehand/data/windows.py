@@ -20,6 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import default_collate
 
 from forehand.contracts.sensor import Sensor
+from forehand.data.absent_frames import AbsentFrames
 from forehand.data.dataset import Dataset
 from forehand.data.frame_store import FrameRequest, FrameStore, OpenedFrames, open_frame_store
 from forehand.data.frozen_features import FrozenFeatures
@@ -73,16 +74,20 @@ class WindowDataset(TorchDataset[Sample]):
         target.actions               (T, chunk, A) float32 each timestep's action and those that follow it
         target.actions_valid         (T, chunk) bool       those actions exist
         observation.state_valid      (T,) bool             the state was measured; only where some sources have none
+        observation.images.<camera>_valid  (T,) bool       the camera was there; only where some sources lack it
+        target.future.<camera>_valid (T,) bool             its image exists; only where some sources lack the camera
 
-    With K > 1 horizons, ``future.<camera>`` is (T, K, H, W, 3) and ``future_valid`` (T, K).
+    With K > 1 horizons, ``future.<camera>`` is (T, K, H, W, 3), and ``future_valid`` and its mask (T, K).
 
-    What does not exist is that of the episode's nearest frame, and zeros for actions of a dataset without any; without an
-    instruction it is "". Images come from a frame store (:class:`forehand.data.frame_store.FrameStore`), sensors from a
-    cache: depth in counts, clouds that vary filled up with rows of NaN (:class:`forehand.contracts.sensor.Sensor`).
+    What does not exist is that of the episode's nearest frame, and zeros for actions of a dataset without any and for
+    images of a camera that is absent; without an instruction it is "". Images come from a frame store
+    (:class:`forehand.data.frame_store.FrameStore`), sensors from a cache: depth in counts, clouds that vary filled up
+    with rows of NaN (:class:`forehand.contracts.sensor.Sensor`).
 
     window: a specification, or the options of :meth:`WindowSpec.causal <forehand.data.window_spec.WindowSpec.causal>` as
     a mapping; these may also be given by keyword (``horizon`` means ``horizons``; ``cameras`` default to all of the
-    contract). All sources must have the cameras and sensors. episodes: numbers counted over all sources, default all.
+    contract). All sources must have the sensors, and the cameras unless they
+    are stated to be absent. episodes: numbers counted over all sources, default all.
     cache: folder of the decoded frames. frames: where images come from, a store or its name, by default ``raw``; only the
     shards of the chosen episodes are decoded. whole: only windows that lie inside their episode
     (:class:`~forehand.data.whole_windows.WholeWindows`); None: one from every frame, padded where it leaves the episode.
@@ -119,9 +124,15 @@ class WindowDataset(TorchDataset[Sample]):
             added = event_windows(data, self._anchors, last, "gripper_event_repeats")
             self._anchors = np.concatenate([self._anchors, *[added] * gripper_event_repeats])
         store = (FrameStore(frames) if isinstance(frames, str) else frames).continued(pixels)
-        self.opened_frames = _open_cameras(data, self.spec, folder, store, None if episodes is None else chosen)
-        readers = iter(self.opened_frames.readers)
-        self._frames = [{camera: next(readers) for camera in self.cameras} for _ in data.sources]
+        self.opened_frames, self._frames = _open_cameras(
+            data, self.spec, folder, store, None if episodes is None else chosen
+        )
+        lacking = {c for source in data.sources for c in source.absent_cameras}
+        self._having = {  # by source, of cameras that some of them lack
+            camera: np.array([camera not in source.absent_cameras for source in data.sources])
+            for camera in self.cameras
+            if camera in lacking
+        }
         self._measured = [{name: source.sensor(s, folder) for name, s in self.sensors.items()} for source in data.sources]
         self._features: dict[str, tuple[str, list[FrameReader]]] = {}
 
@@ -155,7 +166,9 @@ class WindowDataset(TorchDataset[Sample]):
         folder = Path(cache) if cache else None
         for key, frozen in features.items():
             opened: list[FrameReader] = [
-                open_features(source.pictures(frozen.camera), frames[frozen.camera], frozen, folder)
+                AbsentFrames(len(source.episodes), frozen.shape, np.float16)
+                if frozen.camera in source.absent_cameras
+                else open_features(source.pictures(frozen.camera), frames[frozen.camera], frozen, folder)
                 for source, frames in zip(self.data.sources, self._frames, strict=True)
             ]
             self._features[key] = (frozen.camera, opened)
@@ -169,19 +182,20 @@ class WindowDataset(TorchDataset[Sample]):
         shown = self._images(anchor)
         observation: dict[str, Any] = {}
         for key, offsets in spec.observation.items():
-            observation[key], valid = self._read(key, anchor, np.array(offsets), shown["observation"])
+            observation[key], exists, recorded = self._read(key, anchor, np.array(offsets), shown["observation"])
             if spec.masked(key):
-                observation[mask_of(key)] = valid
-        measured = self.data.episodes.has_state
-        if measured is not None and STATE in spec.observation and not spec.masked(STATE):
-            frames = self._at(anchor, np.array(spec.observation[STATE]))[0]
-            observation[mask_of(STATE)] = torch.from_numpy(measured[frames])
+                observation[mask_of(key)] = exists if recorded is None else exists & recorded
+            elif recorded is not None:
+                observation[mask_of(key)] = recorded
         observation["instruction"] = draw_instructions(self.data.episodes, anchor, seed, step)
         target: dict[str, Any] = {}
         if spec.timesteps is not None:
             target["valid"] = torch.from_numpy(self._at(anchor, np.arange(spec.timesteps))[1])
         for key in spec.target:
-            target[key], target[mask_of(key)] = self._read(key, anchor, spec.target_offsets(key), shown["target"])
+            target[key], exists, recorded = self._read(key, anchor, spec.target_offsets(key), shown["target"])
+            target[mask_of(key)] = exists
+            if recorded is not None:  # one camera's mask stands beside that of the future of all
+                target[f"{key}_valid"] = exists & recorded
         for key, (camera, sources) in self._features.items():
             if IMAGES + camera in spec.observation:
                 where = np.array(spec.observation[IMAGES + camera])
@@ -214,19 +228,30 @@ class WindowDataset(TorchDataset[Sample]):
 
     def _read(
         self, key: str, anchor: NDArray[np.int64], offsets: NDArray[np.int64], shown: Mapping[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values of ``key`` at ``offsets`` (…) from ``anchor`` (B,), (B, …, …), and which exist, (B, …)."""
-        frames, valid = self._at(anchor, offsets)
-        episodes = self.data.episodes
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Values of ``key`` at ``offsets`` (…) from ``anchor`` (B,), (B, …, …), and which exist, (B, …).
+
+        Behind these, which of them were recorded, (B, …), or None where all sources have the key.
+        """
+        frames, inside = self._at(anchor, offsets)
+        exists, episodes, recorded = torch.from_numpy(inside), self.data.episodes, None
         if key in shown:
-            return shown[key], torch.from_numpy(valid)
+            if (having := self._having.get(camera_of(key) or "")) is not None:
+                recorded = torch.from_numpy(having[self._source(frames)])
+            return shown[key], exists, recorded
         if (sensor := sensor_of(key)) is not None:
-            return self._gather([measured[sensor] for measured in self._measured], frames), torch.from_numpy(valid)
+            return self._gather([measured[sensor] for measured in self._measured], frames), exists, None
         if key == STATE:
-            there = valid if episodes.has_state is None else valid & episodes.has_state[frames]
-            return torch.from_numpy(episodes.states[frames]), torch.from_numpy(there)
+            if episodes.has_state is not None:
+                recorded = torch.from_numpy(episodes.has_state[frames])
+            return torch.from_numpy(episodes.states[frames]), exists, recorded
         assert key in ACTIONS
-        return torch.from_numpy(episodes.actions[frames]), torch.from_numpy(valid & episodes.has_action[frames])
+        exists = torch.from_numpy(inside & episodes.has_action[frames])
+        return torch.from_numpy(episodes.actions[frames]), exists, None
+
+    def _source(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of the source of each frame."""
+        return np.searchsorted(self.data.first_frames, frames, side="right") - 1
 
     def sample_weights(
         self, dataset_weights: Sequence[float] | None, gripper_oversampling: float
@@ -249,7 +274,7 @@ class WindowDataset(TorchDataset[Sample]):
             if len(dataset_weights) != sources:
                 given = len(dataset_weights)
                 raise DatasetError(f"{given} dataset_weights were given for {sources} datasets; give one for each.")
-            source = np.searchsorted(self.data.first_frames, self._anchors, side="right") - 1
+            source = self._source(self._anchors)
             for number, weight in enumerate(dataset_weights):
                 if (here := source == number).any():
                     weights[here] *= weight / weights[here].sum()
@@ -267,7 +292,7 @@ class WindowDataset(TorchDataset[Sample]):
         if len(sources) == 1:
             return torch.from_numpy(sources[0][where if recorded[0] is None else recorded[0][where]])
         out = np.empty((*where.shape, *sources[0].shape[1:]), sources[0].dtype)
-        source = np.searchsorted(self.data.first_frames, where, side="right") - 1
+        source = self._source(where)
         for number in np.unique(source):
             here = source == number
             frames, chosen = where[here] - self.data.first_frames[number], recorded[number]
@@ -293,15 +318,18 @@ def _find_sensors(data: Dataset, names: Sequence[str]) -> dict[str, Sensor]:
 
 def _open_cameras(
     data: Dataset, spec: WindowSpec, cache: Path | None, store: FrameStore, rows: NDArray[np.int64] | None
-) -> OpenedFrames:
-    """The frames of each source by camera; ``rows``: those of ``data.episodes`` that are used, None: all."""
+) -> tuple[OpenedFrames, list[dict[str, FrameReader]]]:
+    """The frames of all cameras, and those of each source by camera.
+
+    rows: the frames of ``data.episodes`` that are used, None: all.
+    """
     side = spec.image_size
     requests: list[FrameRequest] = []
     sizes = {camera.name: (camera.height, camera.width) for camera in data.contract.cameras}
     if side is not None:
         sizes = dict.fromkeys(spec.cameras, (side, side) if isinstance(side, int) else side)
     for number, source in enumerate(data.sources):
-        pictures = {camera: source.pictures(camera) for camera in spec.cameras}
+        pictures = {camera: source.pictures(camera) for camera in spec.cameras if camera not in source.absent_cameras}
         if missing := [camera for camera in spec.cameras if camera not in sizes]:
             raise DatasetError(
                 f"The dataset at {data.sources[0].root} has no camera {missing[0]!r}; its cameras are {sorted(sizes)}."
@@ -311,5 +339,14 @@ def _open_cameras(
             first, last = data.first_frames[number : number + 2]
             here = rows[(rows >= first) & (rows < last)] - first
             numbers = here if numbers is None else numbers[here]
-        requests += [FrameRequest(pictures[camera], sizes[camera], spec.resize, numbers) for camera in spec.cameras]
-    return open_frame_store(requests, store, cache)
+        requests += [FrameRequest(its, sizes[camera], spec.resize, numbers) for camera, its in pictures.items()]
+    opened = open_frame_store(requests, store, cache)
+    readers = iter(opened.readers)
+    by_source: list[dict[str, FrameReader]] = [
+        {
+            c: AbsentFrames(len(source.episodes), (*sizes[c], 3)) if c in source.absent_cameras else next(readers)
+            for c in spec.cameras
+        }
+        for source in data.sources
+    ]
+    return opened, by_source

@@ -25,7 +25,8 @@ class ActionError:
 
     A session of the policy (:meth:`forehand.policy.Policy.open`) is given the frames of its history, and its chunk is
     compared with the recorded actions, as far as they exist. The error of a field is the mean absolute difference of its
-    numbers, in its unit; of a rotation, the angle between the two in radians.
+    numbers, in its unit; of a rotation, the angle between the two in radians. Moments whose state or a camera of the
+    policy is absent are left out.
 
     window: the policy's own (:attr:`.TrainablePolicy.window`), for its cameras and sensors. cache, frames: as for
     :class:`~forehand.data.windows.WindowDataset`.
@@ -43,7 +44,12 @@ class ActionError:
     ) -> None:
         spec = read_window(window, data.contract)
         past = range(1 - policy.history, 1)
-        keys = [STATE, *(IMAGES + camera for camera in spec.cameras), *(SENSORS + name for name in spec.sensors)]
+        there = {camera.name for camera in data.contract.cameras}
+        keys = [
+            STATE,
+            *(IMAGES + camera for camera in spec.cameras if camera in there),
+            *(SENSORS + name for name in spec.sensors),
+        ]
         ahead = max((max(o) for key, o in spec.target.items() if key.startswith("action")), default=0) + 1
         recorded = WindowSpec(observation=dict.fromkeys(keys, past), target={"action": range(ahead)})
         self.contract = data.contract
@@ -65,6 +71,9 @@ class ActionError:
                 newest.append(now)
             predictions = policy.step(sessions, newest)
             done, valid = (batch["target"][key].numpy() for key in ("action", mask_of("action")))
+            for key, mask in batch["observation"].items():
+                if key.endswith("_valid"):  # of what is absent the policy was given zeros
+                    valid = valid & mask[:, -1:].numpy()
             for i, prediction in enumerate(predictions):
                 steps = min(len(prediction.actions), done.shape[1])
                 kept = valid[i, :steps]

@@ -18,6 +18,7 @@ from forehand.compose.parts import (
     WorldModel,
     masked_mean,
     require_cameras,
+    valid_of_cameras,
 )
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError
@@ -101,18 +102,19 @@ class AppearanceFlow(WorldModel):
 
     def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> LossTerms:
         """``foresight``: squared error of (B, T, C·F, D) readout, half of it at full size, and that of smaller images."""
+        counts = valid_of_cameras(self.cameras, target, valid).flatten(0, 1)  # (N, C)
         readout, valid = readout.flatten(0, 1), valid.flatten()
         painted: Tensor | slice = slice(None)
         if self.training and self.loss_fraction < 1:
             painted = torch.randperm(len(valid), device=valid.device)[: math.ceil(self.loss_fraction * len(valid))]
         maps = self(readout[painted])
-        error = torch.zeros((), device=valid.device)
+        errors = []
         for i, camera in enumerate(self.cameras):
             now, then = (signed(target[time + camera].flatten(0, 1)[painted]) for time in (PRESENT, FUTURE))
             missed = self._paint(maps[:, i], now) - then
             fine, coarse = (F.avg_pool2d(missed, size).square().mean(dim=(1, 2, 3)) for size in (1, COARSE))
-            error = error + (fine / 2 + coarse) / len(self.cameras)
-        return {"foresight": masked_mean(error, valid[painted])}
+            errors.append(fine / 2 + coarse)
+        return {"foresight": masked_mean(torch.stack(errors, dim=1), counts[painted])}
 
     @torch.no_grad()
     def decode_images(self, readout: Tensor, images: Mapping[str, Tensor]) -> dict[str, Tensor]:

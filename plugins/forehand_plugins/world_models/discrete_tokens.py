@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from forehand.compose.horizons import Horizon, horizon_axis, read_horizon
-from forehand.compose.parts import FUTURE, Inputs, LossTerms, WorldModel, masked_mean, require_cameras
+from forehand.compose.parts import FUTURE, Inputs, LossTerms, WorldModel, masked_mean, require_cameras, valid_of_cameras
 from forehand.contracts.contract import Contract
 from forehand_plugins.pixel_range import signed, to_images
 from forehand_plugins.world_models.image_tokenizer import ImageTokenizer
@@ -94,8 +94,8 @@ class DiscreteTokens(WorldModel):
         if self.train_tokenizer:
             error = (restored - pixels.flatten(0, 3)).square().mean(dim=(1, 2, 3))
             terms["reconstruction"] = error.unflatten(0, pixels.shape[:4])
-        counts = horizon_axis(valid, self.horizon)
-        return {name: masked_mean(values.mean(dim=2), counts) for name, values in terms.items()}
+        counts = valid_of_cameras(self.cameras, target, valid)
+        return {name: masked_mean(values, counts) for name, values in terms.items()}
 
     @torch.no_grad()
     def decode_images(self, readout: Tensor, images: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from forehand.compose.parts import (
     WorldModel,
     masked_mean,
     require_cameras,
+    valid_of_cameras,
 )
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError, nearest
@@ -112,8 +113,8 @@ class Latent(WorldModel):
             error = 1 - F.cosine_similarity(forecast, future, dim=-1)
         else:
             error = F.smooth_l1_loss(forecast, future, reduction="none").mean(dim=-1)
-        error = (error * self.token_weights).sum(dim=-1).mean(dim=2)  # (B, T, K)
-        return {"foresight": masked_mean(error, horizon_axis(valid, self.horizon))}
+        error = (error * self.token_weights).sum(dim=-1)  # (B, T, C, K)
+        return {"foresight": masked_mean(error, valid_of_cameras(self.cameras, target, valid))}
 
     @torch.no_grad()
     def decode_features(self, readout: Tensor, present: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from forehand.compose.horizons import Horizon, horizon_axis, read_horizon
-from forehand.compose.parts import FUTURE, Inputs, LossTerms, WorldModel, masked_mean, require_cameras
+from forehand.compose.parts import FUTURE, Inputs, LossTerms, WorldModel, masked_mean, require_cameras, valid_of_cameras
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError
 from forehand_plugins.pixel_range import signed, to_images
@@ -71,9 +71,10 @@ class Pixels(WorldModel):
         forecast = self(readout).float()
         futures = [horizon_axis(target[FUTURE + camera], self.horizon) for camera in self.cameras]
         error = torch.stack(
-            [(forecast[:, :, i] - signed(future)).square().mean(dim=(-3, -2, -1)) for i, future in enumerate(futures)]
-        ).mean(dim=0)  # (B, T, K)
-        return {"foresight": masked_mean(error, horizon_axis(valid, self.horizon))}
+            [(forecast[:, :, i] - signed(future)).square().mean(dim=(-3, -2, -1)) for i, future in enumerate(futures)],
+            dim=2,
+        )  # (B, T, C, K)
+        return {"foresight": masked_mean(error, valid_of_cameras(self.cameras, target, valid))}
 
     @torch.no_grad()
     def decode_images(self, readout: Tensor, images: Mapping[str, Tensor]) -> dict[str, Tensor]:

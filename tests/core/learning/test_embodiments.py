@@ -281,3 +281,40 @@ def test_damaged_embodiments_are_named(trainer):
     file.write_text(file.read_text().replace('"embodiments"', '"embodiments": 3, "was"'))
     with pytest.raises(CheckpointError, match=r"contract\.json"):
         load_policy(trainer.folder)
+
+
+@torch.no_grad()
+def test_an_embodiment_may_lack_a_camera_which_is_masked(data, tmp_path):
+    both = {"name": "example/images", "cameras": ["static", "wrist"]}
+    config = {**POLICY, "encoders": {**POLICY["encoders"], "cameras": both}}
+    config["world_model"] = {"name": "example/colour", "cameras": ["static", "wrist"]}
+    with pytest.raises(DatasetError, match=r"no camera 'wrist'"):
+        data.windows(build_cross_embodiment(config, data.embodiments).window)
+    arm = {"path": data.datasets["arm"].roots[0], "cameras": {"wrist": None}}
+    slider = {"path": data.datasets["slider"].roots[0]}
+    for given in ({"slider": slider, "arm": arm}, {"arm": arm, "slider": slider}):
+        those = EmbodimentDatasets.open(given)
+        policy = build_cross_embodiment(config, those.embodiments).eval()
+        windows = those.windows(policy.window, cache=tmp_path)
+        batch = windows.batch(list(range(len(windows))))
+        observation = batch["arm"]["observation"]
+        assert not observation["images.wrist_valid"].any()
+        assert "images.wrist_valid" not in batch["slider"]["observation"]
+        member = policy.embodiments["arm"]
+        assert [camera.name for camera in member.contract.cameras] == ["static"]
+        loss, terms = policy(batch)
+        observation["images.wrist"] += 50
+        batch["arm"]["target"]["future.wrist"] += 50
+        other_loss, other_terms = policy(batch)
+        assert torch.equal(loss, other_loss)
+        assert torch.equal(terms["foresight"], other_terms["foresight"])
+
+        session = member.open(observation["instruction"][0])
+        for step in range(2):
+            images = {"static": observation["images.static"][0, step].numpy()}
+            seen_then = Observation(images, observation["state"][0, step].numpy(), step / 10)
+            (answer,) = member.step([session], [seen_then], forecast=True)
+        of_one = {key: values[:1] for key, values in observation.items()}
+        chunk = member.normalize_action.inverse(member.action_head(member.readouts(of_one)["action"]))[0, 1]
+        np.testing.assert_allclose(answer.actions, chunk.numpy(), rtol=1e-4, atol=1e-5)
+        assert {camera for forecast in answer.forecasts for camera in forecast.images} == {"static"}

@@ -27,8 +27,9 @@ class MappedSource(WrappedSource):
 
     state, action: columns, one after the other (:func:`forehand.data.mapping.columns.select_columns`); () for none, and
     None for those of ``base``. cameras: the new name of each camera that is wanted → its present name or feature, or
-    ``{camera: …, role: static | wrist}``; a list keeps the names. What is selected is stated in the contract, a field for
-    each column. Raises :class:`ConfigurationError` for columns and cameras that there are not.
+    ``{camera: …, role: static | wrist}``, or None for one that is absent (where no other is named, all are kept); a list
+    keeps the names. What is selected is stated in the contract, a field for each column. Raises
+    :class:`ConfigurationError` for columns and cameras that there are not.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class MappedSource(WrappedSource):
         frames = {name: column for name, column in base.columns.items() if not column.per_episode}
         self._state = None if state is None else select_columns(state, frames, f"{at}state")
         self._action = None if action is None else select_columns(action, frames, f"{at}action")
+        absent = {str(n) for n, one in cameras.items() if one is None} if isinstance(cameras, Mapping) else set[str]()
+        self._absent = base.absent_cameras | absent
         self._cameras = _read_cameras(cameras, base.contract.cameras, f"{at}cameras")
         self._options = {"state": state, "action": action, "cameras": cameras}
         contract = base.contract
@@ -70,6 +73,11 @@ class MappedSource(WrappedSource):
         """See :attr:`forehand.data.source.DataSource.fingerprint`; the options are part of it."""
         about = json.dumps(self._options, sort_keys=True, default=str)
         return hashlib.blake2b(f"{self.base.fingerprint}\0mapped\0{about}".encode(), digest_size=16).hexdigest()
+
+    @property
+    def absent_cameras(self) -> frozenset[str]:
+        """See :attr:`forehand.data.source.DataSource.absent_cameras`."""
+        return self._absent
 
     def pictures(self, camera: str) -> Pictures:
         """See :meth:`forehand.data.source.DataSource.pictures`."""
@@ -122,12 +130,16 @@ def _read_cameras(given: Any, cameras: Sequence[Camera], where: str) -> dict[Cam
         return {camera: camera.name for camera in cameras}
     if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
         raise ConfigurationError(f"{where} is a mapping of new names to present ones, or a list, not {given!r}.")
+    if isinstance(given, Mapping) and all(one is None for one in given.values()):
+        return {camera: camera.name for camera in cameras if camera.name not in given}
     known = {camera.name: camera for camera in cameras}
     found: dict[Camera, str] = {}
     for name, one in (given if isinstance(given, Mapping) else {_camera_name(g, known): g for g in given}).items():
+        if one is None:
+            continue
         options = {"camera": one} if isinstance(one, str) else one
         if not isinstance(options, Mapping) or "camera" not in options or set(options) - {"camera", "role"}:
-            raise ConfigurationError(f"{where}.{name} is a camera, or {{camera: …, role: static}}, not {one!r}.")
+            raise ConfigurationError(f"{where}.{name} is a camera, or {{camera: …, role: static}}, or null, not {one!r}.")
         recorded = _camera_name(options["camera"], known)
         if recorded not in known:
             raise ConfigurationError(
