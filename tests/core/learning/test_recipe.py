@@ -57,7 +57,7 @@ def test_what_decides_only_what_is_kept_may_change():
         ({"learning_rate": math.nan}, r"recipe\.learning_rate must be 0 or a positive number"),
         ({"gripper_oversampling": 0}, r"recipe\.gripper_oversampling must be a positive number"),
         ({"dataset_weights": [0, 0]}, r"recipe\.dataset_weights must be positive numbers"),
-        ({"precision": "float16"}, r"recipe\.precision must be float32 or bfloat16, not 'float16'"),
+        ({"precision": "float64"}, r"recipe\.precision must be float32, bfloat16 or float16, not 'float64'"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(changes, message):
