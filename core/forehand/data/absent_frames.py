@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class AbsentFrames:
     """Zeros (N, *shape) for the frames that a source lacks, read as recorded ones are (:class:`FrameReader`).
 
-    Whoever reads them is told by a mask that nothing was recorded.
+    A mask says beside them that nothing was recorded.
     """
 
     def __init__(self, count: int, shape: Sequence[int], dtype: Any = np.uint8) -> None:
