@@ -11,8 +11,8 @@ from forehand.errors import ConfigurationError
 from forehand_apps.main import COMMANDS, configuration_name
 from forehand_apps.numbers import FINITE, check_numbers
 
-MEANT_OTHERWISE = {"robot.options.episode"}
-"""Numbers that are names."""
+MEANT_OTHERWISE = {"robot.options.episode", "launch.processes"}
+"""A number that is a name, and one that may be the word auto, which is checked where processes are started."""
 NULL = ("max_steps", "workers", "threads", "num_videos", "policy.jpeg", "recipe.epochs", "recipe.warmup_epochs")
 """Options of which null means something, and otherwise a number."""
 

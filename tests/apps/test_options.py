@@ -104,7 +104,10 @@ def test_a_part_without_a_file_is_listed(dotted):
         (("train", "dataset=x", "+episodes=[0,1]"), "forehand train has no option 'episodes'"),
         (("train", "dataset=x", "++steps=3"), "no option 'steps'. Did you mean 'recipe.steps'?"),
         (("train", "dataset=x", "+recipe.stpes=3"), "no option 'stpes' in recipe. Did you mean 'steps'"),
-        (("train", "dataset=x", "+robot=tabletop"), "forehand train has no choice 'robot'. Known: policy, preset."),
+        (
+            ("train", "dataset=x", "+robot=tabletop"),
+            "forehand train has no choice 'robot'. Known: launch, policy, preset.",
+        ),
         (("train", "dataset=x", "+encoder@recipe=ngram_text"), "forehand train has no choice 'encoder'"),
         (("train", "dataset=x", "+robot.options.size=1"), "no option 'robot'"),
         (("train", "dataset=x", "~recipe.seed"), "forehand train needs recipe.seed"),
