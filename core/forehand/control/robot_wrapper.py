@@ -44,6 +44,11 @@ class RobotWrapper(Robot):
         return self.robot.kind
 
     @property
+    def patience(self) -> float:  # type: ignore[override]
+        """The robot's."""
+        return self.robot.patience
+
+    @property
     def limited(self) -> LimitedRobot | None:
         """What keeps the contract's limits on every command of this wrapper, where that is known."""
         return None

@@ -27,7 +27,7 @@ class SlowCallReporter(RobotWrapper):
 
     def __init__(self, robot: Robot, patience: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(robot)
-        self._patience = robot.unwrapped.patience if patience is None else patience
+        self._patience = robot.patience if patience is None else patience
         self._clock = clock
         self._call: tuple[str, float] | None = None
         self._reported: tuple[str, float] | None = None

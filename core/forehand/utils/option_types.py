@@ -21,7 +21,8 @@ def wrong_option(factory: Callable[..., Any], options: Mapping[str, Any]) -> str
     """A sentence about the first of ``options`` whose type is not what the signature of ``factory`` states; else None.
 
     Looked into are bool, int, float, str, None, ``Literal``, unions, mappings and sequences, and what these hold; a value
-    of any other type is the factory's own to check. The default of an option is always right.
+    of any other type is the factory's own to check. Where a mapping stands for the options of an object, as in
+    ``Mapping | Module``, such an object is right, too. The default of an option is always right.
     """
     hints = _hints(factory)
     for name, value in options.items():
@@ -46,7 +47,10 @@ def _mismatch(where: str, value: Any, hint: Any) -> str | None:
         hint = hint.__value__
     kind, parts = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, types.UnionType):
-        found = [_mismatch(where, value, part) for part in parts]
+        objects = _objects(parts)
+        if isinstance(value, objects):
+            return None
+        found = [_mismatch(where, value, part) for part in parts if part not in objects]
         if None in found:
             return None
         inside = [f for f in found if f and not f.startswith(f"{where} ")]  # a part fits, but for what it holds
@@ -69,6 +73,18 @@ def _mismatch(where: str, value: Any, hint: Any) -> str | None:
     return None
 
 
+def _objects(parts: Iterable[Any]) -> tuple[type, ...]:
+    """The classes of a union beside a mapping, which stands for the options of such an object."""
+    kinds = [get_origin(part) or part for part in parts]
+    if not any(inspect.isclass(kind) and issubclass(kind, Mapping) for kind in kinds):
+        return ()
+    return tuple(
+        kind
+        for kind in kinds
+        if inspect.isclass(kind) and kind not in _SCALARS and not issubclass(kind, Mapping | Sequence)
+    )
+
+
 def _first(found: Iterable[str | None]) -> str | None:
     return next(filter(None, found), None)
 
@@ -79,7 +95,8 @@ def _words(hint: Any) -> str:
         hint = hint.__value__
     kind, parts = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(map(_words, parts)))
+        objects = _objects(parts)
+        return " or ".join(dict.fromkeys(_words(part) for part in parts if part not in objects))
     if kind is Literal:
         return " or ".join(map(repr, parts))
     if kind in _SCALARS:
