@@ -19,7 +19,7 @@ from forehand.evaluation.results import Evaluation, read_record
 from forehand.learning.callbacks.callback import TrainingCallback, TrainingRun
 from forehand.learning.checkpoint import step_folder
 from forehand.learning.training_state import TRAINING_STATE
-from forehand.utils.files import replacing
+from forehand.utils.files import link_or_copy, replacing
 
 log = logging.getLogger(__name__)
 
@@ -185,11 +185,4 @@ def _end_left_over(folder: Path) -> None:
 
 def _link(checkpoint: Path, folder: Path) -> None:
     """A checkpoint in another place that takes no space as long as the first is there."""
-    shutil.copytree(checkpoint, folder, copy_function=_link_file, ignore=shutil.ignore_patterns(TRAINING_STATE))
-
-
-def _link_file(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
+    shutil.copytree(checkpoint, folder, copy_function=link_or_copy, ignore=shutil.ignore_patterns(TRAINING_STATE))

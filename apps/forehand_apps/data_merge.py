@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from forehand.data.importing.record import card_sections
@@ -14,13 +13,13 @@ from forehand.data.merging.merge import merge_datasets
 from forehand.data.merging.parts import merged_record, read_parts
 from forehand.data.recording.card import write_card
 from forehand.utils.progress import progress
+from forehand_apps.paths import paths_of
 
 
 def data_merge(config: DictConfig) -> None:
     """Merge the datasets at ``config.paths`` into one at ``config.output``."""
-    given: Any = OmegaConf.to_container(config.paths) if OmegaConf.is_config(config.paths) else [config.paths]
     output, console = Path(config.output).expanduser(), Console(stderr=True)
-    parts = read_parts([Path(path).expanduser() for path in given])
+    parts = read_parts(paths_of(config.paths))
     with progress("merging", len(parts), console=console) as show:
         info = merge_datasets(parts, output, show)
     command = f"forehand data merge {shlex.join(part.root.name for part in parts)} output={output.name}"

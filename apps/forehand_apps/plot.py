@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 from rich.console import Console
 
 from forehand.errors import ConfigurationError
 from forehand.utils.files import replacing
 from forehand_apps.pages import data_url, render
+from forehand_apps.paths import paths_of
 from forehand_apps.training_curves import choose_metrics, draw, read_runs
 
 PAGE, PICTURES = ".html", (".png", ".svg", ".pdf")
@@ -23,8 +24,7 @@ def plot(config: DictConfig) -> None:
     path = Path(config.output).expanduser()
     if path.suffix not in (PAGE, *PICTURES):
         raise ConfigurationError(f"output ends in {', '.join((PAGE, *PICTURES))}, not {config.output!r}.")
-    given = config.runs if isinstance(config.runs, ListConfig) else [config.runs]
-    runs = read_runs([Path(str(one)).expanduser() for one in given])
+    runs = read_runs(paths_of(config.runs))
     metrics = choose_metrics(runs, None if config.metrics is None else list(config.metrics))
     if not metrics:
         raise ConfigurationError("The runs have no entry yet. Wait for the first, after recipe.log_every steps.")

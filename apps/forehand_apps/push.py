@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 from rich.console import Console
 
-from forehand.learning.checkpoint import latest_checkpoint, read_checkpoint
-from forehand.learning.hub import HubRepository, locate_checkpoint
+from forehand.learning.checkpoint import find_checkpoint, read_checkpoint
+from forehand.learning.hub import HubRepository
 from forehand.sharing.card import CARD, model_card
 from forehand.sharing.evaluations import evaluations_of
 from forehand.sharing.repository import files_to_push, push_checkpoint
+from forehand_apps.paths import paths_of
 
 
 def push(config: DictConfig) -> None:
     """Push ``config.checkpoint`` to ``config.repo``, or print what that would be."""
     console = Console(stderr=True, highlight=False)
     repository = HubRepository.parse(config.repo)
-    folder = locate_checkpoint(config.checkpoint, training_state=config.training_state)
-    folder = latest_checkpoint(folder) or folder
+    folder = find_checkpoint(config.checkpoint, training_state=config.training_state)
     read_checkpoint(folder)
-    evaluations = evaluations_of(folder, [Path(path).expanduser() for path in config.evaluations])
+    evaluations = evaluations_of(folder, paths_of(config.evaluations))
     for record in evaluations:
         console.print(f"evaluation: {record.folder}, n={len(record.evaluation.lengths)}", soft_wrap=True, markup=False)
     if not evaluations:

@@ -16,13 +16,12 @@ from rich.table import Table
 from forehand.errors import ConfigurationError, ForehandError
 from forehand.learning.checkpoint import (
     WEIGHTS,
-    latest_checkpoint,
+    find_checkpoint,
     read_checkpoint,
     read_provenance,
     read_tensors,
     step_folder,
 )
-from forehand.learning.hub import locate_checkpoint
 from forehand.sharing.reproduction import Change, changes_since, command_words, repeated
 from forehand_apps.overrides import as_overrides
 
@@ -33,8 +32,7 @@ class RunFailed(ForehandError):
 
 def reproduce(config: DictConfig) -> None:
     """Print the command of ``config.checkpoint``; with ``config.run``, run it again and compare the weights."""
-    folder = locate_checkpoint(config.checkpoint)
-    folder = latest_checkpoint(folder) or folder
+    folder = find_checkpoint(config.checkpoint)
     read_checkpoint(folder)
     made = read_provenance(folder)
     if not (words := command_words(made)):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from forehand.evaluation.merging import RUNS
 from forehand.evaluation.results import EvaluationRecord, read_record
+from forehand_apps.paths import paths_of
 from forehand_apps.results_tables import headline, print_table
 
 
 def results_show(config: DictConfig) -> None:
     """Print the evaluations at ``config.paths``."""
-    records = [read_record(folder) for folder in folders(config)]
+    records = [read_record(folder) for folder in paths_of(config.paths)]
     for record in records:
         facts = Table.grid(padding=(0, 2))
         for name, value in _facts(record):
@@ -28,12 +27,6 @@ def results_show(config: DictConfig) -> None:
     if len(records) > 1:
         for record in records:
             print(f"{record.folder}: {headline(record.evaluation)} n={len(record.evaluation.lengths)}")
-
-
-def folders(config: DictConfig) -> list[Path]:
-    """``config.paths``, one or several."""
-    given: Any = OmegaConf.to_container(config.paths) if OmegaConf.is_config(config.paths) else [config.paths]
-    return [Path(path).expanduser() for path in given]
 
 
 def _facts(record: EvaluationRecord) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,11 @@ class Expert(ABC):
         return None
 
 
+def departure_notes(settings: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """What is not as a protocol has it, for :attr:`Benchmark.notes`; settings: name → its value there, and here."""
+    return [f"not as the protocol: {key}={is_}, where it has {was}" for key, (was, is_) in settings.items() if was != is_]
+
+
 class Benchmark(ABC):
     """Seeded episodes on one kind of robot, with success judged by the robot's observations."""
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from forehand import Benchmark, Episode
+from forehand.benchmark import departure_notes
 from forehand.errors import ConfigurationError, UnknownName, nearest
 from forehand_calvin.chains import COUNT, Chain, chains, starts
 from forehand_calvin.checkout import commit, find_checkout
@@ -54,7 +55,7 @@ class CalvinBenchmark(Benchmark):
             raise ConfigurationError(f"max_steps={max_steps}: a task has at least one control step.")
         self.scene, self._protocol, self._limit = scene, protocol, max_steps
         self._sentences = sentences_of(sentences)
-        departures = {
+        settings = {
             "scene": ("D", scene),
             "sentences": ("validation", sentences),
             "max_steps": (MAX_STEPS, max_steps),
@@ -63,11 +64,7 @@ class CalvinBenchmark(Benchmark):
         self.notes = (
             f"CALVIN by the protocol {protocol}: scene {scene}, {max_steps} steps a task, history cleared between tasks",
             *_simulator(checkout, environment),
-            *(
-                f"not as the protocol: {key}={is_}, where it has {was}"
-                for key, (was, is_) in departures.items()
-                if was != is_
-            ),
+            *departure_notes(settings),
         )
 
     def evaluation_options(self, tasks: Sequence[str] | None = None) -> Mapping[str, Any]:

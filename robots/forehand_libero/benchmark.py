@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forehand import Benchmark, Episode
+from forehand.benchmark import departure_notes
 from forehand.errors import ConfigurationError, UnknownName, nearest
 from forehand_libero.protocols import protocol as find_protocol
 from forehand_libero.robot import INDEX, SCENE, STANDARD, STATE, SUITE, require_known
@@ -49,7 +50,7 @@ class LiberoBenchmark(Benchmark):
             raise ConfigurationError(f"states={states}: the tasks of {suite} have 1 to {most} fixed initial states.")
         self._limit = own.limit(suite) if max_steps is None else max_steps
         self._evaluation = own.evaluation
-        departures = {
+        settings = {
             "states": (own.states, self._states),
             "max_steps": (own.limits.get(original(suite), own.limits.get("")), self._limit),
             "fresh": (own.fresh, fresh or own.fresh),
@@ -60,11 +61,7 @@ class LiberoBenchmark(Benchmark):
         }
         self.notes = (
             f"{suite} by the protocol {own.name}: {self._states} fixed states a task, {self._limit} steps",
-            *(
-                f"not as the protocol: {key}={is_}, where it has {was}"
-                for key, (was, is_) in departures.items()
-                if was != is_
-            ),
+            *departure_notes(settings),
         )
 
     def evaluation_options(self, tasks: Sequence[str] | None = None) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand import Camera, Contract, Field
-from forehand.contracts.orientation import ORIENTATIONS
+from forehand.contracts.orientation import ORIENTATIONS, turned
 from forehand.contracts.rotations import from_quaternion, to_euler
 from forehand.errors import ConfigurationError, nearest
 from forehand_libero.simulation import CAMERAS, RATE, Readings
@@ -70,11 +70,8 @@ def contract(image_size: int, orientation: str, rotation: str) -> Contract:
 
 def pictures(readings: Readings, orientation: str) -> dict[str, NDArray[np.uint8]]:
     """Both cameras' pictures (H, W, 3), lying as ``orientation`` says."""
-    turn = ORIENTATIONS[orientation]
-    upright = ORIENTATIONS[DRAWN]
     return {
-        name: np.ascontiguousarray(turn(upright(readings[f"{camera}_image"])))
-        for name, camera in zip(NAMES, CAMERAS, strict=True)
+        name: turned(readings[f"{camera}_image"], DRAWN, orientation) for name, camera in zip(NAMES, CAMERAS, strict=True)
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -48,53 +48,36 @@ class Protocol:
 
 
 _LIMITS = {"libero_spatial": 220, "libero_object": 280, "libero_goal": 300, "libero_10": 520, "libero_90": 400}
-_FIRST_ACTION = {"name": "receding_horizon", "steps": 1}
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
-    {
-        protocol.name: protocol
-        for protocol in (
-            Protocol(
-                name="seer",
-                states=20,
-                limits={"": 600},
-                settling=5,
-                settling_gripper=0.0,
-                first="before",
-                image_size=128,
-                orientation="flipped_vertically",
-                rotation="euler_xyz_extrinsic",
-                fresh="environment",
-                evaluation={"chunking": {"name": "temporal_ensemble", "decay": 0.01}, "binary_gripper": True},
-            ),
-            Protocol(
-                name="openvla",
-                states=50,
-                limits=_LIMITS,
-                settling=10,
-                settling_gripper=-1.0,
-                first="after",
-                image_size=256,
-                orientation="flipped_horizontally",
-                rotation="axis_angle",
-                fresh="reset",
-                evaluation={"chunking": _FIRST_ACTION, "binary_gripper": True},
-            ),
-            Protocol(
-                name="lerobot",
-                states=50,
-                limits=_LIMITS | {"libero_spatial": 280},
-                settling=10,
-                settling_gripper=-1.0,
-                first="after",
-                image_size=256,
-                orientation="flipped_horizontally",
-                rotation="axis_angle",
-                fresh="reset",
-            ),
-        )
-    }
+_SEER = Protocol(
+    name="seer",
+    states=20,
+    limits={"": 600},
+    settling=5,
+    settling_gripper=0.0,
+    first="before",
+    image_size=128,
+    orientation="flipped_vertically",
+    rotation="euler_xyz_extrinsic",
+    fresh="environment",
+    evaluation={"chunking": {"name": "temporal_ensemble", "decay": 0.01}, "binary_gripper": True},
 )
+_OPENVLA = Protocol(
+    name="openvla",
+    states=50,
+    limits=_LIMITS,
+    settling=10,
+    settling_gripper=-1.0,
+    first="after",
+    image_size=256,
+    orientation="flipped_horizontally",
+    rotation="axis_angle",
+    fresh="reset",
+    evaluation={"chunking": {"name": "receding_horizon", "steps": 1}, "binary_gripper": True},
+)
+_LEROBOT = replace(_OPENVLA, name="lerobot", limits=_LIMITS | {"libero_spatial": 280}, evaluation={})
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({p.name: p for p in (_SEER, _OPENVLA, _LEROBOT)})
 
 
 def protocol(name: str) -> Protocol:

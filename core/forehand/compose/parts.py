@@ -75,7 +75,7 @@ def require_sensor(contract: Contract, name: str, kind: str, part: str) -> Senso
     return known[name]
 
 
-def _camera_of(key: str) -> str | None:
+def camera_of(key: str) -> str | None:
     """The camera of ``images.<camera>`` or ``features.<tower>.<camera>``; None for any other input."""
     if key.startswith(FEATURES):
         return key.removeprefix(FEATURES).partition(".")[2]
@@ -113,7 +113,7 @@ class Encoder(nn.Module, ABC):
 
         By default, of a group that is called like a camera all but the other cameras, and of any other group all.
         """
-        cameras = {key: camera for key in self.inputs if (camera := _camera_of(key)) is not None}
+        cameras = {key: camera for key in self.inputs if (camera := camera_of(key)) is not None}
         if group not in cameras.values():
             return self.inputs
         return tuple(key for key in self.inputs if cameras.get(key, group) == group)

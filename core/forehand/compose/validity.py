@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from forehand.compose.parts import FEATURES, FUTURE, IMAGES, VALID, Encoder, Inputs
+from forehand.compose.parts import FUTURE, IMAGES, VALID, Encoder, Inputs, camera_of
 from forehand.compose.tokens import Layout
 
 
@@ -55,7 +55,8 @@ def hide_absent(tokens: dict[str, Tensor], encoder: Encoder, inputs: Inputs) -> 
 
 def _recorded(key: str) -> str:
     """What an input is made of: the images, of features."""
-    return IMAGES + key.removeprefix(FEATURES).partition(".")[2] if key.startswith(FEATURES) else key
+    camera = camera_of(key)
+    return key if camera is None else IMAGES + camera
 
 
 def valid_by_camera(cameras: Iterable[str], target: Inputs, there: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 
 from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets
-
-_SNAPSHOT = re.compile(r"datasets--(.+?)--(.+)/snapshots/([0-9a-f]{40})")
+from forehand.utils.hub_cache import cached_repository
 
 
 def dataset_facts(data: Dataset | EmbodimentDatasets) -> list[dict[str, Any]]:
@@ -37,7 +35,7 @@ def dataset_facts(data: Dataset | EmbodimentDatasets) -> list[dict[str, Any]]:
 
 
 def _name(root: Path) -> dict[str, str]:
-    if found := _SNAPSHOT.fullmatch("/".join(root.absolute().parts[-3:])):
-        repository = f"{found[1]}/{found[2]}"
-        return {"name": repository, "repository": repository, "revision": found[3]}
+    if found := cached_repository(root.absolute(), "datasets"):
+        repository, revision = found
+        return {"name": repository, "repository": repository, "revision": revision}
     return {"name": root.absolute().name}

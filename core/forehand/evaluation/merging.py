@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from forehand.evaluation.shards import Shard
 from forehand.evaluation.trials import VIDEOS
 from forehand.plugins import registry
 from forehand.utils.differences import differences, flat
+from forehand.utils.files import link_or_copy
 from forehand.utils.provenance import provenance
 from forehand.utils.renames import renamed_keys
 
@@ -208,10 +206,7 @@ def _with_video(episode: EpisodeResult, record: EvaluationRecord, output: Path) 
         return replace(episode, video=None)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    with suppress(OSError):
-        os.link(source, target)
-        return episode
-    shutil.copyfile(source, target)
+    link_or_copy(source, target)
     return episode
 
 

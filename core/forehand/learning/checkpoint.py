@@ -156,6 +156,16 @@ def latest_checkpoint(run: Path) -> Path | None:
     return next(reversed(checkpoints(run)), None)
 
 
+def find_checkpoint(source: str | Path, *, training_state: bool = False) -> Path:
+    """The folder of the checkpoint that ``source`` names, or of the newest one of the training run there.
+
+    source, training_state: as :func:`forehand.learning.hub.locate_checkpoint` takes them. Whether it is a checkpoint is
+    seen by :func:`read_checkpoint`. Raises :class:`CheckpointError` for what the hub does not give.
+    """
+    folder = locate_checkpoint(source, training_state=training_state)
+    return latest_checkpoint(folder) or folder
+
+
 # ---- reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -181,8 +191,7 @@ def load_policy(
     """
     from forehand.learning.budget import build_within
 
-    folder = locate_checkpoint(folder)
-    folder = latest_checkpoint(folder) or folder
+    folder = find_checkpoint(folder)
     if not (folder / CONFIG).is_file() and (reader := reader_of(folder)) is not None:
         if weights is not None:
             raise ConfigurationError(f"policy.weights: {folder} is of another project. Leave it out.")

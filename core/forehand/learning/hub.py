@@ -14,12 +14,12 @@ from pathlib import Path
 
 from forehand.errors import CheckpointError, ConfigurationError, first_line
 from forehand.learning.weights import TRAINING_STATE
+from forehand.utils.hub_cache import cached_repository
 
 SCHEME = "hf://"
 
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _REPOSITORY = re.compile(rf"({_NAME}/{_NAME})(?:@([\w./-]+))?")
-_SNAPSHOT = re.compile(r"models--(.+?)--(.+)/snapshots/([0-9a-f]{40})")
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def locate_checkpoint(source: str | Path, *, training_state: bool = False) -> Pa
 def origin_of(folder: Path) -> str:
     """What a checkpoint's folder is called in records: ``hf://owner/name@commit`` in the hub's cache, else its path."""
     path = folder.resolve()
-    if found := _SNAPSHOT.fullmatch("/".join(path.parts[-3:])):
-        return f"{SCHEME}{found[1]}/{found[2]}@{found[3]}"
+    if found := cached_repository(path, "models"):
+        return str(HubRepository(*found))
     return str(path)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from forehand.errors import ConfigurationError
-from forehand.learning.optimization.schedules import make_with_options
 from forehand.learning.parameter_groups import matches, nearest_name
+from forehand.utils.named_options import make_with_options
 
 LORA = "lora"
 """Key of a policy's configuration: pattern of names → options (:class:`LoRAOptions`)."""

@@ -11,13 +11,13 @@ from forehand.compose.parts import Backbone
 from forehand.errors import CheckpointError, ConfigurationError, nearest
 from forehand.learning.checkpoint import (
     available_weights,
+    find_checkpoint,
     fingerprint,
-    latest_checkpoint,
     load_policy,
     read_checkpoint,
     read_weights,
 )
-from forehand.learning.hub import locate_checkpoint, origin_of
+from forehand.learning.hub import origin_of
 from forehand.learning.lora import read_lora
 from forehand.learning.weights import state_dict_mismatch
 
@@ -42,8 +42,7 @@ def load_pretrained_weights(
     and, with ``partial``, ``not_filled``, name → why. Raises :class:`CheckpointError` naming what does not fit; then
     nothing was filled.
     """
-    folder = locate_checkpoint(checkpoint)
-    folder = latest_checkpoint(folder) or folder
+    folder = find_checkpoint(checkpoint)
     config, _ = read_checkpoint(folder)
     weights = available_weights(folder, weights)
     offered, needed = read_weights(folder, weights), policy.state_dict()

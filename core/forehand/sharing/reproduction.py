@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from forehand.errors import ForehandError, first_line
-from forehand.learning.checkpoint import fingerprints, latest_checkpoint
-from forehand.learning.hub import locate_checkpoint
+from forehand.learning.checkpoint import find_checkpoint, fingerprints
 from forehand.plugins import registry
 from forehand.utils.differences import flat
 from forehand.utils.provenance import provenance
@@ -73,8 +72,7 @@ def _initial(made: Mapping[str, Any]) -> Iterator[Change]:
     if not (init := made.get("init")):
         return
     try:
-        folder = locate_checkpoint(init["checkpoint"])
-        now = list(fingerprints(latest_checkpoint(folder) or folder).values())
+        now = list(fingerprints(find_checkpoint(init["checkpoint"])).values())
     except (ForehandError, OSError) as error:
         now = [f"cannot be read: {first_line(error)}"]
     if init["fingerprint"] not in now:

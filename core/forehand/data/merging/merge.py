@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from forehand.data.recording import tables
 from forehand.data.recording.commit import publish, recording_lock, staging
 from forehand.data.recording.places import Place, filled, following
 from forehand.errors import DatasetError
+from forehand.utils.files import link_or_copy
 from forehand.utils.plain import to_plain
 
 _COUNTED = ("index", "episode_index", "task_index")
@@ -133,10 +132,7 @@ class _Merged:
             place = places[_place_of(file)] = self._place(key)
             target = self._target / filled(tables.VIDEO_PATH, place, video_key=key)
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(file, target)
-            except OSError:  # another disk, or a file system without links
-                shutil.copyfile(file, target)
+            link_or_copy(file, target)
         return places
 
     def _renumbered(

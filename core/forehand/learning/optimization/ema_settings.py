@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forehand.errors import ConfigurationError
-from forehand.learning.optimization.schedules import make_with_options
+from forehand.utils.named_options import make_with_options
 
 
 @dataclass(frozen=True, kw_only=True)

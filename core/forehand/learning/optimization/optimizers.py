@@ -10,9 +10,9 @@ from torch import nn
 
 from forehand.errors import ConfigurationError, nearest
 from forehand.learning.optimization.muon import MuonWithAdamW, muon_matrices
-from forehand.learning.optimization.schedules import named_options
 from forehand.learning.parameter_groups import ParameterGroup
 from forehand.learning.recipe import Recipe
+from forehand.utils.named_options import named_options
 
 PEAK = "peak_lr"
 """Key of an optimizer's groups: the learning rate at the schedule's peak."""

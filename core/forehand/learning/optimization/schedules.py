@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from forehand.errors import ConfigurationError, nearest
+from forehand.utils.named_options import make_with_options, named_options
 
 
 class Schedule(Protocol):
@@ -121,23 +122,6 @@ def make_schedule(given: str | Mapping[str, Any]) -> Schedule:
         raise ConfigurationError(f"recipe.schedule: there is no schedule {name!r}. {nearest(name, SCHEDULES)}")
     made: Schedule = make_with_options(f"recipe.schedule {name}", SCHEDULES[name], options)
     return made
-
-
-def named_options(where: str, given: Any) -> tuple[str, dict[str, Any]]:
-    """(name, options) of what is written as a name, or as a mapping with ``name``; ``where``: its key, for errors."""
-    options = {"name": given} if isinstance(given, str) else dict(given) if isinstance(given, Mapping) else {}
-    name = options.pop("name", None)
-    if not isinstance(name, str):
-        raise ConfigurationError(f"{where} is a name, or {{name: …}} with options, not {given!r}.")
-    return name, options
-
-
-def make_with_options(where: str, kind: type, options: Mapping[str, Any]) -> Any:
-    """An instance of the dataclass ``kind``; raises :class:`ConfigurationError` for options that it does not have."""
-    known = [field.name for field in fields(kind)]
-    if unknown := [key for key in options if key not in known]:
-        raise ConfigurationError(f"{where} has no option {unknown[0]!r}. {nearest(unknown[0], known)}")
-    return kind(**options)
 
 
 def _cosine(done: float) -> float:
