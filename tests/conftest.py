@@ -11,9 +11,10 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -31,6 +32,35 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put slow tests first, so that no worker ends long after the others."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture
+def line_trainer() -> Callable[..., Any]:
+    """Makes trainers of a policy with one weight: by folder, callbacks, ``batch(number)`` and changes of the recipe."""
+    import torch
+    from torch import nn
+
+    from forehand.learning.recipe import Recipe
+    from forehand.learning.trainer import Trainer
+
+    class Line(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, batch):
+            loss = (self.weight * batch["x"]).square().mean()
+            return loss, {"error": loss.detach()}
+
+    def make(folder: Path, *callbacks: Any, batch: Any = lambda number: torch.ones(3), **changes: Any) -> Any:
+        settings = {"steps": 4, "batch_size": 1, "learning_rate": 0.1, "seed": 0, "log_every": 1} | changes
+        about: dict[str, Any] = {"config": {}, "statistics": {}, "facts": {}}
+        folder.mkdir(exist_ok=True)
+        return Trainer(
+            Line(), lambda number: {"x": batch(number)}, Recipe(**settings), folder, **about, callbacks=callbacks
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 from forehand.learning.checkpoint import load_policy, step_folder
-from forehand.learning.recipe import Recipe
-from forehand.learning.trainer import LOG, Trainer
+from forehand.learning.trainer import LOG
 from forehand_apps.closed_loop import ClosedLoopEvaluation
 from forehand_apps.overrides import as_overrides
 
@@ -33,36 +30,14 @@ record = {"started": "", "written": "", "provenance": {}, "plan": [], "setup": {
 """
 
 
-class Line(nn.Module):
-    """A policy with one weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(3))
-
-    def forward(self, batch):
-        return (self.weight * batch["x"]).square().mean(), {}
-
-
 @pytest.fixture
-def train(tmp_path, monkeypatch):
+def train(tmp_path, monkeypatch, line_trainer):
     judge = tmp_path / "judge.py"
     judge.write_text(JUDGE)
 
     def run(steps=4, interrupt_at=None, first=0, **changes):
-        recipe = Recipe(**({"steps": steps, "batch_size": 1, "learning_rate": 0.1, "seed": 0, "log_every": 1} | changes))
-        (tmp_path / "run").mkdir(exist_ok=True)
         callback = ClosedLoopEvaluation(1, ["episodes=2"], program=[sys.executable, str(judge)])
-        trainer = Trainer(
-            Line(),
-            lambda number: {"x": torch.ones(3)},
-            recipe,
-            tmp_path / "run",
-            config={},
-            statistics={},
-            facts={},
-            callbacks=[callback],
-        )
+        trainer = line_trainer(tmp_path / "run", callback, steps=steps, **changes)
 
         def save():  # without a policy that could be built again
             trainer._save_requested = False

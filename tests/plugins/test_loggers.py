@@ -1,42 +1,15 @@
 """Logs of a training in other libraries: everything arrives, and a resumed run continues."""
 
 import pytest
-import torch
-from torch import nn
 
 from forehand import registry
 from forehand.errors import ConfigurationError
-from forehand.learning.recipe import Recipe
-from forehand.learning.trainer import Trainer
-
-
-class Line(nn.Module):
-    """A policy with one weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(3))
-
-    def forward(self, batch):
-        loss = (self.weight * batch["x"]).square().mean()
-        return loss, {"error": loss.detach()}
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch):
+def train(tmp_path, monkeypatch, line_trainer):
     def run(logger, steps, first=0):
-        recipe = Recipe(steps=steps, batch_size=1, learning_rate=0.1, seed=0, log_every=1)
-        (tmp_path / "run").mkdir(exist_ok=True)
-        trainer = Trainer(
-            Line(),
-            lambda number: {"x": torch.ones(3)},
-            recipe,
-            tmp_path / "run",
-            config={},
-            statistics={},
-            facts={},
-            callbacks=[logger],
-        )
+        trainer = line_trainer(tmp_path / "run", logger, steps=steps)
         monkeypatch.setattr(trainer, "save", lambda: None)
         trainer.step = first
         entries = []

@@ -14,25 +14,12 @@ from forehand.data.windows import WindowDataset
 from forehand.errors import ContractMismatch, DatasetError
 from forehand.learning.checkpoint import build_policy
 
+from .example_policy import example_policy, places
+
 pytestmark = pytest.mark.usefixtures("example_parts")
 
 STATIC, WRIST = "exterior_1_left", "wrist_left"
-POLICY = {
-    "name": "composed",
-    "dim": 16,
-    "history": 3,
-    "image_size": 16,
-    "encoders": {
-        "text": {"name": "example/text"},
-        "state": {"name": "example/state"},
-        "cameras": {"name": "example/images", "cameras": [STATIC, WRIST]},
-    },
-    "backbone": {"name": "example/transformer"},
-    "world_model": {"name": "example/colour", "cameras": [STATIC, WRIST]},
-    "action_head": {"name": "example/regression", "chunk": 2},
-    "reads": {reader: {"observation": "past"} for reader in ("observation", "foresight", "action")},
-    "normalization": {"state": "mean_std", "action": "min_max"},
-}
+POLICY = example_policy(STATIC, WRIST)
 ABSENT, PRESENT = [0, 3, 7], [9, 12, 20]
 """Windows of sources without the wrist camera, and with it."""
 
@@ -52,12 +39,6 @@ def data(one: dict, request: pytest.FixtureRequest) -> Dataset:
     blind = {**one, "cameras": {STATIC: STATIC, WRIST: None}, "episodes": "0:2"}
     whole = {**one, "episodes": "2:"}
     return Dataset.open([blind, whole] if request.param else [whole, blind])
-
-
-def places(data: Dataset, windows: list[int]) -> list[int]:
-    """Windows by their frame of ``droid_like``, wherever its parts stand."""
-    frames = data.episodes.actions[:, 0].round().astype(int)
-    return [int(np.flatnonzero(frames == -window)[0]) for window in windows]
 
 
 def test_images_that_are_absent_are_zeros_behind_a_mask(data: Dataset):

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,22 +11,13 @@ from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import WindowDataset
 from forehand.learning.checkpoint import build_policy
 
+from .example_policy import example_policy, places
+
 pytestmark = pytest.mark.usefixtures("example_parts")
 
-POLICY = {
-    "name": "composed",
-    "dim": 16,
-    "history": 3,
-    "image_size": 16,
-    "encoders": {
-        "text": {"name": "example/text"},
-        "state": {"name": "example/state"},
-        "cameras": {"name": "example/images", "cameras": ["wrist_left"]},
-    },
-    "backbone": {"name": "example/transformer"},
-    "action_head": {"name": "example/regression", "chunk": 2},
+POLICY = example_policy("wrist_left") | {
+    "world_model": None,
     "reads": {reader: {"observation": "past"} for reader in ("observation", "action")},
-    "normalization": {"state": "mean_std", "action": "min_max"},
 }
 ABSENT, MEASURED = [0, 3, 7], [9, 12, 20]
 """Windows of sources without a state, and with one."""
@@ -40,12 +30,6 @@ def data(droid_like: Path, request: pytest.FixtureRequest) -> Dataset:
     silent = {**one, "state": [], "episodes": "0:2"}
     joints = {**one, "state": ["observation.state.joint_position"], "episodes": "2:"}
     return Dataset.open([silent, joints] if request.param else [joints, silent])
-
-
-def places(data: Dataset, windows: list[int]) -> list[int]:
-    """Windows by their frame of ``droid_like``, wherever its parts stand."""
-    frames = data.episodes.actions[:, 0].round().astype(int)
-    return [int(np.flatnonzero(frames == -window)[0]) for window in windows]
 
 
 def test_what_was_not_measured_is_marked_and_counts_for_no_statistics(data: Dataset):

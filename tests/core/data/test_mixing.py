@@ -20,6 +20,8 @@ from forehand.data.windows import WindowDataset
 from forehand.errors import ContractMismatch, DatasetError
 from forehand.learning.checkpoint import build_policy
 
+from .example_policy import example_policy
+
 pytestmark = pytest.mark.usefixtures("example_parts")
 OPTIONS = {"history": 3, "chunk": 2, "horizon": None, "image_size": 16, "cameras": ["static"]}
 
@@ -78,22 +80,7 @@ def test_all_but_the_actions_is_compared(silent, small_dataset):
         Dataset.open([small_dataset, silent])
 
 
-POLICY = {
-    "name": "composed",
-    "dim": 16,
-    "history": 3,
-    "image_size": 16,
-    "encoders": {
-        "text": {"name": "example/text"},
-        "state": {"name": "example/state"},
-        "cameras": {"name": "example/images", "cameras": ["static"]},
-    },
-    "backbone": {"name": "example/transformer"},
-    "world_model": {"name": "example/colour", "cameras": ["static"]},
-    "action_head": {"name": "example/regression", "chunk": 2},
-    "reads": {reader: {"observation": "past"} for reader in ("observation", "foresight", "action")},
-    "normalization": {"state": "mean_std", "action": "min_max"},
-}
+POLICY = example_policy("static")
 
 
 def test_actions_at_offsets_are_zeros_where_a_dataset_has_none(silent, small_dataset):

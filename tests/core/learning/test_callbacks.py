@@ -4,24 +4,10 @@ import json
 
 import pytest
 import torch
-from torch import nn
 
 from forehand.learning.callbacks.callback import TrainingCallback
-from forehand.learning.recipe import Recipe
 from forehand.learning.timing import StepTimes
-from forehand.learning.trainer import LOG, Trainer
-
-
-class Line(nn.Module):
-    """A policy with one weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(3))
-
-    def forward(self, batch):
-        loss = (self.weight * batch["x"]).square().mean()
-        return loss, {"error": loss.detach()}
+from forehand.learning.trainer import LOG
 
 
 class Recorder(TrainingCallback):
@@ -57,19 +43,10 @@ class Recorder(TrainingCallback):
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch):
+def train(tmp_path, monkeypatch, line_trainer):
     def make(callback, **changes):
-        recipe = Recipe(**({"steps": 5, "batch_size": 1, "learning_rate": 0.1, "seed": 0, "log_every": 2} | changes))
-        trainer = Trainer(
-            Line(),
-            lambda number: {"x": torch.full((3,), 1.0 + number)},
-            recipe,
-            tmp_path,
-            config={},
-            statistics={},
-            facts={},
-            callbacks=[callback],
-        )
+        settings = {"steps": 5, "log_every": 2} | changes
+        trainer = line_trainer(tmp_path, callback, batch=lambda number: torch.full((3,), 1.0 + number), **settings)
         written = []
         monkeypatch.setattr(trainer, "save", lambda: written.append(trainer.step))
         return trainer
