@@ -40,7 +40,7 @@ test-trajectories: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m trajectory tests/seer_plugin/test_trajectories.py $(PYTEST)
 
 test-simulators: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m simulator tests/libero tests/calvin $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m simulator tests/libero tests/calvin tests/metaworld $(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check

@@ -16,6 +16,8 @@ FOLDERS = (
     "robots/forehand_robots",
     "robots/forehand_tabletop",
     "robots/forehand_libero",
+    "robots/forehand_calvin",
+    "robots/forehand_metaworld",
     "apps/forehand_apps",
 )
 PROGRAMS = (*FOLDERS, "performance", "experiments")

@@ -54,6 +54,8 @@ def test_what_a_robot_needs_imports():
         "forehand_robots.hosting",
         "forehand_libero.robot",
         "forehand_libero.benchmark",
+        "forehand_metaworld.robot",
+        "forehand_metaworld.benchmark",
         "forehand_robots.replay",
         "forehand_tabletop.blocks.benchmark",
         "forehand_tabletop.blocks.robot",

@@ -33,7 +33,7 @@ def find_checkout(checkout: str | Path | None, environment: str | None = None) -
 
 
 def commit(folder: Path) -> str:
-    """The commit of a checkout, with ``+`` where files differ from it; "unknown" where git does not tell."""
+    """The commit of a checkout, with ``+`` where files differ from it; "unknown" where git does not say."""
     describe = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     done = subprocess.run(describe, capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else "unknown"

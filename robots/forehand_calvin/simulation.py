@@ -25,7 +25,7 @@ Readings = Mapping[str, Any]
 
 
 class CalvinSimulation:
-    """The environment of a scene, made when it is needed; one at a time, since ``calvin_env`` knows only one.
+    """The environment of a scene, made when it is needed; one at a time, since ``calvin_env`` can have only one.
 
     ``checkout``: as :func:`~forehand_calvin.checkout.find_checkout` takes it; ``renderer``: one of :data:`RENDERERS`.
     """

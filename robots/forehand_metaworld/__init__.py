@@ -1,0 +1,1 @@
+"""Meta-World behind a robot host: the Sawyer arm, fifty tasks, and their scripted experts."""

@@ -1,0 +1,1 @@
+"""Configuration of the benchmark Meta-World and its robot."""
