@@ -127,7 +127,7 @@ class ShowcaseRenderer:
         steps, success = 0, True
         for episode in showcase.trial:
             outcome = rollout(robot, expert, episode, RecedingHorizon(), on_step=on_step)
-            steps, success = steps + outcome.steps, outcome.success
+            steps, success = steps + outcome.steps, bool(outcome.success)
             if not success:
                 break
         rate = round(robot.contract.rate)

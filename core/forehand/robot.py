@@ -19,7 +19,9 @@ class Observation:
 
     images: camera name → (H, W, 3) uint8 RGB; state: (S,) float32, laid out as the contract says; time: seconds on the
     robot's clock; success: whether the running episode's task is accomplished, or None where that is not observable;
-    sensors: sensor name → array, of all sensors that are no RGB cameras (:class:`forehand.contracts.sensor.Sensor`).
+    sensors: sensor name → array, of all sensors that are no RGB cameras (:class:`forehand.contracts.sensor.Sensor`);
+    episode_return: sum of rewards since the reset, or None where there are none; ended: whether the environment itself
+    has ended the episode, so that actions have no effect.
     """
 
     images: Mapping[str, NDArray[np.uint8]]
@@ -27,6 +29,8 @@ class Observation:
     time: float
     success: bool | None = None
     sensors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    episode_return: float | None = None
+    ended: bool = False
 
 
 @dataclass(frozen=True)

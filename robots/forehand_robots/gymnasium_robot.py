@@ -39,7 +39,7 @@ class GymnasiumRobot(Robot):
 
     The contract is available once connected. Time passes only in :meth:`act`. After the environment has ended an episode,
     actions have no effect until :meth:`reset`. Success is that of ``info`` (``is_success`` or ``success``), else it
-    follows from the return.
+    follows from the return, else it is unknown and the return alone is judged.
     """
 
     contract: Contract
@@ -114,7 +114,14 @@ class GymnasiumRobot(Robot):
         images = {name: np.array(self._picture(key), np.uint8) for name, key in self._cameras.items()}
         parts = [np.ravel(self._seen[key]) for key in self._state]
         state = np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
-        return Observation(images, state, self._steps / self.contract.rate, self._success)
+        return Observation(
+            images,
+            state,
+            self._steps / self.contract.rate,
+            self._success,
+            episode_return=self._return,
+            ended=self._over,
+        )
 
     def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """One step with ``action``, clipped to the space; raises :class:`ContractMismatch` before anything moves."""

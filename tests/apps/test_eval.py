@@ -155,11 +155,16 @@ def test_a_foreign_environment_is_judged_by_its_own_success_or_return(judge, tmp
     pendulum = ("eval", "robot=gymnasium", "robot.options.id=Pendulum-v1", "policy.name=random", "episodes=2")
     refused = judge(*pendulum, status=2).stderr
     assert "GymnasiumRobot has none of them" in " ".join(refused.split())
-    silent = judge(*pendulum, "benchmark=gymnasium", "benchmark.options.max_steps=3", "output=s", status=2).stderr
-    assert "robot.options.success_return=" in silent
+    rewarded = judge(*pendulum, "benchmark=gymnasium", "benchmark.options.max_steps=3", "output=returns")
+    assert rewarded.stdout.splitlines()[-2].startswith("return -")
+    found = json.loads((tmp_path / "returns/results.json").read_text())
+    returns = [episode["episode_return"] for episode in found["episodes"]]
+    assert [row["mean"] for row in found["returns"]] == [pytest.approx(sum(returns) / 2)] * 2
+    assert found["returns"][-1]["interval"] == [pytest.approx(min(returns)), pytest.approx(max(returns))]
+    assert {episode["success"] for episode in found["episodes"]} == {None}
     own = ("benchmark=gymnasium", "benchmark.options.max_steps=3", "robot.options.success_return=-1000")
     judged = judge(*pendulum, *own, "output=judged")
     assert judged.stdout.splitlines()[-2].startswith("success 1.00")
     assert {(e["task"], e["steps"], e["video"]) for e in outcomes(tmp_path / "judged")} == {("Pendulum-v1", 3, None)}
-    for done in (refused, silent, judged.stderr):
+    for done in (refused, rewarded.stderr, judged.stderr):
         assert "Traceback" not in done

@@ -8,7 +8,7 @@ import pytest
 
 from forehand import Camera, Episode, Field, registry
 from forehand.conformance import assert_robot_conforms
-from forehand.errors import ConfigurationError, ContractMismatch
+from forehand.errors import ConfigurationError, ContractMismatch, UnknownName
 from forehand.wire import RobotHost
 from forehand_robots.gymnasium_robot import GymnasiumRobot
 from forehand_robots.remote import RemoteRobot
@@ -201,8 +201,35 @@ def test_its_benchmark_is_its_own_episodes():
     ):
         with pytest.raises(ConfigurationError, match=words):
             registry().create("benchmark", "gymnasium", **options)
-    with pytest.raises(ConfigurationError, match="one task"):
+    with pytest.raises(UnknownName, match=r"no task 'lift'.*Pendulum"):
         benchmark.episodes(1, 0, ["lift"])
+
+
+def test_its_tasks_are_options_of_the_reset_and_its_seeds_may_be_stated():
+    tasks = {"low": {"instruction": "start low", "options": {"x_init": 3.0}}, "high": {}}
+    benchmark = registry().create("benchmark", "gymnasium", id="Pendulum-v1", tasks=tasks, seeds=[7, 8])
+    assert benchmark.evaluation_options() == {"episodes": 4}
+    trials = [episode for (episode,) in benchmark.trials(4, seed=0)]
+    assert [(e.task, e.seed) for e in trials] == [("low", 7), ("high", 7), ("low", 8), ("high", 8)]
+    assert [(e.instruction, dict(e.options)) for e in trials[:2]] == [("start low", {"x_init": 3.0}), ("high", {})]
+    assert {e.task for e in benchmark.episodes(3, 0, ["low"])} == {"low"}
+    assert not {e.seed for e in benchmark.episodes(3, 0)} & {7, 8}
+    with pytest.raises(ConfigurationError, match="4 at most"):
+        benchmark.trials(5, seed=0)
+    with pytest.raises(ConfigurationError, match=r"tasks\.low has an instruction and options.*instructions"):
+        registry().create("benchmark", "gymnasium", id="Pendulum-v1", tasks={"low": {"instructions": "x"}})
+
+
+def test_rewards_are_summed_and_an_end_is_said_also_over_the_wire(connected):
+    make = partial(registry().create, "robot", "gymnasium", id="InvertedPendulum-v5")
+    with RobotHost(make(), "tcp://127.0.0.1:0").running() as host:
+        for robot in (connected(make()), connected(RemoteRobot(host.address))):
+            seen, steps = robot.reset(EPISODE), 0
+            assert (seen.episode_return, seen.ended) == (0.0, False)
+            while not seen.ended:
+                seen, steps = robot.step(np.full(1, 3, np.float32)), steps + 1
+            assert seen.episode_return == steps - 1 > 1  # 1 for each step in which the pole stands
+            assert seen.success is None or seen.success is False
 
 
 def test_tasks_that_were_never_there_are_not_judged(connected):

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 Z_95 = 1.959963984540054
 
 
@@ -39,6 +41,19 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> Interval:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == trials else centre + half
     return Interval(low, high)
+
+
+def bootstrap_interval(values: Sequence[float], resamples: int = 10_000) -> Interval | None:
+    """The percentile bootstrap 95 % interval of the mean of ``values``; the same each time.
+
+    With fewer than two values there is none. Source: B. Efron, *Bootstrap methods: another look at the jackknife*,
+    Annals of Statistics 7 (1979).
+    """
+    if len(values) < 2:
+        return None
+    drawn = np.random.default_rng(0).choice(np.asarray(values, np.float64), (resamples, len(values)))
+    low, high = np.quantile(drawn.mean(axis=1), (0.025, 0.975))
+    return Interval(float(low), float(high))
 
 
 def mean_interval(values: Sequence[float], low: float, high: float, z: float = Z_95) -> Interval:

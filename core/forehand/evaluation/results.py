@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from forehand.errors import ConfigurationError
-from forehand.evaluation.intervals import Interval, mean_interval, wilson_interval
+from forehand.evaluation.intervals import Interval, bootstrap_interval, mean_interval, wilson_interval
 from forehand.robot import Episode
 from forehand.utils.exclusive import exclusive
 from forehand.utils.files import replacing
@@ -30,7 +31,7 @@ class EpisodeResult:
     index: its trial's place in the benchmark's list; position: its place in the trial, a chain's first being 0;
     instruction_given: the policy's instruction, while success is judged on ``instruction``; steps: control steps until it
     ended; seconds: wall time; video: path relative to the output folder; repeated: the trial had been begun
-    before, and its simulator died.
+    before, and its simulator died; episode_return: sum of its rewards. Of success and return one may be unknown.
     """
 
     index: int
@@ -38,17 +39,19 @@ class EpisodeResult:
     instruction: str
     instruction_given: str
     seed: int
-    success: bool
+    success: bool | None
     steps: int
     seconds: float
     video: str | None = None
     position: int = 0
     repeated: bool = False
+    episode_return: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """This episode's entry of ``results.json``, where ``instruction_given`` is called ``heard``."""
         entry = {"heard" if key == "instruction_given" else key: value for key, value in asdict(self).items()}
-        return entry if self.repeated else {key: value for key, value in entry.items() if key != "repeated"}
+        usual = {"repeated": False, "episode_return": None}
+        return {key: value for key, value in entry.items() if key not in usual or value is not usual[key]}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> EpisodeResult:
@@ -92,6 +95,16 @@ class ChainSuccess(SuccessRate):
 
 
 @dataclass(frozen=True)
+class ReturnResult:
+    """Mean sum of rewards of one task, or of all together, with its bootstrap 95 % interval."""
+
+    task: str
+    n: int
+    mean: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All finished episodes, by trial and position, and the manifest: where they come from.
 
@@ -115,11 +128,22 @@ class Evaluation:
         return [_count(name, [e for e in self.episodes if e.task == name]) for name in names]
 
     @property
+    def returns(self) -> list[ReturnResult]:
+        """Each task with rewards, in the order of its first episode, and all together; [] without rewards."""
+        by_task: dict[str, list[float]] = {}
+        for episode in self.episodes:
+            if episode.episode_return is not None:
+                by_task.setdefault(episode.task, []).append(episode.episode_return)
+        everything = [value for values in by_task.values() for value in values]
+        rows = [*by_task.items(), ("all", everything)] if everything else []
+        return [ReturnResult(name, len(v), statistics.fmean(v), bootstrap_interval(v)) for name, v in rows]
+
+    @property
     def lengths(self) -> list[int]:
         """How many episodes in a row succeeded in each finished trial."""
         found: dict[int, int] = {}
         for episode in self.episodes:
-            found[episode.index] = found.get(episode.index, 0) + episode.success
+            found[episode.index] = found.get(episode.index, 0) + bool(episode.success)
         return list(found.values())
 
     @property
@@ -146,8 +170,12 @@ class Evaluation:
         return [*said, f"{repeated} of {len(self.lengths)} trials repeated: the simulator died"] if repeated else said
 
     def table(self) -> str:
-        """Markdown: for chains success of 1, 2, … in a row; task, n, successes, rate, interval; :attr:`notes`."""
-        parts = [*([self._chain_table()] if self.length > 1 else []), self._task_table()]
+        """Markdown: for chains success of 1, 2, … in a row; success and return by task, where known; :attr:`notes`."""
+        parts = [
+            *([self._chain_table()] if self.length > 1 else []),
+            *([self._task_table()] if self.total.n or not self.returns else []),
+            *([self._return_table()] if self.returns else []),
+        ]
         return "\n\n".join([*parts, *(["\n".join(f"- {note}" for note in self.notes)] if self.notes else [])])
 
     def _chain_table(self) -> str:
@@ -164,6 +192,11 @@ class Evaluation:
             lines.append(f"| {row.task} | {row.n} | {row.successes} | {row.rate:.2f} | {row.interval} |")
         return "\n".join(lines)
 
+    def _return_table(self) -> str:
+        lines = ["| task | n | mean return | 95 % interval |", "|---|---:|---:|---|"]
+        lines += [f"| {row.task} | {row.n} | {row.mean:.2f} | {row.interval or '–'} |" for row in self.returns]
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds."""
         rows = [
@@ -175,9 +208,14 @@ class Evaluation:
             "success_rate": self.total.rate,
             "success_interval": list(self.total.interval),
             "table": rows,
+            **self._return_facts(),
             **self._chain_facts(),
             "episodes": [e.to_dict() for e in self.episodes],
         }
+
+    def _return_facts(self) -> dict[str, Any]:
+        rows = [asdict(row) | {"interval": row.interval and list(row.interval)} for row in self.returns]
+        return {"returns": rows} if rows else {}
 
     def _chain_facts(self) -> dict[str, Any]:
         if self.length == 1:
@@ -325,7 +363,8 @@ def read_record(folder: Path) -> EvaluationRecord:
 
 
 def _count(name: str, episodes: Sequence[EpisodeResult]) -> TaskResult:
-    return TaskResult(name, len(episodes), sum(e.success for e in episodes))
+    judged = [e.success for e in episodes if e.success is not None]
+    return TaskResult(name, len(judged), sum(judged))
 
 
 def _replace(path: Path, text: str) -> None:

@@ -26,6 +26,7 @@ from forehand.running.video import RolloutVideo
 log = logging.getLogger(__name__)
 
 VIDEOS = "videos"
+OUTCOMES = {True: "success", False: "failure", None: "end"}
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class TrialRunner:
             seconds=round(time.monotonic() - start, 3),
             video=str(video.relative_to(trial.video_dir)) if video and trial.video_dir else None,
             position=position,
+            episode_return=outcome.episode_return,
         )
 
     def _filmed(
@@ -164,7 +166,7 @@ class TrialRunner:
         )
 
 
-def video_name(number: str, instruction: str, success: bool) -> str:
+def video_name(number: str, instruction: str, success: bool | None) -> str:
     """For instance ``0007_lift-the-red-block_success.mp4``."""
     words = re.sub(r"[^\w]+", "-", instruction.lower()).strip("-")[:60]
-    return f"{number}_{words}_{'success' if success else 'failure'}.mp4"
+    return f"{number}_{words}_{OUTCOMES[success]}.mp4"

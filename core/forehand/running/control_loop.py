@@ -128,6 +128,8 @@ class ControlLoop:
             reason = ""
             if observation.success:
                 reason = "accomplished"
+            elif observation.ended:
+                reason = "ended by the environment"
             elif step == max_steps:
                 reason = "step limit"
             elif self.stop.is_set():

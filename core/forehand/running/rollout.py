@@ -1,4 +1,4 @@
-"""Rollout: one episode with a policy, until success or the step limit."""
+"""Rollout: one episode with a policy, until success, its end or the step limit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ from forehand.running.simulated_inference import SimulatedInference
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether the episode's task was accomplished, and after how many control steps it ended."""
+    """How an episode ended.
 
-    success: bool
+    success: whether its task was accomplished, None where only rewards judge it; steps: control steps until it ended;
+    episode_return: sum of its rewards, where there are any.
+    """
+
+    success: bool | None
     steps: int
+    episode_return: float | None = None
 
 
 class Stopped(Exception):
@@ -52,7 +57,7 @@ def rollout(
     ``forecast``: whether predictions include images. ``latency``: seconds of simulated time, step / rate, until an answer
     arrives (:class:`~forehand.running.simulated_inference.SimulatedInference`); a step without an action is a hold, as
     :func:`advance` has it. ``shift`` warns of an initial state unlike those of training. ``stop`` is called before every
-    step; where it is true, :class:`Stopped` is raised. A robot without a success signal raises
+    step; where it is true, :class:`Stopped` is raised. A robot with neither a success signal nor rewards raises
     :class:`ConfigurationError`, one that does not confirm its hold at the end :class:`forehand.control.rest.HoldUnknown`.
     """
     body = LimitedRobot(robot)
@@ -64,7 +69,7 @@ def rollout(
         if shift is not None:
             shift.check_state(observation)
         for step in range(episode.max_steps):
-            if observation.success:
+            if observation.success or observation.ended:
                 break
             if stop is not None and stop():
                 raise Stopped
@@ -77,15 +82,14 @@ def rollout(
             last = last if decision.action is None else body.commanded  # which its limits may have changed
         else:
             step = episode.max_steps
-        if observation.success is None:
+        if observation.success is None and observation.episode_return is None:
             raise ConfigurationError(
                 f"{type(robot.unwrapped).__name__} has no success signal for {episode.task!r}, so that it cannot be "
-                f"judged. Use a robot that the benchmark was made for; for an environment of Gymnasium without a success "
-                f"signal, give the return from which on it is one (robot.options.success_return=…)."
+                f"judged. Use a robot that the benchmark was made for."
             )
         if on_step is not None:
             on_step(Step(step, observation, None, None, ended=True))
-        return Outcome(observation.success, step)
+        return Outcome(observation.success, step, observation.episode_return)
 
 
 def advance(robot: Robot, now: Observation, action: Action | None, last: Action | None) -> Observation:

@@ -32,13 +32,18 @@ class Hello(TypedDict):
 
 
 class Observation(TypedDict):
-    """What a robot observes: images (H, W, 3) uint8 by camera, state (S,) float32, its clock in seconds, more sensors."""
+    """What a robot observes: images (H, W, 3) uint8 by camera, state (S,) float32, its clock in seconds, more sensors.
+
+    ``episode_return``: sum of rewards since the reset; ``ended``: the environment itself has ended the episode.
+    """
 
     images: dict[str, Array]
     state: Array
     time: float
     success: bool | None
     sensors: NotRequired[dict[str, Array]]
+    episode_return: NotRequired[float]
+    ended: NotRequired[bool]
 
 
 class Open(TypedDict):

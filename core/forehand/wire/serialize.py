@@ -44,7 +44,10 @@ def contract_from_payload(data: Mapping[str, Any]) -> Contract:
 
 
 def observation_to_payload(observation: Observation) -> Payload:
-    """``{images, state, time, success}``, and ``sensors`` where there are any, which earlier releases do not expect."""
+    """``{images, state, time, success}``, and ``sensors``, ``episode_return``, ``ended`` where there are any.
+
+    Earlier releases do not expect these.
+    """
     payload: Payload = {
         "images": dict(observation.images),
         "state": observation.state,
@@ -53,6 +56,10 @@ def observation_to_payload(observation: Observation) -> Payload:
     }
     if observation.sensors:
         payload["sensors"] = dict(observation.sensors)
+    if observation.episode_return is not None:
+        payload["episode_return"] = float(observation.episode_return)
+    if observation.ended:
+        payload["ended"] = True
     return payload
 
 
@@ -78,7 +85,9 @@ def observation_from_payload(payload: Mapping[str, Any], contract: Contract) -> 
         if not isinstance(values, np.ndarray):
             raise ProtocolError(f"sensor {name!r} must be an array; this is {type(values).__name__}.")
     time, success = require(payload, "time", float), require(payload, "success", bool, type(None))
-    return Observation(images, state, time, success, sensors)
+    rewards = require(payload, "episode_return", float) if "episode_return" in payload else None
+    ended = require(payload, "ended", bool) if "ended" in payload else False
+    return Observation(images, state, time, success, sensors, rewards, ended)
 
 
 def action_from_payload(payload: Mapping[str, Any], contract: Contract) -> NDArray[np.float32]:

@@ -13,9 +13,9 @@ from forehand import Policy, Prediction, Session
 from forehand.control.chunking import RecedingHorizon
 from forehand.errors import ConfigurationError
 from forehand.evaluation.evaluate import EvaluationStopped, evaluate, evaluate_with, spread_over_tasks
-from forehand.evaluation.results import Evaluation, read_record
+from forehand.evaluation.results import EpisodeResult, Evaluation, read_record
 from forehand.evaluation.runners import EpisodeRunner
-from forehand.running.rollout import rollout
+from forehand.running.rollout import Outcome, rollout
 
 
 class Unlucky:
@@ -103,6 +103,24 @@ def test_a_robot_that_cannot_tell_success_is_refused(cart, line, listener):
     cart.observe = lambda: replace(observe(), success=None)
     with pytest.raises(ConfigurationError, match="Cart has no success signal for 'left'"):
         rollout(cart, listener, episode, RecedingHorizon())
+    cart.observe = lambda: replace(observe(), success=None, episode_return=2.5, ended=True)
+    assert rollout(cart, listener, episode, RecedingHorizon()) == Outcome(None, 0, 2.5)
+
+
+def test_returns_are_counted_by_task_beside_successes_that_are_known():
+    episodes = [
+        EpisodeResult(i, task, task, task, i, success, 3, 0.1, episode_return=float(rewards))
+        for i, (task, success, rewards) in enumerate([("a", True, 1), ("a", False, 3), ("b", None, 8)])
+    ]
+    evaluation = Evaluation(tuple(episodes))
+    assert [(row.task, row.n, row.mean) for row in evaluation.returns] == [("a", 2, 2.0), ("b", 1, 8.0), ("all", 3, 4.0)]
+    assert evaluation.returns[0].interval == (1.0, 3.0)
+    assert (evaluation.total.n, evaluation.total.successes) == (2, 1)
+    assert [EpisodeResult.from_dict(episode.to_dict()) for episode in episodes] == episodes
+    unjudged = replace(evaluation, episodes=tuple(replace(episode, success=None) for episode in episodes))
+    assert "mean return" in unjudged.table()
+    assert "successes" not in unjudged.table()
+    assert Evaluation(tuple(replace(e, episode_return=None) for e in episodes)).returns == []
 
 
 def test_it_counts_by_task(cart, line, listener):

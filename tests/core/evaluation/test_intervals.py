@@ -1,10 +1,11 @@
-"""The Wilson interval."""
+"""Intervals of rates and means."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forehand.evaluation.intervals import wilson_interval
+from forehand.evaluation.intervals import bootstrap_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,16 @@ def test_more_trials_narrow_it_and_it_prints_short():
     narrow, wide = wilson_interval(80, 100), wilson_interval(8, 10)
     assert narrow.high - narrow.low < wide.high - wide.low
     assert str(wilson_interval(43, 50)) == "[0.74, 0.93]"
+
+
+def test_the_bootstrap_interval_is_about_the_normal_one_and_always_the_same():
+    values = list(np.random.default_rng(0).normal(5, 2, 200))
+    low, high = bootstrap_interval(values)
+    half = 1.96 * np.std(values) / np.sqrt(200)
+    assert (low, high) == (
+        pytest.approx(np.mean(values) - half, abs=0.06),
+        pytest.approx(np.mean(values) + half, abs=0.06),
+    )
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval([3.0, 3.0]) == (3.0, 3.0)
+    assert bootstrap_interval([3.0]) is None

@@ -359,8 +359,9 @@ def test_a_stop_that_fails_is_said_and_tried_again_and_nothing_moves_meanwhile(b
         session, _ = open_session(client)
         answer = client.ask("stop", 3, {}, session)
         assert answer.payload == {"code": "internal", "message": "OSError: the brake is stuck"}
-        assert client.ask("act", 4, command(0), session).payload["code"] == "failed"
+        act = command(0, begin_by=clock() + 60)
+        assert client.ask("act", 4, act, session).payload["code"] == "failed"
         while body.asked.count("stop") < 3:
             time.sleep(0.01)
-        assert client.ask("act", 5, command(0), session).payload["code"] == "failed"
+        assert client.ask("act", 5, act, session).payload["code"] == "failed"
     assert body.asked == ["stop", "stop", "stop"]

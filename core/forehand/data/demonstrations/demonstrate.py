@@ -118,7 +118,7 @@ def _demonstrate(
     for _ in range(episode.max_steps + hold_steps):
         if held == hold_steps and observation.success:
             break
-        own = expert.act()
+        own = None if observation.ended and not observation.success else expert.act()
         if own is None:
             break
         action = robot.from_unwrapped(own)
