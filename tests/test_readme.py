@@ -64,6 +64,7 @@ ADDED = {
     "serve": ["address=tcp://127.0.0.1:0"],
     "robot": ["address=tcp://127.0.0.1:0"],
     "run robot=gymnasium": ["max_steps=20"],
+    "run robot=remote": ["max_steps=20"],
     "eval": ["episodes=1", "tasks=[lift]", "num_videos=1"],
     "eval robot=gymnasium robot.options.id=forehand_reach": ["episodes=1", "num_videos=1"],
     "eval benchmark=tabletop-chains": ["episodes=1", "num_videos=1"],

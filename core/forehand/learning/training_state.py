@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from forehand.errors import CheckpointError
-from forehand.learning.distributed.sharding import gathered, like
+from forehand.learning.distributed.sharding import gathered, has_parts, like
 from forehand.learning.weights import TRAINING_STATE, read_tensors, state_dict_mismatch
 
 STEP = "step"
@@ -54,7 +53,7 @@ def pack_optimizer(state: OptimizerState, *, keep: bool = True) -> dict[str, Ten
 def _inner(value: Tensor) -> dict[str, Tensor]:
     """The tensors that quantized state is made of, each with ``:`` and its name; others as they are."""
     if (
-        isinstance(value, DTensor)
+        has_parts(value)
         or not hasattr(value, "dequantize")
         or not hasattr(value, "__tensor_flatten__")
         or type(value) is Tensor

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -84,6 +83,8 @@ class FullySharded(Strategy):
     """
 
     def __init__(self, policy: nn.Module, processes: Processes, patterns: Sequence[str] | None = None) -> None:
+        from torch.distributed.fsdp import fully_shard  # which takes long to import
+
         super().__init__(policy)
         if scalars := [name for name, p in policy.named_parameters() if p.ndim == 0 and p.requires_grad]:
             raise ConfigurationError(
@@ -103,8 +104,8 @@ class FullySharded(Strategy):
 
     def accumulating(self, more: bool) -> AbstractContextManager[Any]:
         """Without exchange of gradients where ``more`` follow."""
-        assert isinstance(self.policy, FSDPModule)
-        self.policy.set_requires_gradient_sync(not more)
+        policy: Any = self.policy
+        policy.set_requires_gradient_sync(not more)
         return contextlib.nullcontext()
 
 
