@@ -60,7 +60,7 @@ def test_every_file_of_the_packages_is_in_the_wheel(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         there = set(archive.namelist())
     for room in ("core", "plugins", "seer_plugin", "robots", "apps"):
-        for package in (ROOT / room).glob("forehand*"):
+        for package in (*(ROOT / room).glob("forehand*"), *(ROOT / room).glob("hydra_plugins")):
             wanted = {p.relative_to(ROOT / room).as_posix() for p in package.rglob("*") if p.is_file()}
             missing = {name for name in wanted - there if "__pycache__" not in name}
             assert not missing

@@ -14,6 +14,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.text import Text
@@ -25,6 +26,7 @@ from forehand_apps.main import configuration_name
 from forehand_apps.numbers import check_numbers
 from forehand_apps.options import present, refuse_unknown, search_path, settle
 from forehand_apps.parts_source import PartsSource
+from forehand_apps.preemption import Preempted, interrupted_by_preemption
 
 MODULES = {"import": "import_recordings"}
 """Commands whose names Python keeps for itself, and the modules that carry them out."""
@@ -35,7 +37,11 @@ SILENT_VARIABLE = "FOREHAND_SILENT_ERRORS"
 """Set where the process that started this one says what ended it."""
 
 FULL_ERROR_VARIABLE = "HYDRA_FULL_ERROR"
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+FAILED, MISUSED, PREEMPTED, INTERRUPTED = 1, 2, 75, 130
+"""Exit statuses. 75 is EX_TEMPFAIL of sysexits.h: to be run again."""
+
+SWEEPER = "ResumingSweeper"
+"""Hydra's plugin whose jobs are recorded, and do not end each other."""
 
 
 class PluginConfiguration(SearchPathPlugin):
@@ -68,6 +74,7 @@ def launch(command: str, arguments: Sequence[str]) -> int:
     debug = os.environ.get(DEBUG_VARIABLE) == "1" or os.environ.get(FULL_ERROR_VARIABLE) == "1"
     prepare()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C: robots hold
+    interrupted_by_preemption()
     try:
         arguments = present(command, arguments, source(configuration_name(command)))
         PluginConfiguration.folders = search_path(arguments)
@@ -80,7 +87,7 @@ def launch(command: str, arguments: Sequence[str]) -> int:
             raise
         notes = getattr(interrupt, "__notes__", ())  # whether the robot holds is unknown, for instance
         _print_error("\n".join([str(interrupt) or f"forehand {command}: interrupted.", *notes]), "yellow")
-        return INTERRUPTED
+        return PREEMPTED if isinstance(interrupt, Preempted) else INTERRUPTED
     except Exception as error:
         message = error_message(error, command)
         if debug or message is None:
@@ -98,12 +105,14 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     def task(config: DictConfig) -> None:
         if untouched is None:
             os.environ.pop(FULL_ERROR_VARIABLE, None)
+        hydra_config = HydraConfig.get()
+        if hydra_config.mode == RunMode.MULTIRUN and str(hydra_config.sweeper._target_).endswith(f".{SWEEPER}"):
+            from forehand_apps.sweep_job import run_sweep_job
+
+            run_sweep_job(command, config, lambda: _carry_out(command, config))
+            return
         try:
-            refuse_unknown(command, HydraConfig.get().overrides.task)
-            settle(command, config, HydraConfig.get().overrides.task)
-            check_numbers(config)
-            name = MODULES.get(command, configuration_name(command))
-            getattr(importlib.import_module(f"forehand_apps.{name}"), name)(config)
+            _carry_out(command, config)
         except Exception as error:
             # Hydra would print a line of its own before the message, but not for SystemExit.
             failure.append(error)
@@ -117,12 +126,39 @@ def _run(command: str, arguments: Sequence[str]) -> int:
             return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         (error,) = failure
         if error_message(error, command) is None:
-            # Without the frames of Hydra and of this file.
-            below = error.__traceback__.tb_next if error.__traceback__ else None
-            traceback.print_exception(type(error), error, below)
+            _print_traceback(error)
             return FAILED
         raise error from error.__cause__
     return 0
+
+
+def check_options(command: str, config: DictConfig, overrides: Sequence[str]) -> None:
+    """Put ``config`` under its present names; raises ConfigurationError for options that the command cannot take."""
+    refuse_unknown(command, overrides)
+    settle(command, config, overrides)
+    check_numbers(config)
+
+
+def _carry_out(command: str, config: DictConfig) -> None:
+    check_options(command, config, HydraConfig.get().overrides.task)
+    name = MODULES.get(command, configuration_name(command))
+    getattr(importlib.import_module(f"forehand_apps.{name}"), name)(config)
+
+
+def report_failure(error: Exception, command: str) -> str:
+    """Print why a job of a sweep failed; returns it."""
+    message = error_message(error, command)
+    if message is None or os.environ.get(DEBUG_VARIABLE) == "1":
+        _print_traceback(error)
+    else:
+        _print_error(message, "red")
+    return message or f"{type(error).__name__}: {error}"
+
+
+def _print_traceback(error: Exception) -> None:
+    """Without the frames of Hydra and of this file."""
+    below = error.__traceback__.tb_next if error.__traceback__ else None
+    traceback.print_exception(type(error), error, below)
 
 
 def _print_error(message: str, colour: str) -> None:

@@ -44,6 +44,9 @@ EXTRAS = {
 }
 """Module → the extra of the distribution that installs it."""
 
+LAUNCHERS = {"joblib": "cluster", "submitit_local": "cluster", "submitit_slurm": "cluster", "ray": "ray"}
+"""Launcher of Hydra → the extra that installs it."""
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Error numbers of a disk that cannot be written to any more."""
 
@@ -86,4 +89,6 @@ def _missing_option(error: MissingConfigException, command: str) -> str:
     if not group:
         return f"There is no configuration {option!r} for forehand {command}. {nearest(option, error.options or ())}"
     hint = nearest(option, error.options or ())
+    if group == "hydra/launcher" and (extra := LAUNCHERS.get(option)):
+        hint = f"It comes with pip install 'forehand[{extra}]'."
     return f"{group}={option}: there is no {group} called {option!r}. {hint}{limit_note()}"

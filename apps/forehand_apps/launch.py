@@ -20,10 +20,9 @@ from torch.distributed.run import run as torchrun
 from forehand.errors import ConfigurationError, ForehandError
 from forehand.learning.distributed.processes import launched
 from forehand.utils.signals import stopped_by_signals
-from forehand_apps.cli import SILENT_VARIABLE
+from forehand_apps.cli import INTERRUPTED, PREEMPTED, SILENT_VARIABLE
 from forehand_apps.job_command import job_command
-
-INTERRUPTED = 130
+from forehand_apps.nodes import nodes_of
 
 
 class ProcessFailed(ForehandError):
@@ -48,13 +47,7 @@ def processes_to_start(launch: DictConfig, device: torch.device) -> int:
             f"launch.processes={count}, and there are {torch.accelerator.device_count()} devices of the kind "
             f"{device.type} here. Start at most as many, or take device=cpu."
         )
-    if launch.nodes > 1 and launch.rendezvous is None:
-        raise ConfigurationError(
-            f"launch.nodes={launch.nodes} needs the place where they meet: launch.rendezvous=<host of node 0>:<port>."
-        )
-    if not 0 <= launch.node_rank < launch.nodes:
-        raise ConfigurationError(f"launch.node_rank must be from 0 to {launch.nodes - 1}, not {launch.node_rank}.")
-    return count if count > 1 or launch.nodes > 1 else 0
+    return count if count > 1 or nodes_of(launch).count > 1 else 0
 
 
 def train_by_processes(config: DictConfig, output: Path, count: int) -> None:
@@ -62,12 +55,12 @@ def train_by_processes(config: DictConfig, output: Path, count: int) -> None:
 
     Signals are handed on to them: they save together, and end.
     """
-    launch = config.launch
     where = ["--standalone"]
     handled = "--signals-to-handle=SIGHUP"  # the others are handed on here, without a limit of time
-    if launch.nodes > 1:
-        host, _, port = launch.rendezvous.rpartition(":")
-        where = [f"--nnodes={launch.nodes}", f"--node-rank={launch.node_rank}"]
+    nodes = nodes_of(config.launch)
+    if nodes.rendezvous is not None:
+        host, _, port = nodes.rendezvous.rpartition(":")
+        where = [f"--nnodes={nodes.count}", f"--node-rank={nodes.rank}"]
         where += [f"--master-addr={host}", f"--master-port={port}"]
     arguments = [
         *where,
@@ -78,6 +71,7 @@ def train_by_processes(config: DictConfig, output: Path, count: int) -> None:
         "train",
         *job_command("train", output)[1:],
         f"output={output}",  # it may hold the time of day
+        f"resume={str(config.resume).lower()}",  # jobs of a sweep go on by themselves
     ]
     threads = config.threads or max(1, (os.cpu_count() or 1) // count)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -88,7 +82,7 @@ def train_by_processes(config: DictConfig, output: Path, count: int) -> None:
         try:
             torchrun(get_args_parser().parse_args(arguments))
         except ChildFailedError as error:
-            raise _reason(error, count * launch.nodes, output) from None
+            raise _reason(error, count * nodes.count, output) from None
         finally:
             del os.environ[SILENT_VARIABLE]  # which is for the others
 
@@ -101,7 +95,7 @@ def _stop_children() -> None:
 def _reason(error: ChildFailedError, count: int, output: Path) -> BaseException:
     rank, failure = min(error.failures.items(), key=lambda found: _rank_of(found[1]))
     message = _message(failure)
-    if failure.exitcode == INTERRUPTED:
+    if failure.exitcode in (INTERRUPTED, PREEMPTED):
         return KeyboardInterrupt(message.partition(": ")[2])
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name

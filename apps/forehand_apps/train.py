@@ -38,6 +38,7 @@ from forehand.learning.warm_start import load_pretrained_weights
 from forehand.utils.progress import progress
 from forehand_apps.job_command import job_command
 from forehand_apps.launch import processes_to_start, reported, train_by_processes
+from forehand_apps.preemption import Preempted
 from forehand_apps.train_callbacks import early_stop, make_callbacks
 from forehand_apps.train_callbacks import sources as training_sources
 
@@ -327,18 +328,26 @@ def _train(trainer: Trainer, console: Console, named: str) -> Path:
                 numbers = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
                 console.print(f"step {entry['step']}: {numbers}", soft_wrap=True, markup=False, highlight=False)
 
-        trainer.run(report)
+        try:
+            trainer.run(report)
+        except Preempted:
+            raise Preempted(_stopped(trainer, named)) from None
     saved = latest_checkpoint(trainer.folder)
     assert saved is not None
     if trainer.interrupted:
-        raise KeyboardInterrupt(
-            f"Stopped at step {trainer.step} of {recipe.steps}; everything is in {saved}. "
-            f"The same command with output={named} resume=true continues from there."
-        )
+        raise KeyboardInterrupt(_stopped(trainer, named))
     if trainer.stop_reason:
         console.print(f"Stopped at step {trainer.step} of {recipe.steps}: {trainer.stop_reason}.", soft_wrap=True)
     console.print(f"Trained. Serve it with: [bold]forehand serve policy.checkpoint={trainer.folder}[/]", soft_wrap=True)
     return saved
+
+
+def _stopped(trainer: Trainer, named: str) -> str:
+    saved = latest_checkpoint(trainer.folder)
+    return (
+        f"Stopped at step {trainer.step} of {trainer.recipe.steps}; everything is in {saved}. "
+        f"The same command with output={named} resume=true continues from there."
+    )
 
 
 def _losses(entry: dict[str, Any]) -> str:

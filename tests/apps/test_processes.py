@@ -244,7 +244,10 @@ def test_a_sweep_judges_each_in_a_folder_of_its_own(forehand, tmp_path):
         "eval", "-m", "policy.name=zero_action,random", "episodes=1", "tasks=[lift]", "num_videos=0", "output=sweep"
     )
     assert swept.returncode == 0, swept.stderr
-    judged = [json.loads((tmp_path / "sweep" / n / "results.json").read_text()) for n in ("0", "1")]
+    judged = [
+        json.loads((tmp_path / "sweep" / f"policy.name={n}" / "results.json").read_text())
+        for n in ("zero_action", "random")
+    ]
     assert [j["setup"]["policy"]["name"] for j in judged] == ["zero_action", "random"]
 
 

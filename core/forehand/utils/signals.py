@@ -1,4 +1,4 @@
-"""Signal handling: SIGTERM and Ctrl-C as a request to stop."""
+"""Signal handling: SIGTERM and Ctrl-C as a request to stop, and the signals of clusters that take a computer away."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from typing import Any
 
 REQUESTS = (signal.SIGTERM, signal.SIGINT)
 
+PREEMPTIONS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+"""What clusters send before they take the computer away; none on Windows."""
+
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None], forced_by: Sequence[int] = REQUESTS) -> Iterator[None]:
-    """In the main thread: the first SIGTERM or Ctrl-C calls ``stop``.
+    """In the main thread: the first SIGTERM or Ctrl-C calls ``stop``, as does a signal of :data:`PREEMPTIONS`.
 
-    After it, signals in ``forced_by`` do what they did before; the others call ``stop`` again.
+    After it, signals in ``forced_by`` do what they did before; the others call ``stop`` again. A preemption is only put
+    off: when the body has ended, its signal is raised again, for the handler from before.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before: dict[int, Any] = {}
+    put_off: list[int] = []
 
     def restore(numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -29,14 +34,18 @@ def stopped_by_signals(stop: Callable[[], None], forced_by: Sequence[int] = REQU
 
     def handle(number: int, frame: object) -> None:
         restore(forced_by)
+        if number in PREEMPTIONS:
+            put_off.append(number)
         stop()
 
-    for number in REQUESTS:
+    for number in (*REQUESTS, *PREEMPTIONS):
         before[number] = signal.signal(number, handle) or signal.SIG_DFL
     try:
         yield
     finally:
-        restore(REQUESTS)
+        restore((*REQUESTS, *PREEMPTIONS))
+        if put_off:
+            signal.raise_signal(put_off[0])
 
 
 @contextmanager

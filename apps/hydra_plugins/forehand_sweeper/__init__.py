@@ -1,0 +1,1 @@
+"""Hydra's plugin of sweeps that go on where they stopped."""
