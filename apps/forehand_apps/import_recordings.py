@@ -37,7 +37,8 @@ def import_recordings(config: DictConfig) -> None:
         running.commit(provenance())
         record = read_mapping(job.root / IMPORT_FILE)
         licence = config.license or running.importer.licence
-        write_card(job.root, _command(config), licence, card_sections(record, _command(config)))
+        if record["episodes"]:
+            write_card(job.root, _command(config), licence, card_sections(record, _command(config)))
     _report(job, record, console)
 
 

@@ -105,6 +105,20 @@ def decode(path: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         ) from error
 
 
+def count_frames(path: Path) -> int:
+    """Frames of a video by its container, without decoding; 0 where that does not say; raises :class:`DatasetError`."""
+    try:
+        container = av.open(str(path))
+    except av.FFmpegError as error:
+        raise DatasetError(
+            f"{path} cannot be opened: {error.strerror}. It is damaged or was copied in part: fetch or copy it again, "
+            f"whole."
+        ) from error
+    frames = sum(stream.frames for stream in container.streams.video[:1])
+    container.close()
+    return frames
+
+
 def join(parts: Sequence[tuple[Path, int]], path: Path, rate: int) -> None:
     """Lay videos end to end in ``path`` without encoding them again. ``parts``: files and their numbers of frames."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as output:

@@ -321,6 +321,49 @@ def test_a_killed_decoding_goes_on_with_its_finished_shards(tmp_path: Path):
     assert not list(cache_folder().rglob("*.partial"))
 
 
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, zero, flip_a_bit])
+@pytest.mark.parametrize("store", ["raw", "jpeg"])
+def test_a_shard_that_was_damaged_is_decoded_again(store: str, damage: Any, caplog: pytest.LogCaptureFixture):
+    before = opened(store)[:]
+    damaged = next(cache_folder().rglob("*16-*[ys]"))
+    damage(damaged)
+    pictures = DrawnPictures()
+    assert np.array_equal(opened(store, pictures)[:], before)
+    assert set(range(16, 32)) <= set(pictures.decoded)
+    if store == "raw":
+        assert set(pictures.decoded) == set(range(16, 32))
+    assert f"{damaged} is damaged: its frames are decoded again" in caplog.text
+
+
+def test_a_shard_that_was_copied_or_has_no_checksum_is_taken_as_it_is(caplog: pytest.LogCaptureFixture):
+    opened("raw")
+    for shard in cache_folder().rglob("*.npy"):
+        shard.write_bytes(shard.read_bytes())  # another time
+        os.utime(shard, ns=(1, 1))
+    pictures = DrawnPictures()
+    assert np.array_equal(opened("raw", pictures)[:], EXACT)
+    for noted in cache_folder().rglob("*.sum"):
+        assert '"time": 1' in noted.read_text(), "it is read once, not each time"
+        noted.unlink()
+    assert np.array_equal(opened("raw", pictures)[:], EXACT)
+    assert not pictures.decoded
+    assert "damaged" not in caplog.text
+
+
 def test_pictures_in_videos_are_decoded_by_several_threads_as_by_one(small_dataset: Path):
     pictures = recorded_pictures(small_dataset, "observation.images.static")
     stored = [opened(store, pictures, workers=n) for store in ("raw", "video") for n in (1, 3)]

@@ -22,6 +22,7 @@ from forehand.data.checking.stored_statistics import check_stored_statistics, ta
 from forehand.data.checking.table import ACTION, STATE, Element, FrameTable, elements_of, frame_table
 from forehand.data.checking.timing import check_timing
 from forehand.data.checking.values import check_values
+from forehand.data.checking.videos import check_videos
 from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import ACTION_KEY, INFO_FILE, STATE_KEY, flat_names, read_contract, read_info
 from forehand.data.lerobot.formats import open_layout
@@ -189,6 +190,8 @@ def _check_images(
     count = len(table.numbers) if seed is None else SAMPLED_EPISODES
     episodes = sample_episodes(table, count, seed or 0)
     total = int(table.lengths[episodes].sum()) * len(source.contract.cameras)
+    with _noted(findings):
+        findings += check_videos(source, table)
     with progress("decoding images", total, transient=True) as show, _noted(findings):
         findings += check_images(source, table, still, episodes, show)
     return len(episodes)

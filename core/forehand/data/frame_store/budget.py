@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forehand.data.frame_cache import no_room
+from forehand.data.frame_store.checksums import sum_file
 from forehand.data.frame_store.options import in_units
 from forehand.data.frame_store.shards import USED
 from forehand.utils.in_use import unused
@@ -66,6 +67,7 @@ def make_room(folder: Path, budget: int | None, needed: float, key: str) -> None
                 with suppress(OSError):
                     size = file.stat().st_size
                     file.unlink()
+                    sum_file(file).unlink(missing_ok=True)
                     lacking -= size
         if lacking <= 0:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 from abc import abstractmethod
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from forehand.data.frame_cache import no_room, remove_partial
+from forehand.data.frame_store.checksums import is_whole, write_checksum
 from forehand.data.frame_store.mapped_files import MappedFiles
 from forehand.data.frame_store.stored_frames import StoredFrames
 from forehand.data.frame_store.threads import run_all
@@ -24,6 +26,8 @@ from forehand.errors import DatasetError
 from forehand.utils.images import Size, resize
 from forehand.utils.in_use import hold
 from forehand.utils.progress import Show, progress
+
+log = logging.getLogger(__name__)
 
 USED = "used"
 """File in the folder of shards that processes hold while they read them; its time is that of the last use."""
@@ -36,7 +40,8 @@ class ShardedFrames(StoredFrames):
     """All frames of ``pictures`` in files below ``folder / name``; what is missing there is decoded first.
 
     A shard is a file that is put into place when it is whole. Several processes and computers may share the folder: each
-    shard is decoded by one of them, under a lock, and what a killed one left is removed by the next.
+    shard is decoded by one of them, under a lock, and what a killed one left is removed by the next. One that is not what
+    was written (:mod:`forehand.data.frame_store.checksums`) is decoded again.
     """
 
     per_shard = 4096
@@ -67,7 +72,17 @@ class ShardedFrames(StoredFrames):
         if not unknown:
             return []
         there = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
-        return [shard for shard in unknown if self.path(shard).name not in there]
+        return [shard for shard in unknown if self.path(shard).name not in there or not self._stored(shard)]
+
+    def _stored(self, shard: int) -> bool:
+        """Whether a shard is there, as it was written."""
+        try:
+            whole = is_whole(self.path(shard))
+        except FileNotFoundError:
+            return False
+        if whole:
+            self._ready.add(shard)
+        return whole
 
     def frame_count(self, shards: Iterable[int]) -> int:
         """Frames in ``shards``."""
@@ -136,7 +151,9 @@ class ShardedFrames(StoredFrames):
                         if not mine:
                             busy.append(shard)
                             continue
-                        if not self.path(shard).exists():
+                        if not self._stored(shard):
+                            if self.path(shard).exists():
+                                log.warning("%s is damaged: its frames are decoded again", self.path(shard))
                             self._decode_shard(shard, show, done)
                         done += self.frame_count([shard])
                         show(done)
@@ -180,6 +197,7 @@ class ShardedFrames(StoredFrames):
             except BaseException:
                 writer.close()
                 raise
+            write_checksum(path, partial)
             os.replace(partial, path)
         except OSError as error:
             if error.errno not in _FULL:

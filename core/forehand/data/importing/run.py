@@ -9,14 +9,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from forehand.data.features import INFO_FILE, read_info, read_mapping
+from forehand.data.features import INFO_FILE, read_mapping
 from forehand.data.importing.convert_episode import EpisodeConverter, ImportFailed, Task
 from forehand.data.importing.importer import Importer, SourceEpisode
 from forehand.data.importing.job import ImportJob
 from forehand.data.importing.ledger import Ledger, Outcome, refuse_other_import
 from forehand.data.importing.record import IMPORT_FILE, import_record, source_digest
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
+from forehand.data.recording.tables import write_json
 from forehand.errors import ConfigurationError, DatasetError
+from forehand.utils.files import replacing
 from forehand.utils.process_pool import ProcessPool
 
 Show = Callable[[Outcome], None]
@@ -47,19 +49,18 @@ class Import:
 
     def begin(self) -> None:
         """Find out what was done before; raises :class:`DatasetError` where another import lies at the same place."""
-        root = self.job.root
-        if (root / INFO_FILE).exists():
-            note = root / IMPORT_FILE
-            if not note.exists():
-                raise DatasetError(f"{root.absolute()} holds a dataset already. Import to another folder.")
+        root, note = self.job.root, self.job.root / IMPORT_FILE
+        if note.exists():
             refuse_other_import(root, read_mapping(note)["import"], self._identity)
             self.complete = True
             return
-        if not self.episodes:
+        if (root / INFO_FILE).exists():
+            raise DatasetError(f"{root.absolute()} holds a dataset already. Import to another folder.")
+        if not self.episodes and not self._may_be_empty:
             left_out = "".join(f"\n  {id}: {why}" for id, why in list(self.importer.dropped.items())[:5])
             raise DatasetError(
-                f"There is nothing to import: {self.total} episodes in the source, none of them in shard "
-                f"{self.job.shard}; {len(self.importer.dropped)} are left out.{left_out}"
+                f"There is nothing to import: there are no episodes in the source but {len(self.importer.dropped)} that "
+                f"are left out.{left_out}"
             )
         self._ledger.begin(self._identity)
         require_same_contract(root, self.importer.contract)
@@ -90,16 +91,30 @@ class Import:
         return sum(done), sum(known) if len(known) == len(lengths) else None
 
     def commit(self, provenance: Mapping[str, Any]) -> int:
-        """Put the finished episodes together, all at once; returns how many the dataset then has."""
+        """Put the finished episodes together, all at once; returns how many the dataset then has.
+
+        A shard may have none: it is the record alone.
+        """
         if self.complete:
-            return int(read_info(self.job.root)["total_episodes"])
+            return int(read_mapping(self.job.root / IMPORT_FILE)["episodes"])
         kept = [i for i, outcome in sorted(self.outcomes.items()) if outcome.dropped is None]
-        if not kept:
+        if not kept and not self._may_be_empty:
             reasons = Counter(o.dropped for o in self.outcomes.values())
             listing = "\n".join(f"  {count} × {reason}" for reason, count in reasons.most_common(5))
             raise DatasetError(f"Every one of the {len(self.outcomes)} episodes was left out:\n{listing}")
         record = import_record(self._identity, self.importer, list(self.outcomes.values()), self.total, provenance)
+        if not kept:
+            path = self.job.root / IMPORT_FILE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as staging:
+                write_json(staging.parent, staging.name, record)
+            return 0
         return commit_episodes(self.job.root, self.importer.robot, kept, {IMPORT_FILE: record})
+
+    @property
+    def _may_be_empty(self) -> bool:
+        """Whether there may be no episodes: in a shard of a source that has some."""
+        return self.job.shard.count > 1 and self.total > 0
 
     def _results(self, tasks: Sequence[Task], workers: int) -> Iterator[Outcome]:
         if workers < 1:
@@ -128,7 +143,7 @@ class Import:
 @contextmanager
 def opened_import(job: ImportJob) -> Iterator[Import]:
     """The import ``job`` with the exclusive right to write at its place, and what was done of it before."""
-    with closing(job.open()) as importer, recording_lock(job.root):
+    with closing(job.open()) as importer, recording_lock(job.root, IMPORT_FILE):
         running = Import(job, importer)
         running.begin()
         yield running

@@ -42,7 +42,8 @@ def merge_datasets(parts: Sequence[Part], output: Path, show: Callable[[int], No
         target = staging(output)
         merged = _Merged(target, parts)
         for number, part in enumerate(parts, start=1):
-            merged.add(part)
+            if not part.empty:
+                merged.add(part)
             show(number)
         info = merged.finish()
         publish(output)
@@ -53,8 +54,9 @@ class _Merged:
     """The merged dataset while it is written below ``target``."""
 
     def __init__(self, target: Path, parts: Sequence[Part]) -> None:
-        self._target, self._parts = target, parts
-        self._info = dict(parts[0].info) | {
+        self._target, self._all = target, parts
+        self._parts = [part for part in parts if not part.empty]
+        self._info = dict(self._parts[0].info) | {
             "data_path": tables.DATA_PATH,
             "video_path": tables.VIDEO_PATH,
             "total_episodes": 0,
@@ -89,7 +91,7 @@ class _Merged:
         tables.write_json(self._target, tables.STATS_FILE, to_plain(statistics))
         if histograms is not None:
             tables.write_histograms(self._target, histograms, self._info["total_frames"])
-        if (record := merged_record(self._parts)) is not None:
+        if (record := merged_record(self._all)) is not None:
             tables.write_json(self._target, IMPORT_FILE, record)
         self._info["total_tasks"] = len(self._tasks)
         self._info["splits"] = {"train": f"0:{self._info['total_episodes']}"}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from forehand.contracts.compatibility import differences
 from forehand.contracts.contract import Contract
-from forehand.data.features import read_contract, read_info
+from forehand.data.features import INFO_FILE, read_contract, read_info
 from forehand.data.importing.job import Shard, differences_of
 from forehand.data.importing.run import read_import_record
 from forehand.data.lerobot.v3 import FORMAT
@@ -19,12 +20,24 @@ from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
 
 @dataclass(frozen=True)
 class Part:
-    """One dataset that is merged; ``record``: that of its import, if it was imported."""
+    """One dataset that is merged; ``record``: that of its import, if it was imported.
+
+    A shard without episodes has a record alone.
+    """
 
     root: Path
     info: Mapping[str, Any]
-    contract: Contract
     record: Mapping[str, Any] | None
+
+    @cached_property
+    def contract(self) -> Contract:
+        """Its contract."""
+        return read_contract(self.root)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no episodes."""
+        return not self.info
 
     @property
     def shard(self) -> Shard | None:
@@ -42,9 +55,12 @@ def read_parts(roots: Sequence[Path]) -> list[Part]:
         raise ConfigurationError("Name the datasets that are merged: forehand data merge FOLDER FOLDER … output=….")
     if len({root.resolve() for root in roots}) < len(roots):
         raise ConfigurationError("A dataset is named twice. Each is merged once.")
-    parts = [_read(check_dataset(root)) for root in roots]
-    for part in parts[1:]:
-        _require_alike(parts[0], part)
+    parts = [_read(root) for root in roots]
+    whole = [part for part in parts if not part.empty]
+    if not whole:
+        raise DatasetError("None of the shards has an episode: everything was left out. Their records say why.")
+    for part in whole[1:]:
+        _require_alike(whole[0], part)
     if not any(part.shard for part in parts):
         return parts
     return _in_order(parts)
@@ -69,11 +85,15 @@ def merged_record(parts: Sequence[Part]) -> dict[str, Any] | None:
     }
 
 
-def _read(root: Path) -> Part:
+def _read(given: Path) -> Part:
+    record = read_import_record(given)
+    if record is not None and not (given / INFO_FILE).exists() and not record["episodes"]:
+        return Part(given, {}, record)
+    root = check_dataset(given)
     info = read_info(root)
     if not (version := str(info.get("codebase_version"))).startswith(FORMAT.split(".")[0]):
         raise DatasetError(f"{root} has format {version}, and datasets of {FORMAT} are merged. Convert it with LeRobot.")
-    return Part(root, info, read_contract(root), read_import_record(root))
+    return Part(root, info, record)
 
 
 def _require_alike(first: Part, other: Part) -> None:

@@ -43,12 +43,14 @@ _NEXT, _LOCK, _CONTRACT, _COMMITTED = "next", "lock", "contract.json", "committe
 
 
 @contextlib.contextmanager
-def recording_lock(root: Path) -> Iterator[None]:
+def recording_lock(root: Path, mark: str = INFO_FILE) -> Iterator[None]:
     """Exclusive lock on recording at ``root``; the remains of a killed recording are cleaned up first.
 
-    Raises :class:`DatasetError` if another process is recording there, or the folder holds other files.
+    mark: a file by which the folder is known to be one of recordings. Raises :class:`DatasetError` if another process is
+    recording there, or the folder holds other files.
     """
-    if root.exists() and not (staging_folder(root).exists() or (root / INFO_FILE).exists() or not any(root.iterdir())):
+    marked = any(path.exists() for path in (staging_folder(root), root / INFO_FILE, root / mark))
+    if root.exists() and not marked and any(root.iterdir()):
         raise DatasetError(f"{root.absolute()} holds other files and no dataset. Choose a new folder to record to.")
     staging_folder(root).mkdir(parents=True, exist_ok=True)
     lock = FileLock(staging_folder(root) / _LOCK)

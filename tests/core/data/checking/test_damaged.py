@@ -17,7 +17,7 @@ from forehand.data.lerobot.source import LeRobotSource
 from forehand.data.source import WrappedSource
 from forehand.data.specification import SourceSpec
 from forehand.errors import ConfigurationError, DatasetError
-from forehand.utils.video import Encoding, VideoWriter
+from forehand.utils.video import Encoding, VideoWriter, decode
 
 
 def check(path: Path, videos: str = "none") -> Report:
@@ -113,6 +113,39 @@ def test_a_video_that_is_damaged_hides_no_other(copy, slider):
     assert [(one.severity, one.column) for one in found] == [(ERROR, first)]
     assert checks(check(copy, "none")).get("unreadable_images") is None
     assert not [one for one in report.findings if one.column == second]
+
+
+def test_a_video_without_its_end_is_found_whatever_episodes_are_looked_at(copy, slider, monkeypatch):
+    monkeypatch.setattr("forehand.data.checking.checker.SAMPLED_EPISODES", 1)
+    path = video_file(copy, slider.Slider().contract.cameras[0].name)
+    path.write_bytes(path.read_bytes()[:-200])
+    report = check(copy, "sample")
+    assert checks(report)["damaged_video"] == ERROR
+    assert "damaged_video" not in checks(check(copy, "none"))
+
+
+def test_frames_of_a_video_that_no_episode_claims(copy, slider):
+    camera = slider.Slider().contract.cameras[0].name
+    column = f"videos/observation.images.{camera}/from_timestamp"
+
+    def later(table):
+        moved = np.array(table[column].to_pylist())
+        moved[1:] += 2 / slider.Slider().contract.rate
+        return with_column(table, column, moved.tolist())
+
+    (episodes,) = (copy / "meta/episodes").rglob("*.parquet")
+    path = video_file(copy, camera)
+    pixels = [frame for _, frame in decode(path)]
+    writer = VideoWriter(path, round(slider.Slider().contract.rate), *pixels[0].shape[:2], Encoding())
+    for frame in [*pixels, *pixels[:4]]:
+        writer.write(frame)
+    writer.close()
+    ends = [one.message for one in check(copy, "sample").findings if one.check == "unclaimed_frames"]
+    assert ends == [f"{path.relative_to(copy)} has {len(pixels) + 4} frames, and episodes claim {len(pixels)}"]
+    edit(copy, str(episodes.relative_to(copy)), later)
+    found = [one for one in check(copy, "sample").findings if one.check == "unclaimed_frames"]
+    assert "2 frames of" in found[0].message
+    assert (found[0].severity, found[0].column, found[0].places) == (WARNING, camera, (Place(1),))
 
 
 @pytest.mark.parametrize(

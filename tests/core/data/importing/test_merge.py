@@ -64,6 +64,25 @@ def test_merged_shards_are_as_a_single_import(source, tmp_path):
     assert run(source, tmp_path / "merged") == merged  # which is complete
 
 
+def test_a_shard_without_episodes_is_merged_as_nothing(source, tmp_path):
+    single = run(source, tmp_path / "single")
+    total = read_info(single)["total_episodes"]
+    names = [f"{i}/{total + 2}" for i in range(1, total + 3)]
+    shards = [run(source, tmp_path / "parts", name) for name in names]
+    assert shards == [run(source, tmp_path / "parts", name) for name in names], "they are complete"
+    empty = [root for root in shards if not (root / "meta/info.json").exists()]
+    assert len(empty) == 2
+    merged = merge(shards, tmp_path / "merged")
+    assert frames(merged) == frames(single)
+    assert (merged / IMPORT_FILE).read_bytes() == (single / IMPORT_FILE).read_bytes()
+    with pytest.raises(DatasetError, match=f"The shards .*{len(names)} are missing"):
+        read_parts([root for root in shards if root not in empty])
+    with pytest.raises(DatasetError, match="None of the shards has an episode"):
+        read_parts(empty)
+    with pytest.raises(DatasetError, match="holds another import"):
+        run(source, tmp_path / "parts", names[shards.index(empty[0])], sense="closed")
+
+
 def test_videos_are_not_encoded_again(source, tmp_path):
     shards = [run(source, tmp_path / "parts", f"{i}/2") for i in (1, 2)]
     merged = merge(shards, tmp_path / "merged")
