@@ -7,14 +7,16 @@ import numpy as np
 from tests.foreign_recordings.pictures import scene
 
 
-def write_pusht(path: Path, lengths: tuple[int, ...] = (3, 4), version: int = 2, **created: Any) -> Path:
-    """96² pictures of floats, 5 numbers of state; ``path`` may end in ``.zip``."""
+def write_pusht(
+    path: Path, lengths: tuple[int, ...] = (3, 4), version: int = 2, white: float = 255.0, **created: Any
+) -> Path:
+    """96² pictures of floats up to ``white``, 5 numbers of state; ``path`` may end in ``.zip``."""
     import zarr
 
     total = sum(lengths)
     step = np.arange(total, dtype=np.float32)
     arrays = {
-        "img": np.stack([scene(96, i) for i in range(total)]).astype(np.float32),
+        "img": np.stack([scene(96, i) for i in range(total)]).astype(np.float32) * (white / 255),
         "state": np.stack([step, step + 100, step + 200, step + 300, step / 10], axis=1),
         "action": np.stack([step + 10, step + 110], axis=1),
     }

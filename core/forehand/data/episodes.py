@@ -28,6 +28,11 @@ def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
     columns = [STATE_KEY, *COUNTED] if has_states else [*COUNTED]
     rows = Rows(root, "data", columns, [ACTION_KEY, "task_index", "timestamp"])
     has_actions, has_tasks = ACTION_KEY in rows.columns, _has_tasks(layout, rows.columns)
+    if ACTION_KEY in info["features"] and not has_actions:
+        raise DatasetError(
+            f"The tables of the dataset at {root} lack the column {ACTION_KEY!r}, which meta/info.json states. Fetch or "
+            f"copy it again, whole; of a dataset without actions, remove the feature from meta/info.json."
+        )
     starts = check_rows(rows, spans or layout.spans(), info)
     if "timestamp" in rows.columns:
         check_timestamps(rows, starts, float(info["fps"]))

@@ -41,6 +41,7 @@ CONVERT = "convert"
 """Option of every source: conversions of its fields, by name."""
 
 WEIGHT = "weight"
+MOST_WEIGHT = 1e9
 """Option of every source: how many windows of it are drawn, relative to others."""
 
 EMBODIMENT = "embodiment"
@@ -157,8 +158,9 @@ def _read_source(given: Any, where: str) -> SourceSpec | DataSource:
             f"{where}.name must be the name of a format (forehand plugins kind=dataset), not {name!r}."
         )
     weight = given.get(WEIGHT)
-    if weight is not None and (not isinstance(weight, int | float) or isinstance(weight, bool) or weight < 0):
-        raise ConfigurationError(f"{where}.{WEIGHT} is a number that is not negative, not {weight!r}.")
+    stated = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight <= MOST_WEIGHT
+    if weight is not None and not stated:
+        raise ConfigurationError(f"{where}.{WEIGHT} is a number from 0 to {MOST_WEIGHT:g}, not {weight!r}.")
     return SourceSpec(
         name,
         {key: value for key, value in given.items() if key not in ("name", WEIGHT, CONVERT, *MAPPING, *OPTIONS)},

@@ -118,7 +118,12 @@ def test_sources_without_weights_count_by_their_windows(droid_like: Path, small_
         ({"mixture": 3}, r"dataset\.mixture is a file or the name of a mixture, not 3"),
         ({"mixture": "a", "sources": []}, "a mixture and sources were given"),
         ({"sources": [{"path": "a", "embodiment": "x"}, "b"]}, "1 of 2 sources state an embodiment"),
-        ({"sources": [{"path": "a", "weight": -1}]}, r"dataset\.sources\[0\]\.weight is a number that is not negative"),
+        (
+            {"sources": [{"path": "a", "weight": -1}]},
+            r"dataset\.sources\[0\]\.weight is a number from 0 to 1e\+09, not -1",
+        ),
+        ([{"path": "a", "weight": float("nan")}], r"dataset\[0\]\.weight is a number from 0 to 1e\+09, not nan"),
+        ([{"path": "a", "weight": 1e308}], r"dataset\[0\]\.weight is a number from 0 to 1e\+09"),
         ([{"path": "a", "weight": True}], r"dataset\[0\]\.weight is a number"),
         ({"arm": {"sources": [{"path": "a", "embodiment": "x"}]}}, "sources with an embodiment cannot stand among"),
     ],

@@ -20,6 +20,12 @@ def test_pusht(tmp_path, imported, name, version):
     np.testing.assert_allclose([level(p) for p in there.pictures("static")], range(7), atol=1)
 
 
+def test_pictures_of_another_scale_are_not_taken_for_black_ones(tmp_path, imported):
+    source = str(write_pusht(tmp_path / "a.zarr", white=1.0))
+    with pytest.raises(DatasetError, match=r"'img' has values from 0 to 0.*, and white is stated as 255"):
+        imported("zarr", source=source, layout="pusht", instruction="push")
+
+
 def test_actions_of_umi_are_the_next_poses(tmp_path, imported):
     source = str(write_umi(tmp_path / "umi.zarr.zip"))
     there = imported("zarr", source=source, layout="umi", instruction="")

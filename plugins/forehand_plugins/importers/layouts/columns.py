@@ -54,7 +54,7 @@ class CameraColumn:
         if self.white is None:
             raise DatasetError(f"The pictures {self.key!r} are {picture.dtype}: state cameras.{self.name}.white.")
         scaled = np.rint(np.asarray(picture, np.float64) * (255 / self.white))
-        if not (scaled.min() >= 0 and scaled.max() <= 255):
+        if not (scaled.min() >= 0 and scaled.max() <= 255) or (self.white > 1 and 0 < picture.max() <= 1):
             raise DatasetError(
                 f"A picture of {self.key!r} has values from {picture.min():g} to {picture.max():g}, and white is stated "
                 f"as {self.white:g}."

@@ -88,6 +88,12 @@ def test_values_that_training_refuses_are_counted_with_all_their_places(copy):
     assert all(one.places == (Place(0, 1), Place(0, 4)) for one in found)
 
 
+def test_a_table_without_the_actions_that_are_stated(copy):
+    edit(copy, frames_file(copy), lambda table: table.drop_columns(["action"]))
+    found = [one for one in check(copy).findings if one.check == "unreadable"]
+    assert "lack the column 'action', which meta/info.json states" in found[0].message
+
+
 def test_rows_that_were_removed_by_hand(copy):
     edit(copy, frames_file(copy), lambda table: pa.concat_tables([table.slice(0, 3), table.slice(5)]))
     report = check(copy)
