@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from tests.child_process import run_child
 
 ROOT = Path(__file__).parent.parent
 PERFORMANCE, EXPERIMENTS = ROOT / "performance", ROOT / "experiments"
@@ -73,7 +74,7 @@ importlib.util.find_spec = lambda name, package=None: None if name == "pluggy" e
 sys.argv = ["gpu.py", "--device", "cpu", "--quick"]
 runpy.run_path({str(PERFORMANCE / "gpu.py")!r}, run_name="__main__")
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    run = run_child([sys.executable, "-c", program])
     assert not run.returncode, run.stderr
     for words in ("a control step", "a training step", "plain, float32", "bfloat16, compiled", "TFLOP a window"):
         assert words in run.stdout
@@ -92,9 +93,7 @@ def test_the_benchmark_of_gpus_has_the_preset(monkeypatch):
 
 @pytest.mark.slow
 def test_the_simulators_are_measured():
-    run = subprocess.run(
-        [sys.executable, PERFORMANCE / "simulator_speed.py", "--seconds=0.02"], capture_output=True, text=True, check=True
-    )
+    run = run_child([sys.executable, PERFORMANCE / "simulator_speed.py", "--seconds=0.02"], check=True)
     for name in ("tabletop", "tabletop-chains"):
         (row,) = [line for line in run.stdout.splitlines() if line.startswith(f"| {name} |")]
         assert len(row.split("|")) == 8
@@ -104,7 +103,7 @@ def test_the_simulators_are_measured():
 def test_the_experts_are_counted(tmp_path):
     options = ("--seeds=1", "--chains=1", "--variants=A", f"--results={tmp_path / 'found.jsonl'}")
     command = [sys.executable, EXPERIMENTS / "tabletop_experts.py", *options]
-    first, again = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    first, again = (run_child(command, check=True).stdout for _ in range(2))
     assert "| open_drawer | 1/1 |" in first
     assert again == first  # from what was kept
     assert len((tmp_path / "found.jsonl").read_text().splitlines()) == 33

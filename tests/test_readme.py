@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.child_process import ChildProcess, run_child
 from tests.foreign_recordings.calvin import write_calvin
 from tests.foreign_recordings.hdf5 import write_libero, write_robomimic
 from tests.foreign_recordings.mcap import recording, write_bag
@@ -141,7 +142,7 @@ class Follower:
     command: Callable[..., subprocess.CompletedProcess[str]]
     addresses: dict[str, str] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
-    running: list[subprocess.Popen] = field(default_factory=list)
+    running: list[ChildProcess] = field(default_factory=list)
 
     def do(self, block: Block) -> None:
         if block.file_name:
@@ -173,11 +174,11 @@ class Follower:
         elif (program, *arguments[:1]) == ("pip", "install"):
             packages = [self.actual(word) for word in arguments[1:]]
             pip = [sys.executable, "-m", "pip", "install", *OFFLINE, "--target", str(self.site), *packages]
-            subprocess.run(pip, cwd=self.folder, check=True)
+            run_child(pip, cwd=self.folder, check=True)
         elif program in ADDED_TO_LEROBOT:
             command = [str(Path(sys.executable).parent / program), *arguments, *ADDED_TO_LEROBOT[program]]
             environment = {**os.environ, **self.variables, "HF_HUB_OFFLINE": "1"}
-            subprocess.run(command, cwd=self.folder, env=environment, check=True)
+            run_child(command, cwd=self.folder, env=environment, check=True)
         else:
             raise AssertionError(f"the page says {line!r}, which is neither typed here nor listed in NOT_TYPED")
 
@@ -204,13 +205,13 @@ class Follower:
     def start(self, command: str, *words: str) -> None:
         log = self.folder / f"{command}.log"
         with log.open("w") as complaints:
-            process = subprocess.Popen(
+            process = ChildProcess(
                 [*PROGRAM, command, *words],
                 cwd=self.folder,
                 env={**os.environ, **self.variables},
                 stdout=subprocess.PIPE,
                 stderr=complaints,
-                text=True,
+                deadline=1500,
             )
         self.running.append(process)
         assert process.stdout
@@ -235,7 +236,7 @@ def follower(tmp_path, tmp_path_factory, own_process, in_process):
     for process in someone.running:
         process.send_signal(signal.SIGINT)
     for process in someone.running:
-        process.communicate(timeout=60)
+        process.finish()
 
 
 def write_foreign_dataset(root: Path) -> None:

@@ -2,11 +2,11 @@
 
 import functools
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.child_process import run_child
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ def installed(tmp_path_factory):
     target = tmp_path_factory.mktemp("site")
     sources = [str(THIRD_PARTY / name) for name in ("forehand_example", "forehand_broken")]
     offline = ["--no-build-isolation", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", str(target), *sources], check=True)
+    run_child([sys.executable, "-m", "pip", "install", *offline, "--target", str(target), *sources], check=True)
     return target
 
 
@@ -66,7 +66,7 @@ def test_its_configuration_is_a_choice_of_our_commands(forehand):
 def test_it_is_composed_into_a_policy_that_learns_and_acts(installed):
     environment = {k: v for k, v in os.environ.items() if k != "FOREHAND_PLUGINS"} | {"PYTHONPATH": str(installed)}
     command = [sys.executable, THIRD_PARTY / "one_training_step.py"]
-    step = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    step = run_child(command, env=environment)
     assert step.returncode == 0, step.stderr
     assert step.stdout.splitlines() == ["the foreign encoder learned: True", "actions: (3, 4)"]
 

@@ -1,9 +1,9 @@
 """A robot's computer has no torch: what it needs works all the same."""
 
-import subprocess
 import sys
 
 import pytest
+from tests.child_process import run_child
 
 BLOCK = """
 import sys
@@ -18,9 +18,7 @@ sys.meta_path.insert(0, Blocked())
 
 
 def python(program, *arguments):
-    return subprocess.run(
-        [sys.executable, "-c", BLOCK + program, *arguments], capture_output=True, text=True, timeout=300
-    )
+    return run_child([sys.executable, "-c", BLOCK + program, *arguments])
 
 
 def forehand(*arguments):

@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from tests.child_process import ChildProcess, run_child
 
 PLUGINS = "stock,seer,robots,tabletop"
 PROGRAM = (sys.executable, "-c", "from forehand_apps.main import main; main()")
@@ -35,10 +36,7 @@ def process(tmp_path):
     """Runs one command in a process of its own, in an empty folder; gives its CompletedProcess."""
 
     def run(*arguments, **variables):
-        environment = {**ENVIRONMENT, **variables}
-        return subprocess.run(
-            [*PROGRAM, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-        )
+        return run_child([*PROGRAM, *arguments], cwd=tmp_path, env={**ENVIRONMENT, **variables})
 
     return run
 
@@ -52,13 +50,12 @@ def begun(tmp_path):
     processes = []
 
     def begin(*arguments, **variables):
-        process = subprocess.Popen(
+        process = ChildProcess(
             [*PROGRAM, *arguments],
             cwd=tmp_path,
             env={**ENVIRONMENT, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             start_new_session=True,
         )
         processes.append(process)
@@ -66,8 +63,7 @@ def begun(tmp_path):
 
     yield begin
     for process in processes:
-        process.kill()
-        process.communicate()
+        process.end()
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import pytest
+from tests.child_process import run_child
 
 from forehand_apps.demo import set_aside
 
@@ -23,8 +23,7 @@ SHORT = [
 @pytest.mark.timeout(1200)
 def test_the_whole_loop_ends_in_a_page_a_record_and_one_line(forehand, tmp_path):
     command = [sys.executable, "-m", "forehand_apps", "demo", *SHORT]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run = run_child(command, cwd=tmp_path, deadline=900, check=True)
     folder = tmp_path / "outputs/demo"
     summary = json.loads((folder / "summary.json").read_text())
 

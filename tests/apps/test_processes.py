@@ -3,11 +3,11 @@
 import json
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from tests.child_process import run_child
 
 pytestmark = pytest.mark.slow
 
@@ -163,14 +163,8 @@ def test_a_full_disk_ends_a_run_with_a_sentence(tmp_path, program, what, size):
     words, environment = program
     command, more = sliding()
     limited = [f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))", words[-1]]
-    done = subprocess.run(
-        [*words[:-1], "\n".join(limited), *command, "episodes=2", "max_steps=30", what, "report_every=0"],
-        cwd=tmp_path,
-        env=environment | more,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    words = [*words[:-1], "\n".join(limited), *command, "episodes=2", "max_steps=30", what, "report_every=0"]
+    done = run_child(words, cwd=tmp_path, env=environment | more)
     assert done.returncode == 2, done.stderr
     assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 from huggingface_hub import DatasetCard
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
+from tests.child_process import ChildProcess
 
 from forehand import registry
 from forehand.data.demonstrations.parallel import RecordingFailed
@@ -156,13 +156,11 @@ def test_tasks_can_be_chosen_and_weighed(tmp_path: Path):
     assert [episodes.tasks[i] for i in episodes.instructions[first]] == ["slide left", "slide left", "slide right"]
 
 
-def start(root: Path, *more: str) -> subprocess.Popen[str]:
+def start(root: Path, *more: str) -> ChildProcess:
     """``forehand record`` as a process of its own, in a group of its own, as a shell would start it."""
     command = [sys.executable, "-c", "import forehand_apps.main as m; m.main()", "record", *overrides(root, *more)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while len(finished_episodes(root)) < 3:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
+    process = ChildProcess(command, stderr=subprocess.PIPE, start_new_session=True)
+    process.wait_until(lambda: len(finished_episodes(root)) >= 3)
     return process
 
 

@@ -5,13 +5,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.child_process import run_child
 
 from forehand import Camera, Contract, Field, Policy, Prediction, registry
 from forehand.learning.checkpoint import load_policy
@@ -30,7 +30,7 @@ def site(tmp_path_factory):
     """Where pip installed the plugin, without the network."""
     folder = tmp_path_factory.mktemp("site")
     offline = ["--no-build-isolation", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", str(folder), str(PLUGIN)], check=True)
+    run_child([sys.executable, "-m", "pip", "install", *offline, "--target", str(folder), str(PLUGIN)], check=True)
     return folder
 
 
@@ -40,9 +40,7 @@ def process(site):
     environment = os.environ | {"PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
     def run(command, *arguments):
-        done = subprocess.run([BIN / command, *arguments], env=environment, capture_output=True, text=True, timeout=550)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return run_child([BIN / command, *arguments], env=environment, check=True).stdout
 
     return run
 

@@ -1,10 +1,10 @@
 """The present picture, moved and painted, is the forecast."""
 
-import subprocess
 import sys
 
 import pytest
 import torch
+from tests.child_process import run_child
 
 from forehand import registry
 from forehand.conformance.example import CONTRACT
@@ -133,5 +133,5 @@ print(loss.item())
 
 @pytest.mark.slow
 def test_a_readout_that_is_not_a_number_costs_no_process():
-    ended = subprocess.run([sys.executable, "-c", BACKWARD], capture_output=True, text=True, check=False)
+    ended = run_child([sys.executable, "-c", BACKWARD])
     assert (ended.returncode, ended.stdout.split()) == (0, ["nan"]), ended.stderr

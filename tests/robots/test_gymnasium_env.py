@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from tests.child_process import run_child
 
 from forehand.errors import ConfigurationError
 from forehand.plugins import registry
@@ -64,7 +64,7 @@ for step in range(2):
 print(*truncated)
 environments.close()
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    ran = run_child([sys.executable, "-c", program], deadline=120)
     assert ran.returncode == 0, ran.stderr
     shapes, sentences, truncated = ran.stdout.splitlines()
     assert shapes == "(2, 32, 32, 3) (2, 8)"
@@ -93,7 +93,7 @@ def test_a_fork_of_a_process_that_draws_says_what_to_do(tabletop: TabletopEnviro
 
 def test_registering_needs_no_simulator() -> None:
     program = "import forehand_robots.gymnasium_env, sys; print({'mujoco', 'dm_control', 'torch'} & set(sys.modules))"
-    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "set()"
+    assert run_child([sys.executable, "-c", program], check=True).stdout.strip() == "set()"
 
 
 def test_the_seed_decides_scene_task_and_sentence(tabletop: TabletopEnvironment) -> None:

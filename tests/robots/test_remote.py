@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from tests.child_process import ChildProcess
 
 from forehand import Camera, Contract, Episode, Field, Observation, Robot, registry
 from forehand.wire import Busy, ConnectionLost, RobotHost, UnknownSession
@@ -138,13 +139,11 @@ host.run()
 
 @contextmanager
 def process(code, *arguments):
-    child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+    child = ChildProcess([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE)
     try:
         yield child, child.stdout.readline().strip()
     finally:
-        child.kill()
-        child.wait()
-        child.stdout.close()
+        child.end()
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
 """The checks of policies and robots pass the plainest honest ones, and name what is wrong with each bad one."""
 
-import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.child_process import run_child
 
 from forehand import Forecast, Observation, Policy, Prediction, Robot, Session
 from forehand.conformance import assert_policy_conforms, assert_robot_conforms
@@ -259,7 +259,7 @@ def test_messages_survive_optimization():
         "try: assert_robot_conforms(dict)\n"
         "except AssertionError: print('caught')"
     )
-    done = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, check=True)
+    done = run_child([sys.executable, "-O", "-c", program], check=True)
     assert done.stdout.strip() == "caught"
 
 
@@ -269,5 +269,5 @@ def test_datasets_robots_and_policies_are_checked_without_torch():
         "from forehand.conformance import assert_dataset_conforms, assert_policy_conforms, assert_robot_conforms\n"
         "print('fine')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run_child([sys.executable, "-c", program], check=True)
     assert done.stdout.strip() == "fine"

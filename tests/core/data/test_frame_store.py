@@ -3,7 +3,6 @@
 import os
 import pickle
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.child_process import ChildProcess
 from torch.utils.data import DataLoader
 
 from forehand.data.dataset import Dataset
@@ -205,9 +205,9 @@ def other_process() -> Iterator[Any]:
     """Begins a process that uses some cached frames."""
     running = []
 
-    def hold(*paths: Path) -> subprocess.Popen[str]:
+    def hold(*paths: Path) -> ChildProcess:
         words = [sys.executable, "-c", HOLDER, *map(str, paths)]
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = ChildProcess(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         running.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "holds\n"
@@ -215,8 +215,7 @@ def other_process() -> Iterator[Any]:
 
     yield hold
     for process in running:
-        process.kill()
-        process.communicate()
+        process.end()
 
 
 def stored_earlier(name: str, used: float) -> Path:
@@ -306,12 +305,9 @@ open_frame_store([FrameRequest(Slow(), (24, 32))], FrameStore("raw", workers=1))
 
 def test_a_killed_decoding_goes_on_with_its_finished_shards(tmp_path: Path):
     reached = tmp_path / "reached"
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(reached)])
-    while not reached.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = ChildProcess([sys.executable, "-c", SLOW, str(reached)])
+    process.wait_until(reached.exists)
+    process.end()
     assert list(cache_folder().rglob("*.partial"))
     pictures = DrawnPictures()
     reader = opened("raw", pictures)

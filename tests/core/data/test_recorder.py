@@ -14,6 +14,7 @@ import torch
 from lerobot.configs import RGBEncoderConfig
 from lerobot.datasets.aggregate import aggregate_datasets
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from tests.child_process import ChildProcess, run_child
 
 from forehand.data.episodes import read_episodes
 from forehand.data.features import read_contract, read_info, to_features, write_contract
@@ -239,7 +240,7 @@ with recording_lock(root):
 def test_a_killed_recorder_loses_no_finished_episode(tmp_path: Path):
     root = tmp_path / "new"
     script = KILLED.format(tests=str(Path(__file__).parent), root=str(root), episodes=10000)
-    killed = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    killed = ChildProcess([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert killed.stdout is not None
     for _ in range(4):
         killed.stdout.readline()
@@ -263,7 +264,7 @@ def test_a_killed_recorder_loses_no_finished_episode(tmp_path: Path):
 def test_a_recorder_killed_while_putting_together_loses_no_episode(tmp_path: Path):
     root = tmp_path / "new"
     script = KILLED.format(tests=str(Path(__file__).parent), root=str(root), episodes=3)
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    killed = run_child([sys.executable, "-c", script])
     assert killed.returncode == -signal.SIGKILL
     with pytest.raises(DatasetError, match=r"was interrupted .* Nothing is lost"):
         check_dataset(root)
@@ -430,7 +431,7 @@ def test_recording_needs_neither_torch_nor_lerobot(tmp_path: Path):
     blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'lerobot', 'datasets', 'pandas']))"
     modules = ("demonstrations.parallel", "recording.commit", "locate")
     wanted = f"import {', '.join(f'forehand.data.{name}' for name in modules)}, forehand_apps.record"
-    subprocess.run([sys.executable, "-c", f"{blocked}; {wanted}"], check=True)
+    run_child([sys.executable, "-c", f"{blocked}; {wanted}"], check=True)
 
 
 def test_our_own_reader_reads_vectors_of_one_element(tmp_path: Path):

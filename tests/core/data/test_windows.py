@@ -19,6 +19,7 @@ import pytest
 import torch
 from filelock import FileLock
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from tests.child_process import ChildProcess
 from torch.utils.data import DataLoader
 
 from forehand.data import frame_cache
@@ -165,8 +166,8 @@ print(open_frames(Path(sys.argv[1]), "observation.images.static", (24, 32))[:].s
 @pytest.mark.slow
 def test_processes_that_come_at_once_share_one_decoding(small_dataset: Path):
     command = [sys.executable, "-c", READER, str(small_dataset)]
-    readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    sums = {reader.communicate()[0].split()[-1] for reader in readers}
+    readers = [ChildProcess(command, stdout=subprocess.PIPE) for _ in range(3)]
+    sums = {reader.finish().stdout.split()[-1] for reader in readers}
     assert len(list(frame_cache.cache_folder().rglob("*.npy"))) == 1
     frames = frames_module.open_frames(small_dataset, "observation.images.static", (24, 32))
     assert sums == {str(frames[:].sum(dtype=int))}

@@ -1,12 +1,12 @@
 """Several processes train as one: the same losses and weights, from any checkpoint on, and from any death."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests.child_process import run_child
 
 from forehand.learning.checkpoint import latest_checkpoint, read_tensors
 from forehand.learning.trainer import TRAINING_STATE
@@ -28,15 +28,8 @@ def torchrun(processes: int, folder: Path, *arguments: object) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "FOREHAND_PLUGINS": "example"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests/core"), str(PARTS)])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [*command, "-m", "learning.distributed_runs", str(folder), *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        capture_output=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    command += ["-m", "learning.distributed_runs", str(folder), *map(str, arguments)]
+    run_child(command, cwd=ROOT, env=environment, check=True)
 
 
 def assert_same_training(folder: Path, other: Path) -> None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 import numpy as np
 import pytest
 import zmq
+from tests.child_process import ChildProcess
 
 from forehand import Camera, Contract, Episode, Field, Forecast, Observation, Policy, Prediction, Robot, Session
 from forehand.wire import PolicyServer, WireError
@@ -172,21 +173,20 @@ def raw() -> Iterator[Callable[[str], RawClient]]:
 
 
 @pytest.fixture
-def process() -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
+def process() -> Iterator[Callable[..., tuple[ChildProcess, str]]]:
     """Run Python code in a process of its own, and wait for the first line that it prints."""
-    started: list[subprocess.Popen] = []
+    started: list[ChildProcess] = []
 
-    def start(code: str, *arguments: str) -> tuple[subprocess.Popen, str]:
+    def start(code: str, *arguments: str) -> tuple[ChildProcess, str]:
         command = [sys.executable, "-c", code, *arguments]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        child = ChildProcess(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         started.append(child)
         assert child.stdout is not None
         return child, child.stdout.readline().strip()
 
     yield start
     for child in started:
-        child.kill()
-        child.communicate()
+        child.end()
 
 
 def read_metrics(address: str) -> dict[str, float]:

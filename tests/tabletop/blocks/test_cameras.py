@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from tests.child_process import run_child
 
 from forehand import Episode
 from forehand.utils.rendering import choose_renderer
@@ -51,9 +52,7 @@ def test_a_pushed_block_is_still_in_view(robot: TabletopRobot, block: str) -> No
 
 def run_without_screen(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment | variables, capture_output=True, text=True, timeout=120
-    )
+    return run_child([sys.executable, "-c", code], env=environment | variables, deadline=120)
 
 
 CONNECT = "from forehand import registry; robot = registry().create('robot', 'tabletop'); robot.connect()"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections import Counter
 
 import pytest
+from tests.child_process import run_child
 
 from forehand.errors import ConfigurationError, UnknownName
 from forehand_tabletop.chains.benchmark import TabletopChainsBenchmark
@@ -97,4 +97,4 @@ def test_listing_episodes_needs_no_simulator() -> None:
         "import sys; from forehand import registry; registry().create('benchmark', 'tabletop-chains').trials(3, 0); "
         "assert 'mujoco' not in sys.modules and 'dm_control' not in sys.modules"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+    run_child([sys.executable, "-c", code], deadline=120, check=True)
