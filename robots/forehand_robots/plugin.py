@@ -7,6 +7,12 @@ from forehand import Registry, hookimpl
 def forehand_register(registry: Registry) -> None:
     """Register this package's parts."""
     registry.add(
+        "environment",
+        "gymnasium",
+        "forehand_robots.gymnasium_environment:gymnasium",
+        "environments of Gymnasium, by the packages that they come in: robot and benchmark gymnasium",
+    )
+    registry.add(
         "robot", "gymnasium", "forehand_robots.gymnasium_robot:GymnasiumRobot", "any Gymnasium environment, by its id"
     )
     registry.add(

@@ -254,3 +254,17 @@ def test_a_renderer_is_chosen_when_the_environment_is_made(monkeypatch):
         assert robot.reset().images["static"].shape == (32, 32, 3)
     finally:
         robot.close()
+
+
+def test_an_environment_is_made_by_packages():
+    spec = registry().create("environment", "gymnasium", packages=["gym-pusht==0.1.6", "pymunk<7"], ids=["gym_pusht:A"])
+    assert spec.requirements == ("gym-pusht==0.1.6", "pymunk<7")
+    assert spec.versions == ("gym-pusht", "pymunk", "gymnasium")
+    ids = registry().create("environment", "gymnasium", ids=["gymnasium.envs.classic_control:Pendulum-v1"])
+    exec(compile(ids.check, "check", "exec"), {})
+    assert ids.versions == ("gymnasium",)
+    wrong = registry().create("environment", "gymnasium", ids=["Pendulem-v1"])
+    with pytest.raises(gymnasium.error.Error, match="Pendulem"):
+        exec(compile(wrong.check, "check", "exec"), {})
+    with pytest.raises(ConfigurationError, match="names none"):
+        registry().create("environment", "gymnasium", packages=[])
