@@ -88,7 +88,7 @@ def _missing_option(error: MissingConfigException, command: str) -> str:
     group, _, option = missing.rpartition("/")
     if not group:
         return f"There is no configuration {option!r} for forehand {command}. {nearest(option, error.options or ())}"
-    hint = nearest(option, error.options or ())
     if group == "hydra/launcher" and (extra := LAUNCHERS.get(option)):
-        hint = f"It comes with pip install 'forehand[{extra}]'."
+        return f"{group}={option} is not installed: pip install 'forehand[{extra}]'"
+    hint = nearest(option, error.options or ())
     return f"{group}={option}: there is no {group} called {option!r}. {hint}{limit_note()}"

@@ -37,6 +37,11 @@ def nodes_of(launch: DictConfig) -> Nodes:
     return nodes
 
 
+def is_first_node() -> bool:
+    """Whether this is the first computer of SLURM's step, or the only one."""
+    return os.environ.get("SLURM_NODEID", "0") == "0"
+
+
 def _slurm_step() -> Nodes | None:
     """The computers of the step that srun started here; None where it did not, or on one only."""
     count = int(os.environ.get("SLURM_STEP_NUM_NODES", 1))

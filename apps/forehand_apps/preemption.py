@@ -20,7 +20,8 @@ def interrupted_by_preemption() -> None:
 
 
 def _raise(number: int, frame: object) -> None:
-    raise Preempted(f"{signal.Signals(number).name}: the same command continues.")
+    name = signal.Signals(number).name
+    raise Preempted(f"{name}: stopped. The same command goes on; that of a training with resume=true.")
 
 
 def requeue() -> None:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from forehand_apps.cli import report_failure
+from forehand_apps.nodes import is_first_node
 from forehand_apps.preemption import requeue
 from forehand_apps.sweep_jobs import JobRecord, is_done, recorded
 
@@ -31,6 +32,9 @@ def run_sweep_job(command: str, config: DictConfig, carry_out: Callable[[], None
         return
     if "resume" in config and not config.get("extend"):
         config.resume = True
+    if not is_first_node():  # which keeps the record
+        carry_out()
+        return
     try:
         with recorded(folder, JobRecord(command, overrides), lambda: last_result(command, folder)) as mine:
             if not mine:

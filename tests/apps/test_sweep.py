@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from forehand.errors import ConfigurationError
 from forehand.learning.checkpoint import fingerprint, latest_checkpoint
 from forehand.learning.trainer import LOG
-from forehand_apps.nodes import Nodes, first_host, nodes_of
+from forehand_apps.nodes import Nodes, first_host, is_first_node, nodes_of
 from forehand_apps.preemption import requeue
 from forehand_apps.sweep_jobs import job_name, read_job
 
@@ -138,11 +138,13 @@ def test_the_first_of_slurms_hosts(hosts, first):
 def test_nodes_are_those_of_slurms_step_unless_they_are_given(monkeypatch):
     open_ones = OmegaConf.create({"nodes": None, "node_rank": None, "rendezvous": None})
     assert nodes_of(open_ones) == Nodes()
+    assert is_first_node()
     for name, value in {"NUM_NODES": 2, "NUM_TASKS": 2, "NODELIST": "gpu[07-08]"}.items():
         monkeypatch.setenv(f"SLURM_STEP_{name}", str(value))
     monkeypatch.setenv("SLURM_NODEID", "1")
     monkeypatch.setenv("SLURM_JOB_ID", "12345")
     assert nodes_of(open_ones) == Nodes(2, 1, "gpu07:22345")
+    assert not is_first_node()
     given = {"nodes": 4, "node_rank": 3, "rendezvous": "a:1"}
     assert nodes_of(OmegaConf.create(given)) == Nodes(4, 3, "a:1")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "16")
