@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,6 +30,15 @@ class Expert(ABC):
 def departure_notes(settings: Mapping[str, tuple[Any, Any]]) -> list[str]:
     """What is not as a protocol has it, for :attr:`Benchmark.notes`; settings: name → its value there, and here."""
     return [f"not as the protocol: {key}={is_}, where it has {was}" for key, (was, is_) in settings.items() if was != is_]
+
+
+def in_turn[T](tasks: Sequence[T], count: int, seed: int) -> list[tuple[T, int, int]]:
+    """``count`` times a task, how often it had its turn before, and a seed of its own; all tasks in turn.
+
+    A shorter list with the same arguments is a prefix of a longer one.
+    """
+    seeds = random.Random(seed).sample(range(2**31), count)
+    return [(tasks[i % len(tasks)], i // len(tasks), one) for i, one in enumerate(seeds)]
 
 
 class Benchmark(ABC):

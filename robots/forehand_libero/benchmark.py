@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forehand import Benchmark, Episode
-from forehand.benchmark import departure_notes
+from forehand.benchmark import departure_notes, in_turn
 from forehand.errors import ConfigurationError, UnknownName, nearest
 from forehand_libero.protocols import protocol as find_protocol
 from forehand_libero.robot import INDEX, SCENE, STANDARD, STATE, SUITE, require_known
@@ -73,9 +73,7 @@ class LiberoBenchmark(Benchmark):
 
         A shorter list with the same arguments is a prefix of a longer one.
         """
-        chosen = self._chosen(tasks)
-        seeds = random.Random(seed).sample(range(2**31), count)
-        return [self._episode(chosen[i % len(chosen)], -1, s) for i, s in enumerate(seeds)]
+        return [self._episode(task, -1, own) for task, _, own in in_turn(self._chosen(tasks), count, seed)]
 
     def trials(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[tuple[Episode, ...]]:
         """The first ``count`` of: state 0 of each task, state 1 of each task, and so on; ``seed`` is the policy's.
@@ -89,8 +87,7 @@ class LiberoBenchmark(Benchmark):
                 f"episodes={count}: {len(chosen)} tasks with {self._states} fixed states each make {most} at most. "
                 f"benchmark.options.states=… takes more of them."
             )
-        seeds = random.Random(seed).sample(range(2**31), count)
-        return [(self._episode(chosen[i % len(chosen)], i // len(chosen), s),) for i, s in enumerate(seeds)]
+        return [(self._episode(task, state, own),) for task, state, own in in_turn(chosen, count, seed)]
 
     def counterfactual_instruction(self, episode: Episode) -> str:
         """The instruction of another task of the suite, drawn by the episode's seed; its objects may be elsewhere."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand import Benchmark, Episode, Expert, Robot
-from forehand.benchmark import departure_notes
+from forehand.benchmark import departure_notes, in_turn
 from forehand.errors import ConfigurationError, UnknownName, nearest
 from forehand_metaworld.robot import GOAL, STANDARD, MetaworldRobot, require_known
 from forehand_metaworld.simulation import GOALS, MetaworldSimulation
@@ -60,9 +60,7 @@ class MetaworldBenchmark(Benchmark):
 
         A shorter list with the same arguments is a prefix of a longer one.
         """
-        chosen = self._chosen(tasks)
-        seeds = random.Random(seed).sample(range(2**31), count)
-        return [self._episode(chosen[i % len(chosen)], -1, s) for i, s in enumerate(seeds)]
+        return [self._episode(task, -1, own) for task, _, own in in_turn(self._chosen(tasks), count, seed)]
 
     def trials(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[tuple[Episode, ...]]:
         """The first ``count`` of: goal 0 of each task, goal 1 of each task, and so on; ``seed`` is the policy's.
@@ -76,8 +74,7 @@ class MetaworldBenchmark(Benchmark):
                 f"episodes={count}: {len(chosen)} tasks with {self._goals} goals each make {most} at most. "
                 f"benchmark.options.goals=… takes more of them, up to {GOALS}."
             )
-        seeds = random.Random(seed).sample(range(2**31), count)
-        return [(self._episode(chosen[i % len(chosen)], i // len(chosen), s),) for i, s in enumerate(seeds)]
+        return [(self._episode(task, goal, own),) for task, goal, own in in_turn(chosen, count, seed)]
 
     def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
         """Meta-World's scripted policy of the task, in the simulator's own process."""
