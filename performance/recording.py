@@ -29,7 +29,8 @@ from forehand import Contract, Observation, registry
 from forehand.data.demonstrations.parallel import ParallelRecorder, RecordingJob
 from forehand.data.features import IMAGE_PREFIX, read_info, to_features
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
-from forehand.data.recording.recorder import Recorder, integer_rate
+from forehand.data.recording.recorder import Recorder
+from forehand.data.recording.requirements import integer_rate
 
 NAME = "tabletop-chains"
 Shown = list[tuple[Observation, np.ndarray]]

@@ -32,6 +32,8 @@ def import_recordings(config: DictConfig) -> None:
     """Import ``config.source`` into a LeRobotDataset at ``config.output``."""
     job, console = import_job(config), Console(stderr=True)
     with opened_import(job) as running:
+        for line in running.importer.statements.notices():
+            console.print(f"Note: {line}", soft_wrap=True, markup=False, style="yellow")
         if not running.complete:
             _convert(running, config.workers or os.cpu_count() or 1, console)
         running.commit(provenance())

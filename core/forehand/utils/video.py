@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 from forehand.errors import ConfigurationError, DatasetError
+
+_LARGEST_CRF = {"h264": 51, "hevc": 51}
+_LARGEST_GOP = 100_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,12 @@ class Encoding:
     def __post_init__(self) -> None:
         if self.codec not in av.codecs_available:
             raise ConfigurationError(f"This build of FFmpeg has no codec {self.codec!r}. Use video.codec=h264.")
+        largest = _LARGEST_CRF.get(self.canonical_codec, 63)
+        for name, value, low, high in (("crf", self.crf, 0, largest), ("gop", self.gop, 1, _LARGEST_GOP)):
+            if type(value) is not int or not low <= value <= high:
+                raise ConfigurationError(
+                    f"video.{name} is a whole number from {low} to {high} for {self.codec}, not {value!r}."
+                )
 
     @property
     def canonical_codec(self) -> str:
@@ -58,10 +69,10 @@ class Encoding:
 
 
 class VideoWriter:
-    """Encodes frames as they come."""
+    """Encodes frames as they come, into a file at a path or one that is open for writing."""
 
-    def __init__(self, path: Path, rate: int | Fraction, height: int, width: int, encoding: Encoding) -> None:
-        self._container = av.open(str(path), "w", format="mp4")
+    def __init__(self, path: Path | BinaryIO, rate: int | Fraction, height: int, width: int, encoding: Encoding) -> None:
+        self._container = av.open(str(path) if isinstance(path, Path) else path, "w", format="mp4")
         stream: Any = self._container.add_stream(encoding.codec, rate, options=encoding.options())
         self._stream = stream
         self._stream.height, self._stream.width = height, width
@@ -84,6 +95,32 @@ class VideoWriter:
     def abandon(self) -> None:
         """Close without finishing the file, for one that is discarded."""
         self._container.close()
+
+
+@functools.lru_cache
+def require_encodable(rate: int, height: int, width: int, encoding: Encoding, what: str) -> None:
+    """Raise :class:`ConfigurationError` unless frames of this size can be encoded; one black frame is, in memory.
+
+    what: whose frames they are, for the error.
+    """
+    try:
+        pixels = av.VideoFormat(encoding.pixel_format)
+        if width % (2 // pixels.chroma_width(2)) or height % (2 // pixels.chroma_height(2)):
+            raise ConfigurationError(
+                f"{what}: pictures of {height} × {width} cannot become video in {encoding.pixel_format}, which needs "
+                f"even sizes. Keep them as files with pictures=images, or give video.pixel_format=yuv444p."
+            )
+        writer = VideoWriter(io.BytesIO(), rate, height, width, encoding)
+        try:
+            writer.write(np.zeros((height, width, 3), np.uint8))
+        finally:
+            writer.close()
+    except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
+        raise ConfigurationError(
+            f"{what}: pictures of {height} × {width} at {rate} Hz cannot be encoded as {encoding.codec}, "
+            f"{encoding.pixel_format}, preset {encoding.preset}: {error}. Correct video.…, or keep pictures as files "
+            f"with pictures=images."
+        ) from error
 
 
 def decode(path: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:

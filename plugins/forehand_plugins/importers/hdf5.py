@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,65 @@ def opened_demonstrations(path: Path) -> Iterator[Any]:
         yield file
 
 
-def demonstrations(root: Path, files: Sequence[Path]) -> list[SourceEpisode]:
-    """All demonstrations of ``files`` by the number in their names, with their lengths."""
+def demonstrations(root: Path, files: Sequence[Path], actions: str = "actions") -> list[SourceEpisode]:
+    """All demonstrations of ``files`` by the number in their names, with their lengths where they can be told.
+
+    A file that cannot be read stands for one, by its name alone, which reading it then refuses.
+    """
     found = []
     for path in files:
-        with opened_demonstrations(path) as file:
-            for name in sorted(file["data"], key=natural):
-                length = len(file["data"][name]["actions"])
-                found.append(SourceEpisode(f"{path.relative_to(root).as_posix()}/{name}", length, (str(path), name)))
+        file_name = path.relative_to(root).as_posix()
+        try:
+            with opened_demonstrations(path) as file:
+                for name in sorted(file["data"], key=natural):
+                    length = _length(file["data"][name], actions)
+                    found.append(SourceEpisode(f"{file_name}/{name}", length, (str(path), name)))
+        except DatasetError:
+            found.append(SourceEpisode(file_name, None, (str(path), "")))
     return found
+
+
+def readable_demonstration[Value](files: Sequence[Path], read: Callable[[Any], Value]) -> tuple[Path, Value]:
+    """What ``read`` makes of the first demonstration that it can read, and the file of that.
+
+    Raises the error of the first one where there is none, so that one that is damaged does not hide the others.
+    """
+    first: DatasetError | None = None
+    for path in files:
+        try:
+            with opened_demonstrations(path) as file:
+                for name in file["data"]:
+                    try:
+                        with readable(path):
+                            return path, read(file["data"][name])
+                    except DatasetError as error:
+                        first = first or error
+        except DatasetError as error:
+            first = first or error
+    raise first or DatasetError("There is no file with demonstrations. Correct source=….")
+
+
+def demonstration(file: Any, name: str) -> Any:
+    """A demonstration of an open file; raises :class:`DatasetError` where it is no group, or its numbers disagree.
+
+    ``num_samples`` is the length that the file itself states of it.
+    """
+    demo = member(file["data"], name)
+    if not hasattr(demo, "keys"):
+        raise DatasetError(f"{file.filename}: {demo.name} is an array, and a demonstration is a group of several.")
+    stated, there = demo.attrs.get("num_samples"), _length(demo, "actions")
+    if stated is not None and there is not None and int(stated) != there:
+        raise DatasetError(
+            f"{file.filename}: {demo.name} has {there} actions, and its attribute num_samples says {int(stated)}. Copy "
+            f"the file again, whole, or correct the attribute."
+        )
+    return demo
+
+
+def _length(demo: Any, actions: str) -> int | None:
+    """How many actions a demonstration has; None where there are none to count."""
+    found: Any = demo.get(actions) if hasattr(demo, "get") else None
+    return int(found.shape[0]) if getattr(found, "shape", ()) else None
 
 
 def json_attribute(data: Any, name: str) -> Mapping[str, Any]:
@@ -65,6 +116,8 @@ def json_attribute(data: Any, name: str) -> Mapping[str, Any]:
 def picture_size(demo: Any, key: str) -> tuple[int, int]:
     """Height and width of the pictures ``obs/<key>`` (T, H, W, 3) uint8; :class:`DatasetError` where they are not so."""
     pictures = member(demo, "obs", key)
+    if hasattr(pictures, "keys"):
+        raise DatasetError(f"{demo.file.filename}: obs/{key} is a group, and pictures are an array (T, H, W, 3).")
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3:
         raise DatasetError(
             f"{demo.file.filename}: obs/{key} is {pictures.dtype} {pictures.shape}; pictures are uint8 (T, H, W, 3)."
@@ -75,7 +128,12 @@ def picture_size(demo: Any, key: str) -> tuple[int, int]:
 def member(demo: Any, *path: str) -> Any:
     """A dataset of a demonstration; raises :class:`DatasetError` that names what there is instead."""
     node = demo
-    for name in path:
+    for i, name in enumerate(path):
+        if not hasattr(node, "keys"):
+            raise DatasetError(
+                f"{demo.file.filename}: {node.name} is an array {node.dtype} {node.shape}, and a group with "
+                f"{path[i]!r} is due."
+            )
         if name not in node:
             raise DatasetError(f"{demo.file.filename} has no {'/'.join(path)!r} in {demo.name}. {nearest(name, node)}")
         node = node[name]
@@ -84,8 +142,17 @@ def member(demo: Any, *path: str) -> Any:
 
 def vectors(demo: Any, keys: Sequence[str]) -> NDArray[np.float64]:
     """The columns ``obs/<key>`` of a demonstration side by side, (T, S)."""
-    parts = [np.asarray(member(demo, "obs", key), np.float64) for key in keys]
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    parts = [numbers(demo, "obs", key) for key in keys]
+    return np.concatenate([part.reshape(len(part), math.prod(part.shape[1:])) for part in parts], axis=1)
+
+
+def numbers(demo: Any, *path: str) -> NDArray[np.float64]:
+    """A dataset of a demonstration, (T, …); raises :class:`DatasetError` for one that does not hold numbers by step."""
+    found = member(demo, *path)
+    if getattr(found, "dtype", np.dtype("O")).kind not in "fiub" or not found.shape:
+        what = f"{found.dtype} {found.shape}" if hasattr(found, "dtype") else "a group"
+        raise DatasetError(f"{demo.file.filename}: {found.name} is {what}; numbers (T, …) are due.")
+    return np.asarray(found, np.float64)
 
 
 def success(demo: Any) -> dict[str, bool]:

@@ -60,10 +60,7 @@ class LiberoImporter(Importer):
         self.statements = Statements("libero")
         self.statements.ask("no_ops", no_ops, "whether steps that command nothing are left out", ("keep", "drop"))
         self._drop, self._threshold = no_ops == "drop", no_op_threshold
-        with hdf5.opened_demonstrations(self._files[0]) as file:
-            self._meaning = _meaning(file["data"])
-            self.contract = self._contract(file["data"])
-            self.robot = hdf5.robot(hdf5.json_attribute(file["data"], "env_args")) or "panda"
+        self._first, self.contract = hdf5.readable_demonstration(self._files, self._describe)
         how = self._meaning["orientation"]
         if orientation is None:
             self.statements.know("orientation", how, self._meaning["orientation origin"])
@@ -88,23 +85,24 @@ class LiberoImporter(Importer):
             if (meaning := _meaning(data)) != self._meaning:
                 different = next(key for key in meaning if meaning[key] != self._meaning[key])
                 raise DatasetError(
-                    f"{path} has another {different} than {self._files[0]}: {meaning[different]} and not "
+                    f"{path} has another {different} than {self._first}: {meaning[different]} and not "
                     f"{self._meaning[different]}. Import them one by one."
                 )
             sentence = _sentence(data)
-            actions = np.asarray(hdf5.member(data[name], "actions"), np.float64)
-            facts = hdf5.success(data[name])
+            demo = hdf5.demonstration(file, name)
+            actions = hdf5.numbers(demo, "actions")
+            facts = hdf5.success(demo)
         kept = without_no_ops(actions, self._threshold) if self._drop else list(range(len(actions)))
         skipped = {"no-ops: the command moves nothing": len(actions) - len(kept)} if len(kept) < len(actions) else {}
         return EpisodeContent(self._steps(path, name, kept), sentence, facts, skipped)
 
     def _steps(self, path: Path, name: str, kept: Sequence[int]) -> Any:
         with hdf5.opened_demonstrations(path) as file:
-            demo = file["data"][name]
+            demo = hdf5.demonstration(file, name)
             states = hdf5.vectors(demo, [STATE[name][0] for name in self._state])
             if self._rotation != "axis_angle" and "rotation" in self._state:
                 states = self._rotated(states)
-            actions = np.asarray(hdf5.member(demo, "actions"), np.float64)
+            actions = hdf5.numbers(demo, "actions")
             yield from hdf5.steps(demo, self._cameras, states, actions, kept)
 
     def _rotated(self, states: Any) -> Any:
@@ -114,8 +112,10 @@ class LiberoImporter(Importer):
         turned = np.stack([back(matrix(row[first : first + 3])) for row in states])
         return np.concatenate([states[:, :first], turned, states[:, first + 3 :]], axis=1)
 
-    def _contract(self, data: Any) -> Contract:
-        demo = data[next(iter(data))]
+    def _describe(self, demo: Any) -> Contract:
+        """The contract by one demonstration, and what its file says of all."""
+        self._meaning = _meaning(demo.parent)
+        self.robot = hdf5.robot(hdf5.json_attribute(demo.parent, "env_args")) or "panda"
         cameras = [
             Camera(name, *hdf5.picture_size(demo, key), role="wrist" if "hand" in key else "static")
             for name, key in self._cameras.items()

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from forehand import Camera, Contract, Field
 from forehand.contracts.orientation import ORIENTATIONS
 from forehand.data.importing.importer import EpisodeContent, Importer, SourceEpisode, Step
@@ -54,49 +52,67 @@ class RobomimicImporter(Importer):
         self._root, self._files = source_files(source, "*.hdf5")
         self._actions, self._mask = actions, mask
         self.statements = statements = Statements("robomimic")
-        with hdf5.opened_demonstrations(self._files[0]) as file:
-            data = file["data"]
-            self._env_args = hdf5.json_attribute(data, "env_args")
-            self.robot = hdf5.robot(self._env_args)
-            demo = data[next(iter(data))]
-            self._cameras = _chosen_cameras(demo, cameras)
-            self._state = _chosen_state(demo, state)
-            self._instruction = statements.ask("instruction", instruction, "the sentence of all demonstrations, or ''")
-            rate = self._rate(rate)
-            turned = _by_camera(self._cameras, orientation)
-            self.orientation = {
-                camera: str(statements.ask(f"orientation.{camera}", how, "how its pictures lie", tuple(ORIENTATIONS)))
-                for camera, how in turned.items()
-            }
-            action = self._action(hdf5.member(demo, actions).shape[1], action_mode)
-            statements.require()
-            self.contract = Contract(
-                tuple(
-                    Camera(name, *hdf5.picture_size(demo, key), role="wrist" if "hand" in key else "static")
-                    for name, key in self._cameras.items()
-                ),
-                tuple(_field(key, hdf5.vectors(demo, [key]).shape[1]) for key in self._state),
-                action,
-                float(rate or 0),
-            )
+        self._first, described = hdf5.readable_demonstration(
+            self._files, lambda demo: _described(demo, cameras, state, actions)
+        )
+        self._env_args, self._cameras, self._state, sizes, size = described
+        self.robot = hdf5.robot(self._env_args)
+        self._instruction = statements.ask("instruction", instruction, "the sentence of all demonstrations, or ''")
+        rate = self._rate(rate)
+        turned = _by_camera(self._cameras, orientation)
+        self.orientation = {
+            camera: str(statements.ask(f"orientation.{camera}", how, "how its pictures lie", tuple(ORIENTATIONS)))
+            for camera, how in turned.items()
+        }
+        action = self._action(size, action_mode)
+        statements.require()
+        self.contract = Contract(
+            tuple(
+                Camera(name, sizes[key][0], sizes[key][1], role="wrist" if "hand" in key else "static")
+                for name, key in self._cameras.items()
+            ),
+            tuple(_field(key, sizes[key][0]) for key in self._state),
+            action,
+            float(rate or 0),
+        )
         statements.know("alignment", "an observation precedes the action of the same row", "definition of the format")
 
     def episodes(self) -> Sequence[SourceEpisode]:
         """See :meth:`Importer.episodes`."""
-        found = hdf5.demonstrations(self._root, self._files)
-        for path in self._files:
-            _check_masks(path, self._masks(path), {e.about[1] for e in found if Path(e.about[0]) == path})
+        found = hdf5.demonstrations(self._root, self._files, self._actions)
+        unreadable = {Path(e.about[0]) for e in found if not e.about[1]}
+        masks = {path: self._masks(path) for path in self._files if path not in unreadable}
+        for path in masks:
+            here = [e for e in found if Path(e.about[0]) == path]
+            _check_masks(path, masks[path], {e.about[1] for e in here})
+            self._compare_total(path, here)
         if self._mask is None:
             return found
-        chosen = {path: self._masks(path).get(self._mask) for path in self._files}
-        if not any(chosen.values()):
-            known = {name for path in self._files for name in self._masks(path)}
+        if not any(self._mask in by_name for by_name in masks.values()):
+            known = {name for by_name in masks.values() for name in by_name}
             raise ConfigurationError(f"mask={self._mask} is in none of the files. {nearest(self._mask, known)}")
-        return [e for e in found if e.about[1] in (chosen[Path(e.about[0])] or ())]
+        return [
+            e
+            for e in found
+            if Path(e.about[0]) in unreadable or e.about[1] in masks[Path(e.about[0])].get(self._mask, ())
+        ]
 
     def files(self) -> Sequence[Path]:
         """See :meth:`Importer.files`."""
         return self._files
+
+    def _compare_total(self, path: Path, found: Sequence[SourceEpisode]) -> None:
+        """Note it where a file states another number of samples in all than its demonstrations have."""
+        with hdf5.opened_demonstrations(path) as file:
+            stated = file["data"].attrs.get("total")
+        there = sum(episode.length or 0 for episode in found)
+        if stated is not None and int(stated) != there:
+            self.statements.know(
+                f"total of {path.name}",
+                f"{there} samples in {len(found)} demonstrations, and the attribute total says {int(stated)}",
+                "the arrays; demonstrations were added or removed without correcting the attribute",
+                notice=True,
+            )
 
     def read(self, episode: SourceEpisode) -> EpisodeContent:
         """See :meth:`Importer.read`."""
@@ -108,15 +124,15 @@ class RobomimicImporter(Importer):
         with hdf5.opened_demonstrations(path) as file:
             if (there := hdf5.json_attribute(file["data"], "env_args")) != self._env_args:
                 raise DatasetError(
-                    f"{path} has other env_args ({there.get('env_name')!r}) than {self._files[0]}. Import it by itself."
+                    f"{path} has other env_args ({there.get('env_name')!r}) than {self._first}. Import it by itself."
                 )
-            facts |= hdf5.success(file["data"][name])
+            facts |= hdf5.success(hdf5.demonstration(file, name))
         return EpisodeContent(self._steps(path, name), self._instruction, facts)
 
     def _steps(self, path: Path, name: str) -> Iterator[Step]:
         with hdf5.opened_demonstrations(path) as file:
-            demo = file["data"][name]
-            actions = np.asarray(hdf5.member(demo, self._actions), np.float64)
+            demo = hdf5.demonstration(file, name)
+            actions = hdf5.numbers(demo, self._actions)
             yield from hdf5.steps(demo, self._cameras, hdf5.vectors(demo, self._state), actions, range(len(actions)))
 
     def _masks(self, path: Path) -> dict[str, set[str]]:
@@ -135,7 +151,7 @@ class RobomimicImporter(Importer):
         settings, statements = osc.controller(self._env_args), self.statements
         if (kind := settings.get("type", "OSC_POSE")) != "OSC_POSE" or size % osc.ARM:
             raise DatasetError(
-                f"{self._files[0]} has {size} numbers an action of a controller {kind}; actions of OSC_POSE, "
+                f"{self._first} has {size} numbers an action of a controller {kind}; actions of OSC_POSE, "
                 f"{osc.ARM} for each arm, are read."
             )
         absolute = self._actions.endswith("_abs")
@@ -146,13 +162,26 @@ class RobomimicImporter(Importer):
             statements.know("action mode", mode, "the name of actions_abs" if absolute else ENV_ARGS)
         steps, frame = osc.steps_of(settings), osc.frame_of(settings)
         if mode == "delta" and steps is None:
-            raise DatasetError(f"{self._files[0]} does not state the scale of its actions (output_max in env_args).")
+            raise DatasetError(f"{self._first} does not state the scale of its actions (output_max in env_args).")
         if mode == "delta" and steps:
             osc.know_motions(statements, steps, frame, ENV_ARGS)
         osc.know_gripper(statements)
         arms = size // osc.ARM
         prefixes = [""] if arms == 1 else [f"robot{i}_" for i in range(arms)]
         return tuple(f for prefix in prefixes for f in osc.arm_fields(mode or "delta", steps or (0, 0), frame, prefix))
+
+
+def _described(
+    demo: Any, cameras: Mapping[str, str] | None, state: Sequence[str] | None, actions: str
+) -> tuple[Mapping[str, Any], dict[str, str], tuple[str, ...], dict[str, tuple[int, ...]], int]:
+    """What one demonstration says of all: env_args, cameras, keys of the state, sizes by key, numbers of an action."""
+    hdf5.member(demo, "obs")
+    chosen, keys = _chosen_cameras(demo, cameras), _chosen_state(demo, state)
+    sizes: dict[str, tuple[int, ...]] = {key: hdf5.picture_size(demo, key) for key in chosen.values()}
+    sizes |= {key: (hdf5.vectors(demo, [key]).shape[1],) for key in keys}
+    if (commands := hdf5.numbers(demo, actions)).ndim != 2:
+        raise DatasetError(f"{demo.file.filename}: {demo.name}/{actions} is {commands.shape}; actions are (T, A).")
+    return hdf5.json_attribute(demo.parent, "env_args"), chosen, keys, sizes, commands.shape[1]
 
 
 def _check_masks(path: Path, masks: Mapping[str, set[str]], demos: set[str]) -> None:
@@ -170,6 +199,8 @@ def _check_masks(path: Path, masks: Mapping[str, set[str]], demos: set[str]) -> 
 
 
 def _chosen_cameras(demo: Any, cameras: Mapping[str, str] | None) -> dict[str, str]:
+    if not hasattr(demo["obs"], "keys"):
+        raise DatasetError(f"{demo.file.filename}: {demo.name}/obs is an array, and a group with observations is due.")
     pictures = [key for key in demo["obs"] if key.endswith("_image")]
     if not pictures and not cameras:
         raise DatasetError(

@@ -169,3 +169,13 @@ def test_the_folder_of_several_splits_is_explained(tmp_path, imported):
         imported("calvin", source=str(tmp_path / "task_D_D"))
     with pytest.raises(DatasetError, match=r"no split of CALVIN: it has no ep_start_end_ids.npy"):
         imported("calvin", source=str(tmp_path))
+
+
+def test_a_frame_of_another_type_is_named_and_its_episode_left_out(tmp_path, imported):
+    folder = write_calvin(tmp_path / "training")
+    file = folder / "episode_0000006.npz"
+    np.savez(file, **{**frame(6), "robot_obs": np.array(["a"] * 15)})
+    with pytest.raises(DatasetError, match=r"Episode annotated/\S+, step 1: .*0000006\.npz: .*'robot_obs' is <U1"):
+        imported("calvin", source=str(folder))
+    there = imported("calvin", "dropped", {"damaged": "drop"}, source=str(folder))
+    assert firsts(there) == [22]

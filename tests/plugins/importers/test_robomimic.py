@@ -97,3 +97,28 @@ def test_other_controllers_and_missing_pictures_are_named(tmp_path, imported):
         imported("robomimic", source=str(write_robomimic(tmp_path / "b.hdf5", pictures=False)), **GIVEN)
     with pytest.raises(DatasetError, match=r"no 'obs/robot0_joints'"):
         imported("robomimic", source=str(write_robomimic(tmp_path / "c.hdf5")), state=["robot0_joints"], **GIVEN)
+
+
+def test_damaged_demonstrations_are_left_out_by_name(tmp_path, imported):
+    import h5py
+
+    for name in ("a", "b"):
+        write_robomimic(tmp_path / f"{name}.hdf5")
+    with h5py.File(tmp_path / "a.hdf5", "r+") as file:
+        for number in (1, 2):
+            del file[f"data/demo_{number}/obs"]
+        file["data/demo_1/obs"] = np.zeros(3)  # an array, and no group
+        file["data/demo_10"].attrs["num_samples"] = 50
+        del file["data/demo_2/actions"]
+    (tmp_path / "c.hdf5").write_bytes(b"torn")
+    with pytest.raises(DatasetError, match=r"Episode a\.hdf5/demo_1, step 0: .*/data/demo_1/obs is an array float64"):
+        imported("robomimic", source=str(tmp_path), **GIVEN)
+    there = imported("robomimic", "dropped", {"damaged": "drop"}, source=str(tmp_path), **GIVEN)
+    assert [row["forehand/source"] for row in there.rows] == [f"b.hdf5/demo_{i}" for i in (1, 2, 10)]
+    dropped = there.record["dropped_episodes"]
+    assert list(dropped) == ["a.hdf5/demo_1", "a.hdf5/demo_2", "a.hdf5/demo_10", "c.hdf5"]
+    assert "has no 'actions' in /data/demo_2" in dropped["a.hdf5/demo_2"]
+    assert "has 5 actions, and its attribute num_samples says 50" in dropped["a.hdf5/demo_10"]
+    assert "c.hdf5 cannot be read" in dropped["c.hdf5"]
+    total = there.record["statements"]["total of a.hdf5"]
+    assert total["value"] == "9 samples in 3 demonstrations, and the attribute total says 12"

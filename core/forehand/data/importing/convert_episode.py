@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forehand.contracts.contract import Contract
-from forehand.data.importing.importer import EpisodeDropped, Importer, SourceEpisode, Step
+from forehand.data.importing.faults import EpisodeDamaged, ReadingPlace
+from forehand.data.importing.importer import EpisodeContent, EpisodeDropped, Importer, SourceEpisode, Step
 from forehand.data.importing.job import DROP, IMAGES, ImportJob
 from forehand.data.importing.ledger import Ledger, Outcome
 from forehand.data.importing.pictures import kept_file, upright
 from forehand.data.recording.recorder import Recorder
-from forehand.errors import DatasetError, ForehandError
+from forehand.errors import ContractMismatch, DatasetError, ForehandError, NotFinite
 from forehand.robot import Observation
 from forehand.utils.process_pool import Worker
 
@@ -50,15 +51,15 @@ class EpisodeConverter(Worker[Task, Outcome]):
     def work(self, task: Task, stop: Callable[[], bool]) -> Outcome | None:
         """Import one episode; None where it was interrupted."""
         position, episode = task
-        self.stage = f"Importing stopped at {episode.id}"
+        self.stage = "Importing stopped"
         try:
             outcome = self._convert(position, episode)
         except EpisodeDropped as reason:
             outcome = Outcome(position, episode.id, dropped=str(reason))
-        except ForehandError as error:
+        except EpisodeDamaged as error:
             if self._job.damaged != DROP:
                 raise
-            outcome = Outcome(position, episode.id, dropped=f"damaged: {error}")
+            outcome = Outcome(position, episode.id, dropped=f"damaged: {error.reason}")
         finally:
             self._recorder.discard()
         if outcome.dropped is not None:
@@ -72,18 +73,35 @@ class EpisodeConverter(Worker[Task, Outcome]):
 
     def _convert(self, position: int, episode: SourceEpisode) -> Outcome:
         assert self._importer is not None
-        content = self._importer.read(episode)
-        for step in content.steps:
-            action = np.asarray(step.action, np.float32)
-            require_in_range(action, self._importer.contract)
-            observation = self._observation(step)  # which also finds out whether its pictures can be decoded
-            self._recorder.add(observation, action, step.annotations, self._files(step))
+        place = ReadingPlace(episode.id)
+        with place.explained():
+            content = self._importer.read(episode)
+        for observation, action, step, files in self._frames(content, place):
+            with place.explained(ContractMismatch, NotFinite):  # of the frame; what cannot be written is no fault of it
+                self._recorder.add(observation, action, step.annotations, files)
         if not len(self._recorder):
             raise EpisodeDropped("no frame of it is left" if content.skipped else "it has no frames")
         outcome = Outcome(position, episode.id, frames=len(self._recorder), skipped=dict(content.skipped))
         self._ledger.write(outcome)
         self._recorder.save(position, content.instruction, **{**content.facts, SOURCE_FACT: episode.id})
         return outcome
+
+    def _frames(
+        self, content: EpisodeContent, place: ReadingPlace
+    ) -> Iterator[tuple[Observation, NDArray[np.float32], Step, dict[str, bytes]]]:
+        """Each step as it is recorded: what was observed, the action, the step itself, and files that are kept."""
+        assert self._importer is not None
+        place.step, steps = 0, iter(content.steps)
+        while True:
+            with place.explained(), np.errstate(over="ignore"):  # infinite numbers are refused by name
+                if (step := next(steps, None)) is None:
+                    return
+                action = np.asarray(step.action, np.float32)
+                require_in_range(action, self._importer.contract)
+                observation = self._observation(step)  # which also finds out whether its pictures can be decoded
+                files = self._files(step)
+            yield observation, action, step, files
+            place.step += 1
 
     def _files(self, step: Step) -> dict[str, bytes]:
         """The pictures that may be kept as they are."""

@@ -12,10 +12,11 @@ from typing import Any
 from forehand.data.features import INFO_FILE, read_mapping
 from forehand.data.importing.convert_episode import EpisodeConverter, ImportFailed, Task
 from forehand.data.importing.importer import Importer, SourceEpisode
-from forehand.data.importing.job import ImportJob
+from forehand.data.importing.job import IMAGES, ImportJob
 from forehand.data.importing.ledger import Ledger, Outcome, refuse_other_import
 from forehand.data.importing.record import IMPORT_FILE, import_record, source_digest
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
+from forehand.data.recording.requirements import require_recordable
 from forehand.data.recording.tables import write_json
 from forehand.errors import ConfigurationError, DatasetError
 from forehand.utils.files import replacing
@@ -62,6 +63,7 @@ class Import:
                 f"There is nothing to import: there are no episodes in the source but {len(self.importer.dropped)} that "
                 f"are left out.{left_out}"
             )
+        require_recordable(self.importer.contract, None if self.job.pictures == IMAGES else self.job.encoding)
         self._ledger.begin(self._identity)
         require_same_contract(root, self.importer.contract)
         self.outcomes = self._ledger.outcomes()

@@ -13,10 +13,14 @@ OPTION = "stated by option"
 
 @dataclass(frozen=True)
 class Statement:
-    """One fact about a source and its origin: the definition of the format, a file of the source, or an option."""
+    """One fact about a source and its origin: the definition of the format, a file of the source, or an option.
+
+    notice: whether the command prints it, since it is worth a look: it is assumed, or contradicts the source.
+    """
 
     value: Any
     origin: str
+    notice: bool = False
 
 
 class Statements:
@@ -36,10 +40,14 @@ class Statements:
         self._made: dict[str, Statement] = {}
         self._missing: list[str] = []
 
-    def know(self, name: str, value: Any, origin: str) -> Any:
-        """Note what the format defines or the source itself says; returns ``value``."""
-        self._made[name] = Statement(value, origin)
+    def know(self, name: str, value: Any, origin: str, *, notice: bool = False) -> Any:
+        """Note what the format defines or the source itself says; returns ``value``. notice: say it to the user, too."""
+        self._made[name] = Statement(value, origin, notice)
         return value
+
+    def assume(self, name: str, value: Any, reason: str) -> Any:
+        """Note what this very source does not say, although its like do; the user is told. Returns ``value``."""
+        return self.know(name, value, f"assumed: {reason}", notice=True)
 
     def ask(self, option: str, value: Any, meaning: str, choices: Sequence[Any] | None = None) -> Any:
         """Note what an option states; without a value, :meth:`require` will name it. Returns ``value``.
@@ -68,6 +76,10 @@ class Statements:
     def made(self) -> Mapping[str, Statement]:
         """All of them by name."""
         return dict(self._made)
+
+    def notices(self) -> list[str]:
+        """What the user is told, a line each."""
+        return [f"{name}: {s.value} ({s.origin})" for name, s in self._made.items() if s.notice]
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain values for JSON."""

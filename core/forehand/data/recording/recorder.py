@@ -27,6 +27,7 @@ from forehand.control.finite import require_finite, require_sensors
 from forehand.data.features import read_mapping
 from forehand.data.locate import STAGING
 from forehand.data.reading import is_file_name
+from forehand.data.recording.requirements import integer_rate, require_recordable
 from forehand.data.recording.sensor_files import ImageWriter, SensorWriter
 from forehand.data.sensors import require_codecs
 from forehand.errors import ContractMismatch, DatasetError
@@ -95,6 +96,7 @@ class Recorder:
     ) -> None:
         self.root, self.contract = Path(root).expanduser(), contract
         self.encoding = None if images else encoding or Encoding()
+        require_recordable(contract, self.encoding)
         self.rate = integer_rate(contract)
         for observed in contract.observed:
             if not is_file_name(observed.name):
@@ -245,13 +247,6 @@ class Recorder:
         require_sensors(observation, self.contract)
         require_finite("The state to be recorded", observation.state, self.contract.state)
         require_finite("The action to be recorded", action, self.contract.action)
-
-
-def integer_rate(contract: Contract) -> int:
-    """The control rate, which LeRobot's format needs to be a whole number of Hz."""
-    if contract.rate != int(contract.rate) or contract.rate < 1:
-        raise DatasetError(f"LeRobotDataset needs a whole number of frames a second, not {contract.rate} Hz.")
-    return int(contract.rate)
 
 
 def staging_folder(root: Path) -> Path:

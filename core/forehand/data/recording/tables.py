@@ -33,7 +33,8 @@ from forehand.data.features import (
 )
 from forehand.data.lerobot.v3 import FORMAT, TASKS_FILE
 from forehand.data.reading import to_matrix
-from forehand.data.recording.recorder import StagedEpisode, integer_rate
+from forehand.data.recording.recorder import StagedEpisode
+from forehand.data.recording.requirements import integer_rate
 from forehand.data.recording.sensor_files import read_images, read_sensor
 from forehand.utils.video import Encoding
 

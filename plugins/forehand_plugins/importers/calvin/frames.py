@@ -106,7 +106,16 @@ def read_frame(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     with readable(path), np.load(path, allow_pickle=False) as file:
         if missing := [name for name in names if name not in file.files]:
             raise DatasetError(f"{path} has no array {missing[0]!r}. {nearest(missing[0], file.files)}")
-        return {name: file[name] for name in names}
+        return {name: _array(path, name, file[name]) for name in names}
+
+
+def _array(path: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """``array``; raises :class:`DatasetError` for what are no pictures (H, W, C) uint8, or no numbers."""
+    picture = name.startswith("rgb_")
+    if array.dtype != np.uint8 or array.ndim != 3 if picture else array.dtype.kind not in "fiu" or not array.ndim:
+        due = "pictures (H, W, C) uint8" if picture else "numbers"
+        raise DatasetError(f"{path}: the array {name!r} is {array.dtype} {array.shape}, and {due} are due.")
+    return array
 
 
 def _role(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -92,7 +93,7 @@ class Column:
 
     def take(self, values: NDArray[Any]) -> NDArray[Any]:
         """Its numbers (T, size) among ``values`` (T, …)."""
-        flat = values.reshape(len(values), -1)
+        flat = values.reshape(len(values), math.prod(values.shape[1:]))
         return flat if self.part is None else flat[:, self.part[0] : self.part[1]]
 
 
