@@ -5,9 +5,13 @@ from pathlib import Path
 
 import torch
 
+from forehand.data.dataset import Dataset
+from forehand.data.windows import WindowDataset
+from forehand.learning.action_error import ActionError
+from forehand.learning.callbacks.validation import Validation
 from forehand.learning.checkpoint import latest_checkpoint
 from forehand.learning.distributed.processes import join_processes
-from forehand.learning.trainer import LOG
+from forehand.learning.trainer import LOG, Trainer
 
 from .runs import POLICY, ignore, make_trainer
 
@@ -30,6 +34,7 @@ RUNS = {  # name → changes
     "fsdp": STILL | {"strategy": "fsdp"},
     "ddp_accumulated": STILL | {"gradient_accumulation_steps": 3, "clip_every_batches": 2},
     "fsdp_accumulated": STILL | {"strategy": "fsdp", "gradient_accumulation_steps": 3, "clip_every_batches": 2},
+    "ddp_validated": STILL,
     "random": {"batch_size": 8, "save_every": 2, "keep_checkpoints": 9},
 }
 
@@ -37,8 +42,18 @@ RUNS = {  # name → changes
 def one_process(folder: Path, dataset: Path, name: str, cache: Path) -> Path:
     """The same training by this process alone."""
     trainer = make_trainer(folder / name, dataset, cache, **(RUNS[name] | {"strategy": "ddp"}))
+    validate(trainer, name, dataset, cache)
     trainer.run(ignore)
     return trainer.folder
+
+
+def validate(trainer: Trainer, name: str, dataset: Path, cache: Path) -> None:
+    """Let the run be validated every two steps, if its name says so: loss and action error of the averaged weights."""
+    if name.endswith("_validated"):
+        data, policy = Dataset.open(dataset), trainer.policy
+        windows = WindowDataset(data, policy.window, cache=cache)
+        error = ActionError(data, policy, policy.window, 5, cache=cache)
+        trainer.callbacks.append(Validation(2, windows, count=7, batch_size=3, action_error={"": error}))
 
 
 def main(folder: Path, dataset: Path, names: list[str]) -> None:
@@ -50,7 +65,9 @@ def main(folder: Path, dataset: Path, names: list[str]) -> None:
         target.mkdir(exist_ok=True)
         if processes.is_main and beginning and (log := folder / beginning / LOG).exists():
             (target / LOG).write_bytes(log.read_bytes())
-        trainer = make_trainer(target, dataset, folder / f"cache{processes.rank}", processes=processes, **RUNS[run])
+        cache = folder / f"cache{processes.rank}"
+        trainer = make_trainer(target, dataset, cache, processes=processes, **RUNS[run])
+        validate(trainer, run, dataset, cache)
         if beginning:
             trainer.resume(folder / beginning / "checkpoints/step_0000002")
         trainer.run(ignore)

@@ -50,18 +50,19 @@ def assert_same_training(folder: Path, other: Path) -> None:
 def alone(example_parts, slider_dataset, tmp_path_factory) -> Path:
     """The folder of trainings by one process; nobody may change it."""
     folder = tmp_path_factory.mktemp("alone")
-    for name in ("ddp", "ddp_accumulated"):
+    for name in ("ddp", "ddp_accumulated", "ddp_validated"):
         one_process(folder, slider_dataset, name, folder)
     return folder
 
 
 def test_two_processes_train_as_one(alone, slider_dataset, tmp_path):
-    names = ["ddp", "fsdp", "ddp_accumulated", "fsdp_accumulated"]
+    names = ["ddp", "fsdp", "ddp_accumulated", "fsdp_accumulated", "ddp_validated"]
     (tmp_path / "alone").symlink_to(alone)
     torchrun(2, tmp_path, slider_dataset, *names, "random", "fsdp+alone/ddp", "random+random")
     for name in names:
         assert_same_training(tmp_path / name, alone / name.replace("fsdp", "ddp"))
     assert_same_training(tmp_path / "fsdp+alone_ddp", alone / "ddp")  # begun by one process, gone on with by two
+    assert ["validation/action_error/position" in e for e in log(tmp_path / "ddp_validated")] == [False, True] * 3
     assert_same_run(tmp_path / "random+random", tmp_path / "random")  # to the bit, with all that is drawn at random
 
     torchrun(4, tmp_path / "four", slider_dataset, "fsdp", "ddp+../fsdp")
