@@ -51,7 +51,7 @@ def carry_out(jobs: Sequence[SweepJob], config: DictConfig, launcher: Launcher) 
     finally:
         unfinished = _print_table(jobs, skipped)
     for problem in problems[:1]:
-        console.print(f"{type(problem).__name__}: {describe(problem)}", style="red", markup=False, soft_wrap=True)
+        console.print(describe(problem), style="red", markup=False, soft_wrap=True)
     if unfinished:
         message = f"{unfinished} of {len(jobs)} jobs have not finished. The same command goes on with them."
         console.print(message, style="red", soft_wrap=True)
