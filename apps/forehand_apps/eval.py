@@ -1,4 +1,4 @@
-"""``forehand eval``: success rates of a policy."""
+"""``forehand eval``: success rates of a policy, or its errors on recorded episodes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,22 @@ from forehand.utils.progress import progress
 from forehand_apps.inside import run_inside
 from forehand_apps.instantiate import is_hosted, make, plain, policy_source
 from forehand_apps.make_runner import latency_of, make_runner
+from forehand_apps.open_loop import open_loop
 from forehand_apps.replay import compare, replayed
 from forehand_apps.results_tables import headline, print_table
 
 VIDEOS = 4
-NOT_DECISIVE = ("robots", "robot", "workers", "num_videos", "output", "episodes", "trials", "shard", "replay")
+NOT_DECISIVE = (
+    *("robots", "robot", "workers", "num_videos", "output", "episodes", "trials", "shard", "replay"),
+    *("dataset", "open_loop"),
+)
 
 
 def eval(config: DictConfig) -> None:
     """Drive the episodes, write the results, print the table."""
+    if config.dataset is not None:
+        open_loop(config)
+        return
     folder = Path(HydraConfig.get().runtime.output_dir)
     earlier: EvaluationRecord | None = None
     if config.replay is not None:

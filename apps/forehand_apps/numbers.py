@@ -27,11 +27,13 @@ AT_LEAST_ONE = (
     *("recipe.batch_size", "recipe.gradient_accumulation_steps", "recipe.window_frames"),
     *("recipe.clip_every_batches", "decode_workers"),
     *("recipe.log_every", "recipe.save_every", "recipe.keep_checkpoints"),
+    *("open_loop.every", "open_loop.image_height"),
     *("validation.every", "validation.windows", "evaluation.every", "launch.nodes"),
 )
 FROM_ZERO = (
     *("seed", "num_videos", "hold_steps", "video.crf", "evaluation.seed", "evaluation.num_videos", "chunking.blend"),
     *("preceding_tasks", "benchmark.options.preceding_tasks"),
+    *("open_loop.shown",),
     *("recipe.seed", "recipe.steps", "recipe.warmup_steps", "recipe.schedule_steps", "recipe.extra_schedule_steps"),
     *("recipe.gripper_event_repeats", "validation.moments", "launch.node_rank"),
 )

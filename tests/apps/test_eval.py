@@ -59,6 +59,25 @@ def test_what_comes_of_every_episode_does_not_depend_on_the_number_of_workers(ju
 
 
 @pytest.mark.slow
+def test_recorded_episodes_of_the_training_are_named_beside_the_success_rate(judge, checkpoint, tmp_path):
+    learned = (f"policy.checkpoint={checkpoint}", "policy.device=cpu")
+    judge(*SLIDER, *learned, "episodes=4", "output=success")
+    recorded = f"dataset={{path: {checkpoint.parent / 'data'}, episodes: [1, 3]}}"
+    judge("eval", recorded, *learned, "open_loop.success=success", "open_loop.shown=1", "output=open")
+    found = json.loads((tmp_path / "open/open_loop.json").read_text())
+    assert "trained on 2 of these 2 episodes" in found["notes"][0]
+    assert found["fields"][0]["r2"] > 0.5
+    assert found["success"]["n"] == 4
+    assert "of 4 episodes of slider succeed" in (tmp_path / "open/open_loop.html").read_text()
+    judge(*SLIDER, "policy.name=random", "episodes=2", "output=other")
+    other = json.loads((tmp_path / "other/results.json").read_text())
+    other["setup"]["policy_facts"]["fingerprint"] = "0"
+    (tmp_path / "other/results.json").write_text(json.dumps(other))
+    refused = judge("eval", recorded, *learned, "open_loop.success=other", "output=refused", status=2)
+    assert "evaluates another policy" in refused.stderr
+
+
+@pytest.mark.slow
 def test_a_latency_is_kept_in_the_manifest_and_is_the_same_for_any_number_of_workers(judge, checkpoint, tmp_path):
     learned = (*SLIDER, f"policy.checkpoint={checkpoint}", "episodes=6", "policy.device=cpu", "chunking=asynchronous")
     judge(*learned, "output=0")

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.contracts.contract import Contract
-from forehand.contracts.rotations import form
+from forehand.contracts.action_errors import errors_by_field
 from forehand.data.dataset import Dataset
 from forehand.data.frame_store import FrameStore
 from forehand.data.window_spec import IMAGES, SENSORS, STATE, WindowSpec, mask_of, read_window
@@ -102,23 +101,3 @@ class ActionError:
             state = held[STATE][i, frame].numpy().astype(np.float32)
             found.append(Observation(images=images, state=state, time=frame / self.contract.rate, sensors=sensors))
         return found
-
-
-def errors_by_field(contract: Contract, predicted: NDArray[np.float32], done: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N, fields) errors of N actions (N, A) against others: in each field's unit, of rotations in radians."""
-    columns, first = [], 0
-    for field in contract.action:
-        ours, theirs = (a[:, first : first + field.size].astype(np.float64) for a in (predicted, done))
-        first += field.size
-        if field.rotation is None:
-            columns.append(np.abs(ours - theirs).mean(1))
-            continue
-        to_matrix = form(field.rotation)[0]
-        pairs = zip(ours, theirs, strict=True)
-        columns.append(np.array([_angle(to_matrix(a), to_matrix(b)) for a, b in pairs], np.float64))
-    return np.stack(columns, 1) if columns else np.zeros((len(done), 0))
-
-
-def _angle(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """The angle of the rotation from one matrix to another."""
-    return float(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1.0, 1.0)))

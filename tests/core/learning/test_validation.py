@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from forehand.contracts.action_errors import errors_by_field
 from forehand.contracts.contract import Contract, Field
 from forehand.data.dataset import Dataset
 from forehand.data.splits import with_split
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
-from forehand.learning.action_error import ActionError, errors_by_field
+from forehand.learning.action_error import ActionError
 from forehand.learning.callbacks.early_stop import EarlyStop
 from forehand.learning.callbacks.validation import Validation
 from forehand.learning.checkpoint import latest_checkpoint
