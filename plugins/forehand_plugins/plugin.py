@@ -335,6 +335,12 @@ def forehand_register(registry: Registry) -> None:
     )
     registry.add(
         "adapter",
+        "vla_eval",
+        "forehand_plugins.adapters.vla_eval:VlaEvalAdapter",
+        "benchmarks of vla-eval, over its websocket protocol",
+    )
+    registry.add(
+        "adapter",
         "gr00t",
         "forehand_plugins.adapters.gr00t:Gr00tAdapter",
         "GR00T's ZeroMQ clients, of N1.5 and of N1.6 and later",

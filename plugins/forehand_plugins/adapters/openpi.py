@@ -2,113 +2,46 @@
 
 from __future__ import annotations
 
-import http
-import logging
 import math
-import threading
 import time
-from contextlib import suppress
 from typing import Any, ClassVar
 
 import msgpack
 import numpy as np
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
-from websockets.sync.server import Server, ServerConnection, serve
+from websockets.http11 import Request
+from websockets.sync.server import ServerConnection
 
-from forehand.errors import AddressUnavailable, ForehandError, ProtocolError
-from forehand.wire.adapters.adapter import ClientSession, ProtocolAdapter
-from forehand.wire.adapters.listener import SPARE, Listener
-from forehand.wire.descriptors import room_for
-
-log = logging.getLogger(__name__)
-
-MAX_MESSAGE = 64 * 2**20
-MAX_CLIENTS = 256
-MAX_CONNECTIONS = MAX_CLIENTS + 64
-"""Those that have not shown the key yet included."""
-
-MAX_ERROR = 4096
-QUEUE = 1
-"""Messages that wait for each client: they send one request at a time."""
-
-OPENING = 5.0
-"""Seconds in which a client has to show the key."""
+from forehand.errors import ProtocolError
+from forehand.wire.adapters.adapter import ClientSession
+from forehand_plugins.adapters.websocket import WebsocketAdapter
 
 HEADER = "Api-Key "
 
 
-class OpenPiAdapter(ProtocolAdapter):
-    """Each connection is a session and has a thread of its own, which waits for the policy without keeping others."""
+class OpenPiAdapter(WebsocketAdapter):
+    """openpi's clients: an observation is answered with a chunk of actions."""
 
     protocol: ClassVar[str] = "openpi"
-    scheme: ClassVar[str] = "ws"
 
-    def open(self) -> None:
-        """Listen."""
-        try:
-            self._listener = Listener.at(self.host, self.port, room_for(MAX_CONNECTIONS, "adapters.openpi", each=SPARE))
-        except OSError as error:
-            raise AddressUnavailable(
-                f"adapters.openpi cannot listen at {self.host}:{self.port}: {error}. Choose another adapters.openpi.port."
-            ) from error
-        self._server: Server = serve(
-            self._attend,
-            sock=self._listener,
-            compression=None,
-            max_size=MAX_MESSAGE,
-            max_queue=QUEUE,
-            open_timeout=OPENING,
-            process_request=self._before,
-        )
-        self.port = self._listener.getsockname()[1]
-        self._connections: set[ServerConnection] = set()
-        self._thread = threading.Thread(target=self._server.serve_forever, name="openpi adapter", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Close every connection with the code for "going away"."""
-        self._server.shutdown()
-        for connection in list(self._connections):
-            threading.Thread(target=connection.close, args=(1001, "the server is stopping"), daemon=True).start()
-        self._thread.join()
-
-    def _before(self, connection: ServerConnection, request: Request) -> Response | None:
-        if request.path == "/healthz":
-            return connection.respond(http.HTTPStatus.OK, "OK\n")
+    def key_of(self, request: Request) -> str | None:
+        """See :meth:`WebsocketAdapter.key_of`."""
         shown = request.headers.get("Authorization", "")
-        if not self.authenticate(shown.removeprefix(HEADER) if shown.startswith(HEADER) else None):
-            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "This server requires an API key.\n")
-        if len(self._connections) >= MAX_CLIENTS:
-            return connection.respond(
-                http.HTTPStatus.SERVICE_UNAVAILABLE, f"{MAX_CLIENTS} clients are connected already.\n"
-            )
-        self._listener.welcomed(connection.socket)
-        return None
+        return shown.removeprefix(HEADER) if shown.startswith(HEADER) else None
 
-    def _attend(self, connection: ServerConnection) -> None:
-        self._connections.add(connection)
-        session: ClientSession | None = None
-        try:
-            session = ClientSession(self)
-            connection.send(encode({"policy": dict(session.facts), "contract": session.contract.to_dict()}))
-            spent: dict[str, float] = {}
-            for message in connection:
-                spent = self._answer(connection, session, message, spent)
-        except ConnectionClosed:
-            pass
-        except Exception as error:
-            if not isinstance(error, ForehandError):
-                log.exception("the openpi adapter failed")
-            # Their clients take a text frame for the server's traceback, and raise it.
-            with suppress(ConnectionClosed):
-                connection.send(f"{type(error).__name__}: {error}"[:MAX_ERROR])
-                connection.close(1011, "see the message before")
-        finally:
-            self._connections.discard(connection)
-            if session is not None:
-                with suppress(ForehandError):
-                    session.close()
+    def path_response(self, path: str) -> str | None:
+        """See :meth:`WebsocketAdapter.path_response`."""
+        return "OK\n" if path == "/healthz" else None
+
+    def failure(self, words: str) -> str:
+        """Text, which their clients take for the server's traceback, and raise."""
+        return words
+
+    def converse(self, connection: ServerConnection, session: ClientSession) -> None:
+        """See :meth:`WebsocketAdapter.converse`."""
+        connection.send(encode({"policy": dict(session.facts), "contract": session.contract.to_dict()}))
+        spent: dict[str, float] = {}
+        for message in connection:
+            spent = self._answer(connection, session, message, spent)
 
     def _answer(
         self, connection: ServerConnection, session: ClientSession, message: str | bytes, spent: dict[str, float]
