@@ -25,7 +25,7 @@ SEEN = {"trained_on": "trained on", "held_out": "not trained on", "not_known": "
 
 @dataclass(frozen=True)
 class JudgedPlayer:
-    """An episode with its film, as a data URL, and its plots. number: a name that is unique on the page."""
+    """An episode with its video, as a data URL, and its plots. number: a name that is unique on the page."""
 
     number: str
     instruction: str

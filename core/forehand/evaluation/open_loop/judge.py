@@ -43,7 +43,8 @@ def judge(
 
     A session of the policy (:meth:`forehand.policy.Policy.open`) is given every frame of its episode in order, and
     asked for actions at the first and each ``every``-th after it; the frames between are remembered. A chunk is compared
-    with the recorded actions of its steps, as far as the episode has them. begun: told each frame before it is given.
+    with the recorded actions of its steps, as far as the episode has them. begun: called with the position and each frame
+    before it is given.
     Raises :class:`ConfigurationError` for numbers below 1, :class:`ContractMismatch` for answers of another shape.
     """
     if every < 1 or together < 1:
