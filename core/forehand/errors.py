@@ -172,3 +172,14 @@ def nearest(name: object, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(map(repr, close))}?"
     return f"Known: {', '.join(names) or 'none'}."
+
+
+def nearest_first(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name that lists all of ``known``, the most similar ones first."""
+    similar = difflib.SequenceMatcher(b=name)
+
+    def likeness(other: str) -> float:
+        similar.set_seq1(other)
+        return similar.ratio()
+
+    return f"Known, the nearest first: {', '.join(sorted(known, key=likeness, reverse=True))}."

@@ -172,6 +172,16 @@ class Registry:
             raise ConfigurationError(f"{kind} {name!r}: {wrong}")
         return factory(**options)
 
+    def options(self, kind: str, name: str) -> tuple[str, ...] | None:
+        """The names of all options of a part; None where it takes any, or does not say."""
+        try:
+            parameters = inspect.signature(self.part(kind, name).load()).parameters.values()
+        except (TypeError, ValueError):  # some built-in callables have none
+            return None
+        if any(p.kind == p.VAR_KEYWORD for p in parameters):
+            return None
+        return tuple(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+
     def takes(self, kind: str, name: str, option: str) -> bool:
         """Whether the factory of a part has a parameter called ``option``."""
         return takes(self.part(kind, name).load(), option)

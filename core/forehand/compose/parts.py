@@ -23,6 +23,7 @@ from forehand.compose.process_means import denominator
 from forehand.compose.tokens import ACTION, FORESIGHT, TokenGroup
 from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import Sensor
+from forehand.data.source import no_camera
 from forehand.errors import ConfigurationError, nearest
 
 IMAGES = "images."
@@ -62,7 +63,7 @@ def require_cameras(contract: Contract, cameras: Iterable[str], part: str) -> No
     known = [camera.name for camera in contract.cameras]
     for camera in cameras:
         if camera not in known:
-            raise ConfigurationError(f"{part}: no camera {camera!r} in the data's contract. {nearest(camera, known)}")
+            raise ConfigurationError(f"{part}: {no_camera('the data', camera, known)}")
 
 
 def require_sensor(contract: Contract, name: str, kind: str, part: str) -> Sensor:

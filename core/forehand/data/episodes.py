@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from forehand.data.consistency import COUNTED, check_rows, check_timestamps
 from forehand.data.episode_table import EpisodeTable
-from forehand.data.features import ACTION_KEY, STATE_KEY, read_contract, read_info
+from forehand.data.features import ACTION_KEY, CONTRACT_FILE, STATE_KEY, read_contract, read_info
 from forehand.data.lerobot.formats import open_layout
 from forehand.data.lerobot.layout import Layout
 from forehand.data.reading import Rows
@@ -28,10 +28,11 @@ def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
     columns = [STATE_KEY, *COUNTED] if has_states else [*COUNTED]
     rows = Rows(root, "data", columns, [ACTION_KEY, "task_index", "timestamp"])
     has_actions, has_tasks = ACTION_KEY in rows.columns, _has_tasks(layout, rows.columns)
-    if ACTION_KEY in info["features"] and not has_actions:
+    if (ACTION_KEY in info["features"] or contract.action) and not has_actions:
+        stated = "meta/info.json" if ACTION_KEY in info["features"] else CONTRACT_FILE
         raise DatasetError(
-            f"The tables of the dataset at {root} lack the column {ACTION_KEY!r}, which meta/info.json states. Fetch or "
-            f"copy it again, whole; of a dataset without actions, remove the feature from meta/info.json."
+            f"The tables of the dataset at {root} lack the column {ACTION_KEY!r}, which {stated} states. Fetch or copy "
+            f"it again, whole; of a dataset without actions, remove them from {stated}."
         )
     starts = check_rows(rows, spans or layout.spans(), info)
     if "timestamp" in rows.columns:

@@ -5,6 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_WEIGHT = 1e9
+"""Of a source or a dataset, so that sums of weights stay finite and exact enough."""
+
+
+def is_weight(value: object) -> bool:
+    """Whether ``value`` is a sampling weight: a number from 0 to :data:`MOST_WEIGHT`."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_WEIGHT
+
 
 class ShuffledBatches:
     """An endless stream of batches of indices below ``size``: one fresh permutation after another, cut into batches.

@@ -21,10 +21,11 @@ from forehand.data.lerobot.source import LeRobotSource
 from forehand.data.mapping.converted_source import ConvertedSource
 from forehand.data.mapping.mapped_source import MappedSource
 from forehand.data.mixtures import MIXTURE, SOURCES, read_mixture
+from forehand.data.sampling import MOST_WEIGHT, is_weight
 from forehand.data.selection.options import OPTIONS
 from forehand.data.selection.selected_source import select_source
 from forehand.data.source import DataSource
-from forehand.errors import ConfigurationError, DatasetError
+from forehand.errors import ConfigurationError, DatasetError, nearest_first
 from forehand.plugins import registry
 from forehand.registry import indefinite
 
@@ -41,7 +42,6 @@ CONVERT = "convert"
 """Option of every source: conversions of its fields, by name."""
 
 WEIGHT = "weight"
-MOST_WEIGHT = 1e9
 """Option of every source: how many windows of it are drawn, relative to others."""
 
 EMBODIMENT = "embodiment"
@@ -85,6 +85,13 @@ class SourceSpec:
     def _open_recorded(self) -> DataSource:
         if self.name == DEFAULT_FORMAT and set(self.options) == {"path"}:  # without any plugin
             return LeRobotSource(self.options["path"])
+        known = registry().options("dataset", self.name)
+        if known is not None and (unknown := [name for name in self.options if name not in known]):
+            every = dict.fromkeys([*known, *MAPPING, *OPTIONS, CONVERT, WEIGHT])
+            raise ConfigurationError(
+                f"{self.where}: a dataset of the format {self.name!r} has no option {unknown[0]!r}. "
+                f"{nearest_first(unknown[0], every)}"
+            )
         made = registry().create("dataset", self.name, **self.options)
         if not isinstance(made, DataSource):
             raise ConfigurationError(
@@ -158,8 +165,7 @@ def _read_source(given: Any, where: str) -> SourceSpec | DataSource:
             f"{where}.name must be the name of a format (forehand plugins kind=dataset), not {name!r}."
         )
     weight = given.get(WEIGHT)
-    stated = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight <= MOST_WEIGHT
-    if weight is not None and not stated:
+    if weight is not None and not is_weight(weight):
         raise ConfigurationError(f"{where}.{WEIGHT} is a number from 0 to {MOST_WEIGHT:g}, not {weight!r}.")
     return SourceSpec(
         name,

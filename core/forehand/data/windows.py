@@ -26,7 +26,7 @@ from forehand.data.frame_store import FrameRequest, FrameStore, OpenedFrames, op
 from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.gripper_events import event_windows, gripper_changes
 from forehand.data.selection.instructions import draw_instructions
-from forehand.data.source import FrameReader
+from forehand.data.source import FrameReader, no_camera
 from forehand.data.tower_features import open_features
 from forehand.data.whole_windows import WholeWindows
 from forehand.data.window_spec import (
@@ -278,6 +278,11 @@ class WindowDataset(TorchDataset[Sample]):
             for number, weight in enumerate(dataset_weights):
                 if (here := source == number).any():
                     weights[here] *= weight / weights[here].sum()
+            if not weights.any():
+                raise ConfigurationError(
+                    f"Only datasets of weight 0 have windows: the weights are {list(dataset_weights)}. Give a dataset "
+                    f"with windows a larger one."
+                )
         return weights
 
     def gripper_transition_mask(self) -> NDArray[np.bool_]:
@@ -331,9 +336,7 @@ def _open_cameras(
     for number, source in enumerate(data.sources):
         pictures = {camera: source.pictures(camera) for camera in spec.cameras if camera not in source.absent_cameras}
         if missing := [camera for camera in spec.cameras if camera not in sizes]:
-            raise DatasetError(
-                f"The dataset at {data.sources[0].root} has no camera {missing[0]!r}; its cameras are {sorted(sizes)}."
-            )
+            raise DatasetError(no_camera(f"The dataset at {data.sources[0].root}", missing[0], sizes))
         numbers = source.frame_numbers
         if rows is not None:
             first, last = data.first_frames[number : number + 2]

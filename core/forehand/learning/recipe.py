@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from forehand.data.sampling import MOST_WEIGHT, is_weight
 from forehand.data.whole_windows import WholeWindows
 from forehand.errors import ConfigurationError, nearest
 from forehand.learning.optimization.ema_settings import EMASettings, read_ema
@@ -123,8 +124,10 @@ class DataConfig:
                 f"recipe.gripper_oversampling must be a positive number, not {self.gripper_oversampling}."
             )
         weights = self.dataset_weights
-        if weights is not None and not (all(0 <= w < math.inf for w in weights) and any(weights)):
-            raise ConfigurationError(f"recipe.dataset_weights must be positive numbers, some may be 0; not {weights}.")
+        if weights is not None and not (all(map(is_weight, weights)) and any(weights)):
+            raise ConfigurationError(
+                f"recipe.dataset_weights must be positive numbers up to {MOST_WEIGHT:g}, some may be 0; not {weights}."
+            )
 
     @property
     def windows(self) -> WholeWindows | None:

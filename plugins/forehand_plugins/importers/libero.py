@@ -133,9 +133,13 @@ class LiberoImporter(Importer):
         origin = self._meaning["controller origin"]
         know = self.statements.know
         know("rate", self._meaning["rate"], self._meaning["rate origin"])
-        know("action mode", self._meaning["action mode"], origin)
+        if origin != DEFINITION:
+            know("action mode", self._meaning["action mode"], origin)
+        else:
+            reason = "env_args does not say it, and LIBERO's controller is so"
+            self.statements.assume("action mode", self._meaning["action mode"], reason)
         osc.know_motions(self.statements, self._meaning["steps"], "world", origin)
-        osc.know_gripper(self.statements)
+        osc.know_gripper(self.statements, DEFINITION)
         know("state rotation", "recorded as axis-angle", DEFINITION)
         know("gripper state", "two finger joints in m, of opposite signs", DEFINITION)
         know("alignment", "an observation precedes the action of the same row", DEFINITION)

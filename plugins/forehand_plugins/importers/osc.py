@@ -54,7 +54,7 @@ def frame_of(settings: Mapping[str, Any]) -> str:
 
 def arm_fields(mode: str, steps: tuple[float, float], frame: str, prefix: str = "") -> tuple[Field, ...]:
     """Position, rotation and gripper of one arm (7). mode: ``delta`` (scaled to [-1, 1]) or ``absolute``."""
-    gripper = Field(f"{prefix}gripper", 1, gripper="closed", low=(-1.0,), high=(1.0,))
+    gripper = Field(f"{prefix}gripper", 1, unit="1", gripper="closed", low=(-1.0,), high=(1.0,))
     if mode == "absolute":
         return (
             Field(f"{prefix}position", 3, unit="m", frame=frame, mode=mode),
@@ -76,6 +76,10 @@ def know_motions(statements: Statements, steps: tuple[float, float], frame: str,
     statements.know("action reference", f"measured pose, axes of the {frame}", "robosuite's OSC_POSE")
 
 
-def know_gripper(statements: Statements) -> None:
-    """Note the sense of gripper commands, for the record."""
-    statements.know("action gripper", "-1 open, +1 closed", "robosuite's grippers")
+def know_gripper(statements: Statements, origin: str | None = None) -> None:
+    """Note the sense of gripper commands, for the record. origin: what says it; None: it is assumed."""
+    sense = "-1 open, +1 closed, without a unit"
+    if origin is None:
+        statements.assume("action gripper", sense, "env_args does not say it, and robosuite's grippers are so")
+    else:
+        statements.know("action gripper", sense, origin)

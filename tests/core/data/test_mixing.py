@@ -17,7 +17,7 @@ from forehand.data.features import ACTION_KEY, read_info, write_contract
 from forehand.data.sampling import WeightedBatches
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import WindowDataset
-from forehand.errors import ContractMismatch, DatasetError
+from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
 from forehand.learning.checkpoint import build_policy
 
 from .example_policy import example_policy
@@ -127,6 +127,8 @@ def test_each_dataset_gets_its_share(small_dataset, write, tmp_path):
     assert set(np.round(weights * 84)) == {12, 21}
     with pytest.raises(DatasetError, match="3 dataset_weights were given for 2 datasets"):
         windows.sample_weights([1, 1, 1], 1)
+    with pytest.raises(ConfigurationError, match=r"Only datasets of weight 0 have windows: the weights are \[0, 0\]"):
+        windows.sample_weights([0, 0], 1)
 
 
 def gripper_contract(contract: Contract) -> Contract:

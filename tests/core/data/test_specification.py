@@ -55,7 +55,7 @@ def test_a_registered_source_is_made_with_its_options(small_dataset: Path, monke
     made: list[str] = []
     Dataset.open([{"name": "tests/noted", "path": str(small_dataset), "made": made}])
     assert made == [str(small_dataset)]
-    with pytest.raises(ConfigurationError, match=r"dataset 'tests/noted' was given options .* no option 'mad'"):
+    with pytest.raises(ConfigurationError, match=r"no option 'mad'. Known, the nearest first: made, "):
         Dataset.open({"name": "tests/noted", "path": "a", "mad": 1})
     with pytest.raises(
         ConfigurationError, match=r"dataset\[0\]: dataset 'tests/none' makes a dict, which is no DataSource"
@@ -79,3 +79,17 @@ def test_a_registered_source_is_made_with_its_options(small_dataset: Path, monke
 def test_what_cannot_be_read_is_named(written: object, error: type[Exception], message: str):
     with pytest.raises(error, match=message):
         open_datasets(written)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 1e308, -1, True, "2"])
+def test_a_weight_that_is_none_is_refused(weight):
+    with pytest.raises(ConfigurationError, match=r"dataset\[0\]\.weight is a number from 0 to 1e\+09, not"):
+        read_sources([{"path": "a", "weight": weight}])
+
+
+def test_a_misspelt_option_is_answered_by_all_of_them(small_dataset: Path):
+    message = (
+        r"dataset: a dataset of the format 'lerobot' has no option 'camera'\. Known, the nearest first: cameras, .*where"
+    )
+    with pytest.raises(ConfigurationError, match=message):
+        Dataset.open({"path": small_dataset, "camera": ["static"]})

@@ -247,7 +247,11 @@ def test_datasets_that_do_not_fit_are_not_mixed(small_dataset: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"cameras": ["front"]}, DatasetError, "no camera 'front'; its cameras are"),
+        (
+            {"cameras": ["front"]},
+            DatasetError,
+            r"no camera 'front'; its cameras are \['static', .*cameras: \{front: static\}.*null\}",
+        ),
         ({"history": 0}, ConfigurationError, "history must be a whole number from 1 to 4096, not 0"),
         ({"horizon": -1}, ConfigurationError, "horizon must be a whole number, at least 0, not -1"),
     ],

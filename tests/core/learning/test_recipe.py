@@ -56,6 +56,7 @@ def test_what_decides_only_what_is_kept_may_change():
         ({"gradient_accumulation_steps": 0}, r"recipe\.gradient_accumulation_steps must be at least 1"),
         ({"learning_rate": math.nan}, r"recipe\.learning_rate must be 0 or a positive number"),
         ({"gripper_oversampling": 0}, r"recipe\.gripper_oversampling must be a positive number"),
+        ({"dataset_weights": [1e308, 1]}, r"recipe\.dataset_weights must be positive numbers up to 1e\+09"),
         ({"dataset_weights": [0, 0]}, r"recipe\.dataset_weights must be positive numbers"),
         ({"precision": "float64"}, r"recipe\.precision must be float32, bfloat16 or float16, not 'float64'"),
     ],

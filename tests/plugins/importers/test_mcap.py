@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.foreign_recordings.mcap import joints, raw_picture, recording, text, write_bag
+from tests.foreign_recordings.mcap import joints, picture, raw_picture, recording, text, write_bag
 from tests.foreign_recordings.pictures import is_upright, level
 
 from forehand.errors import ConfigurationError, DatasetError
@@ -70,6 +70,20 @@ def test_times_of_headers_and_of_the_log_differ(tmp_path, imported):
     by_log = imported("mcap", "log", source=source, **OPTIONS)
     np.testing.assert_allclose(by_log.states[:3, 0], [0.1, 0.2, 0.3], atol=1e-6)  # when the first picture came
     np.testing.assert_allclose([level(p) for p in by_log.pictures("static")][:3], range(3), atol=1)
+
+
+def test_a_header_clock_that_goes_back_is_counted(tmp_path, imported):
+    turned = [
+        (t, topic, picture(t - 0.35, round(10 * t)) if topic == "/camera" and t > 0.5 else m)
+        for t, topic, m in recording()
+    ]
+    source = str(write_bag(tmp_path / "one", turned))
+    there = imported("mcap", source=source, **OPTIONS | {"clock": "header"})
+    (noted,) = [s["value"] for name, s in there.record["statements"].items() if name.startswith("clock of /camera in ")]
+    assert noted.startswith("goes back 1 times, by up to 0.25 s: 3 of 11 messages")
+    by_log = imported("mcap", "log", source=source, **OPTIONS)
+    np.testing.assert_allclose([level(p) for p in by_log.pictures("static")], range(11), atol=1.5)
+    assert not any(name.startswith("clock of") for name in by_log.record["statements"])
 
 
 def test_joints_in_another_order_are_chosen_by_name(tmp_path, imported):

@@ -20,10 +20,20 @@ def test_pusht(tmp_path, imported, name, version):
     np.testing.assert_allclose([level(p) for p in there.pictures("static")], range(7), atol=1)
 
 
-def test_pictures_of_another_scale_are_not_taken_for_black_ones(tmp_path, imported):
-    source = str(write_pusht(tmp_path / "a.zarr", white=1.0))
+def test_pictures_of_floats_up_to_1_are_not_taken_for_black_ones(tmp_path, imported):
+    import zarr
+
+    source = write_pusht(tmp_path / "a.zarr", white=1.0)
+    there = imported("zarr", source=str(source), layout="pusht", instruction="push")
+    np.testing.assert_allclose([level(p) for p in there.pictures("static")], range(7), atol=1)
+    assumed = there.record["statements"]["cameras.static.white"]
+    assert (assumed["value"], assumed["origin"][:8]) == (1, "assumed:")
+    stated = {"static": {"key": "img", "orientation": "upright", "role": "static", "white": 255}}
     with pytest.raises(DatasetError, match=r"'img' has values from 0 to 0.*, and white is stated as 255"):
-        imported("zarr", source=source, layout="pusht", instruction="push")
+        imported("zarr", "stated", source=str(source), layout="pusht", instruction="push", cameras=stated)
+    zarr.open_group(str(source), mode="r+")["data/img"][5] = 200.0
+    with pytest.raises(DatasetError, match=r"Episode 000001, step 2: .* to 200, and white is stated as 1"):
+        imported("zarr", "bright", source=str(source), layout="pusht", instruction="push")
 
 
 def test_actions_of_umi_are_the_next_poses(tmp_path, imported):

@@ -22,7 +22,7 @@ from forehand.data.lerobot.layout import Layout
 from forehand.data.locate import fingerprint, locate_dataset
 from forehand.data.reading import Rows
 from forehand.data.sensors import open_sensor
-from forehand.data.source import Column, DataSource, FrameReader, Pictures, Statistic
+from forehand.data.source import Column, DataSource, FrameReader, Pictures, Statistic, no_camera
 from forehand.data.statistics import recorded_image_statistics
 from forehand.errors import DatasetError
 
@@ -57,7 +57,7 @@ class LeRobotSource(DataSource):
         """See :meth:`forehand.data.source.DataSource.pictures`."""
         keys = camera_keys(read_info(self.root)["features"])
         if camera not in keys:
-            raise DatasetError(f"The dataset at {self.root} has no camera {camera!r}; its cameras are {sorted(keys)}.")
+            raise DatasetError(no_camera(f"The dataset at {self.root}", camera, keys))
         return recorded_pictures(self.root, keys[camera], self.spans)
 
     def sensor(self, sensor: Sensor, cache: Path | None = None) -> FrameReader:

@@ -16,7 +16,7 @@ from forehand.contracts.contract import Camera, Field
 from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import IMAGE_PREFIX
 from forehand.data.mapping.columns import Selected, select_columns
-from forehand.data.source import DataSource, Pictures, Statistic, WrappedSource
+from forehand.data.source import DataSource, Pictures, Statistic, WrappedSource, no_camera
 from forehand.errors import ConfigurationError, DatasetError, nearest
 
 ROLES = ("static", "wrist")
@@ -92,7 +92,7 @@ class MappedSource(WrappedSource):
             if renamed.name == camera:
                 return recorded
         names = [renamed.name for renamed in self._cameras]
-        raise DatasetError(f"The dataset at {self.root} has no camera {camera!r}; its cameras are {sorted(names)}.")
+        raise DatasetError(no_camera(f"The dataset at {self.root}", camera, names))
 
     def _numbers(self, selected: Sequence[Selected], table: EpisodeTable) -> NDArray[np.float32]:
         """The selected elements end to end, (N, D), checked to be finite."""

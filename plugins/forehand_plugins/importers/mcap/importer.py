@@ -19,7 +19,7 @@ from forehand_plugins.importers.layouts.layout import read_layout
 from forehand_plugins.importers.mcap.bag import find_bags, opened_bag
 from forehand_plugins.importers.mcap.marks import Interval, intervals, sentence_at
 from forehand_plugins.importers.mcap.messages import joint_names, numbers_of, picture_of, topic_of
-from forehand_plugins.importers.mcap.resampling import COMMAND, LATEST, NEAREST, Run, Use, runs
+from forehand_plugins.importers.mcap.resampling import COMMAND, LATEST, NEAREST, SECOND, Run, Use, runs
 
 PRESETS = Path(__file__).parent / "layouts"  # none so far
 
@@ -127,6 +127,8 @@ class McapImporter(Importer):
             words = intervals(bag, self._sentence, self._header) if self._sentence.startswith("/") else []
             spans = intervals(bag, self._marks, self._header) if self._marks else whole
         times = {topic: pair[0] for topic, pair in stamps.items()}
+        if self._header:
+            self._note_clocks(path, times)
         found = False
         for span in spans:
             for run in runs(times, self._uses, self._layout.rate, self._gaps, span.begin, span.end):
@@ -139,6 +141,21 @@ class McapImporter(Importer):
         if not found:
             empty = [topic for topic in sorted(topics) if not len(times[topic])]
             self.dropped = {**self.dropped, path.relative_to(self._root).as_posix(): _nothing(empty)}
+
+    def _note_clocks(self, path: Path, times: Mapping[str, NDArray[np.int64]]) -> None:
+        """Note how often the header clock of a topic goes back from one message to the next, in a bag."""
+        for topic, stamps in sorted(times.items()):
+            steps = np.diff(stamps)
+            if not (steps < 0).any():
+                continue
+            earlier = int((stamps < np.maximum.accumulate(stamps)).sum())
+            self.statements.know(
+                f"clock of {topic} in {path.relative_to(self._root).as_posix()}",
+                f"goes back {int((steps < 0).sum())} times, by up to {-steps.min() / SECOND:g} s: {earlier} of "
+                f"{len(stamps)} messages are put among earlier ones, where a step may pass them over",
+                "the headers of its messages; clock=log takes the times at which they were recorded",
+                notice=True,
+            )
 
     def _steps(self, place: _Place) -> Iterator[Step]:
         """The steps of an episode, as soon as their messages were read."""

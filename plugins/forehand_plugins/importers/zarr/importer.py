@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,9 @@ class ZarrImporter(Importer):
         if behind := store.behind(keys):
             statements.know("rows behind the last episode", behind, episode_ends)
         statements.know("episodes", f"end before the rows in {episode_ends}", "definition of the format")
+        given = {name for name, entry in (cameras or {}).items() if isinstance(entry, Mapping) and "white" in entry}
+        whites = [self._with_white(camera, camera.name in given) for camera in self._layout.cameras]
+        self._layout = replace(self._layout, cameras=tuple(whites))
         self.orientation = self._layout.orientation
         self.contract = self._layout.contract(self._picture_size, self._size)
 
@@ -86,6 +90,19 @@ class ZarrImporter(Importer):
     def close(self) -> None:
         """See :meth:`Importer.close`."""
         self._store.close()
+
+    def _with_white(self, camera: CameraColumn, stated: bool) -> CameraColumn:
+        """``camera``, of floats from 0 to 1 with 1 as white unless an option states another; of the first episode.
+
+        Those of other episodes that are brighter are refused when they are read.
+        """
+        if stated or camera.white == 1 or self._store.array(camera.key).dtype.kind != "f":
+            return camera
+        largest = max(float(p.max()) for p in self._store.rows(camera.key, 0, int(self._store.ends[0])))
+        if not 0 < largest <= 1:
+            return camera
+        reason = f"its numbers are of a floating type, and the first episode has none above {largest:g}"
+        return replace(camera, white=float(self.statements.assume(f"cameras.{camera.name}.white", 1, reason)))
 
     def _pictures(self, camera: CameraColumn, first: int, end: int) -> Iterator[Picture]:
         for picture in self._store.rows(camera.key, first, end):

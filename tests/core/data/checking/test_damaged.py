@@ -92,6 +92,11 @@ def test_a_table_without_the_actions_that_are_stated(copy):
     edit(copy, frames_file(copy), lambda table: table.drop_columns(["action"]))
     found = [one for one in check(copy).findings if one.check == "unreadable"]
     assert "lack the column 'action', which meta/info.json states" in found[0].message
+    edit(copy, INFO_FILE, lambda info: info["features"].pop("action"))
+    found = [one for one in check(copy).findings if one.check == "unreadable"]
+    assert f"lack the column 'action', which {CONTRACT_FILE} states" in found[0].message
+    with pytest.raises(DatasetError, match="lack the column 'action'"):
+        _ = LeRobotSource(copy).episodes
 
 
 def test_rows_that_were_removed_by_hand(copy):
