@@ -22,6 +22,7 @@ EXTRAS = {
     "torch": "learning",
     "lerobot": "learning",
     "safetensors": "learning",
+    "scipy": "learning",
     "open_clip": "learning",
     "huggingface_hub": "learning",
     "mujoco": "simulation",

@@ -1,0 +1,1 @@
+"""Comparison of evaluations: arms, paired by scene and training seed."""

@@ -1,0 +1,50 @@
+"""``forehand compare``: arms by their folders' names, of success and of open loop."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from forehand import Episode
+from forehand.evaluation.results import EpisodeResult, Evaluation, ResultsFile, trial_plan
+from forehand_apps.compare import NOT_STATED, arm_and_seed
+
+
+def write(folder, successes):
+    trials = [(Episode("lift", "lift it", seed, 10),) for seed in range(len(successes))]
+    results = [EpisodeResult(i, "lift", "lift it", "lift it", i, bool(s), 5, 1.0) for i, s in enumerate(successes)]
+    plan = trial_plan(trials, lambda episode: episode.instruction)
+    ResultsFile(folder, plan, {"seed": 3, "policy": {"name": folder.name}}).write(Evaluation(tuple(results)), {})
+
+
+def test_arms_are_compared_and_what_is_not_finished_is_refused(forehand, tmp_path):
+    for seed in range(6):
+        write(tmp_path / f"bc/{seed}", [0, 0, 1, 0] * 5)
+        write(tmp_path / f"seer/{seed}", [1, 1, 1, 0] * 5)
+    runs = [f"{arm}/{seed}" for arm in ("bc", "seer") for seed in range(6)]
+    done = forehand("compare", *runs, "output=found.json")
+    assert done.returncode == 0, done.stderr
+    said = "The difference is larger than chance explains. 10 scenes flip: 60 times for seer, 0 times for bc."
+    assert said in done.stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [arm["mean"] for arm in found["arms"]] == [0.25, 0.75]
+    short = json.loads((tmp_path / "bc/0/results.json").read_text())
+    (tmp_path / "bc/0/results.json").write_text(json.dumps(short | {"episodes": short["episodes"][:2]}))
+    refused = forehand("compare", *runs)
+    assert [refused.returncode, "trials [2, 3, 4" in refused.stderr] == [2, True]
+
+
+@pytest.mark.slow
+def test_open_loop_errors_are_compared(forehand, slider_dataset):
+    for arm in ("a", "b"):
+        options = ("policy.name=random", f"output={arm}", "open_loop.shown=0")
+        assert forehand("eval", f"dataset={slider_dataset}", *options).returncode == 0
+    done = forehand("compare", "a", "b", "output=found.json")
+    assert done.returncode == 0, done.stderr
+    assert "error of position in m; 3 scenes" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["bc/0", "bc/seed=0", "bc/recipe.seed=0", "bc_0", "bc-seed0"])
+def test_folders_say_their_arm_and_seed(name):
+    assert arm_and_seed(Path("outputs") / name) == ("bc", 0)
+    assert arm_and_seed(Path("outputs/first")) == ("first", NOT_STATED)
