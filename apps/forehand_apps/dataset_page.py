@@ -18,7 +18,7 @@ from forehand.data.checking.table import ACTION, STATE, Element, FrameTable
 from forehand.errors import DatasetError
 from forehand.utils.progress import progress
 from forehand_apps.data_check import STATISTICS, summary
-from forehand_apps.episode_video import write_episode_video
+from forehand_apps.episode_video import depth_sensors, write_episode_video
 from forehand_apps.pages import embed, render
 from forehand_apps.plots import Curves, curves, histogram
 
@@ -113,7 +113,7 @@ def _shown(report: Report, table: FrameTable, positions: Sequence[int], height: 
 def _episode(report: Report, table: FrameTable, position: int, height: int, folder: Path) -> ShownEpisode:
     number, frames = int(table.numbers[position]), int(table.lengths[position])
     video, problem, path = None, "", folder / f"{position}.mp4"
-    if report.source is None or not table.contract.cameras:
+    if report.source is None or not (table.contract.cameras or depth_sensors(table.contract)):
         problem = "No images can be shown."
     else:
         try:

@@ -1,4 +1,4 @@
-"""Video of a recorded episode: all cameras side by side."""
+"""Video of a recorded episode: all cameras side by side, and depth in colours behind them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from forehand.contracts.contract import Contract
+from forehand.contracts.sensor import DEPTH, Sensor
 from forehand.data.checking.table import FrameTable
 from forehand.data.source import DataSource
+from forehand.running.depth_colours import DepthColours
 from forehand.utils.video import Encoding, VideoWriter
 
 ENCODING = Encoding(crf=24, gop=12, preset="veryfast")
@@ -43,14 +46,29 @@ def _frames(
 ) -> Iterator[NDArray[np.uint8]]:
     numbers = source.frame_numbers
     pictures = [source.pictures(camera.name) for camera in source.contract.cameras]
-    height = min(height, max(camera.height for camera in source.contract.cameras))
+    sensors = depth_sensors(source.contract)
+    depths = [(DepthColours(sensor), source.sensor(sensor)) for sensor in sensors]
+    recorded = [camera.height for camera in source.contract.cameras] + [sensor.full_shape[0] for sensor in sensors]
+    height = min(height, max(recorded))
     rows = np.arange(table.starts[position], table.starts[position + 1], stride)
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
         some = some if numbers is None else numbers[some]
-        for images in zip(*(camera.read(some) for camera in pictures), strict=True):
-            frame = np.concatenate([_scaled(image, height) for image in images], axis=1)
+        measured = [reader[some] for _, reader in depths]
+        seen = [camera.read(some) for camera in pictures]
+        for i in range(len(some)):
+            shown = [_scaled(images[i], height) for images in seen]
+            shown += [
+                colours.write_label(_scaled(colours.paint(values[i]), height))
+                for (colours, _), values in zip(depths, measured, strict=True)
+            ]
+            frame = np.concatenate(shown, axis=1)
             yield frame[: height - height % 2, : frame.shape[1] - frame.shape[1] % 2]  # H.264 halves the colour planes
+
+
+def depth_sensors(contract: Contract) -> list[Sensor]:
+    """The depth sensors of a contract."""
+    return [sensor for sensor in contract.sensors if sensor.kind == DEPTH]
 
 
 def _scaled(image: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
