@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from forehand import registry
+from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets, open_datasets
 from forehand.data.frame_store import FrameStore
 from forehand.data.splits import TRAIN, VALIDATION, with_split
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError, nearest
+from forehand.evaluation.open_loop.inverse import InverseError
 from forehand.learning.action_error import ActionError
 from forehand.learning.callbacks.adapter_check import AdapterCheck
 from forehand.learning.callbacks.callback import TrainingCallback
@@ -78,7 +81,7 @@ def _validation(config: DictConfig, policy: Any, recipe: Recipe, frames: FrameSt
         parts = {"": (data, policy)}
     errors = {}
     if moments := config.validation.moments:
-        errors = {n: ActionError(d, p, policy.window, moments, **options) for n, (d, p) in parts.items()}
+        errors = {n: _action_error(d, p, policy.window, moments, options) for n, (d, p) in parts.items()}
     return Validation(
         config.validation.every,
         windows,
@@ -86,6 +89,14 @@ def _validation(config: DictConfig, policy: Any, recipe: Recipe, frames: FrameSt
         batch_size=recipe.batch_size,
         action_error=errors,
     )
+
+
+def _action_error(
+    data: Dataset, policy: Any, window: Any, moments: int, options: dict[str, Any]
+) -> Callable[[Any], dict[str, float]]:
+    if getattr(policy, "inverse_dynamics", False):
+        return InverseError(data, window, moments, **options)
+    return ActionError(data, policy, window, moments, **options)
 
 
 def _plain(config: Any) -> Any:

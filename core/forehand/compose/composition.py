@@ -15,6 +15,7 @@ from forehand.compose.augmented_windows import Augmentations
 from forehand.compose.composition_checks import (
     check_detach,
     check_encoders,
+    check_inverse_dynamics,
     check_iterative_head,
     check_tables,
     check_target_features,
@@ -84,8 +85,9 @@ class Composition(nn.Module):
     what is done to images in training, for every camera or by camera, and random_shift: camera → pixels, or options, of a
     shift that comes first (:mod:`forehand.compose.augmented_windows`). initialization: of linear maps and queries, where
     their parts' own is not wanted (:mod:`forehand.compose.initialization`). token_dropout: what readers do without in
-    training, at random (:mod:`forehand.compose.token_dropout`). resize: how images are brought to their size
-    (:func:`forehand.utils.images.resize`).
+    training, at random (:mod:`forehand.compose.token_dropout`). inverse_dynamics: the action head finds the actions
+    that led to a timestep, not those to be done there (:mod:`forehand.compose.inverse`). resize: how images come to
+    their size (:func:`forehand.utils.images.resize`).
 
     Raises :class:`ConfigurationError` for parts, tables and cameras that do not fit each other.
     """
@@ -114,6 +116,7 @@ class Composition(nn.Module):
         random_shift: Mapping[str, int | Mapping[str, Any]] | None = None,
         initialization: Mapping[str, str | None] | None = None,
         token_dropout: TokenDropout | None = None,
+        inverse_dynamics: bool = False,
         resize: str = "area",
     ) -> None:
         super().__init__()
@@ -189,6 +192,9 @@ class Composition(nn.Module):
         check_target_features(self.target_features, self.towers)
         check_detach(self.detach, self.query_parts)
         check_iterative_head(self.action_head, self.reads)
+        self.inverse_dynamics = inverse_dynamics
+        if inverse_dynamics:
+            check_inverse_dynamics(self.action_head, history, self.delta_actions is not None, self.lookahead)
         groups = [*self.groups, *(part.group for part in self.query_parts.values())]
         check_tables(self.reads, self.token_dropout, groups, history)
 

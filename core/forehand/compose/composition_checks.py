@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from forehand.compose.parts import INSTRUCTION, ActionHead, Encoder, IterativeActionHead
+from forehand.compose.parts import INSTRUCTION, ActionHead, Encoder, IterativeActionHead, SamplingActionHead
 from forehand.compose.token_dropout import TokenDropout, check_ratios
 from forehand.compose.tokens import ACTION, EPISODE, Reads, TokenGroup, check_keys, check_reads
 from forehand.compose.towers import SharedTowers
@@ -52,6 +52,25 @@ def check_iterative_head(head: ActionHead | None, reads: Reads) -> None:
             f"reads: {type(head).__name__} makes its tokens anew for each pass, so only they may read them, in "
             f"the same timestep; {read_by[0] if read_by else ACTION!r} reads 'action' otherwise."
         )
+
+
+def check_inverse_dynamics(head: ActionHead | None, history: int, delta: bool, ahead: int) -> None:
+    """Raise :class:`ConfigurationError` for what cannot find the actions between frames (:mod:`.inverse`)."""
+    if head is None or isinstance(head, IterativeActionHead | SamplingActionHead):
+        kind = "none" if head is None else type(head).__name__
+        raise ConfigurationError(
+            f"inverse_dynamics: it needs an action head that says one chunk for one readout, such as chunk_regression; "
+            f"policy.action_head is {kind}."
+        )
+    if head.chunk >= history:
+        raise ConfigurationError(
+            f"inverse_dynamics: between {history} frames there are {history - 1} actions, and policy.action_head.chunk "
+            f"is {head.chunk}. Raise policy.history to {head.chunk + 1}, or lower the chunk."
+        )
+    if delta:
+        raise ConfigurationError("inverse_dynamics: it finds the contract's actions; leave policy.actions out.")
+    if ahead:
+        raise ConfigurationError("inverse_dynamics: its reads table may not read ahead; the newest frame is the last.")
 
 
 def check_tables(reads: Reads, dropout: TokenDropout, groups: Sequence[TokenGroup], history: int) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from forehand.compose.composition import Composition
 from forehand.compose.controls import controlled_target
+from forehand.compose.inverse import between_frames
 from forehand.compose.parts import (
     FEATURES,
     FUTURE,
@@ -40,6 +41,8 @@ def window_loss(composition: Composition, observation: Inputs, target: Inputs) -
         target["actions"] = composition.predicted_actions(target["actions"], observation[STATE])
         if composition.delta_actions is not None and STATE_VALID in observation:
             target["actions_valid"] = target["actions_valid"] & observation[STATE_VALID][..., None]
+        if composition.inverse_dynamics:
+            target["actions_valid"] = target["actions_valid"] & between_frames(target["actions_valid"])
     if isinstance(head, IterativeActionHead):
         normalized = composition.normalize_action(target["actions"][:, :steps])
         queries[head.group.name], drawn = head.training_tokens({"actions": normalized})

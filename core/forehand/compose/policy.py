@@ -12,6 +12,7 @@ from torch import Tensor
 
 from forehand.compose.composition import Composition
 from forehand.compose.forecasts import decode_forecasts
+from forehand.compose.inverse import ACTS_NOT, action_offsets
 from forehand.compose.losses import window_loss
 from forehand.compose.parts import (
     FEATURES,
@@ -48,7 +49,9 @@ class ComposedPolicy(Composition, Policy):
     def window(self) -> dict[str, Any]:
         """What a window of training data must hold, as options of :class:`forehand.data.windows.WindowDataset`."""
         model = self.world_model
-        vectors = {key: [0, *model.horizons] for key in model.target_vectors} if model else {}
+        targets = {key: [0, *model.horizons] for key in model.target_vectors} if model else {}
+        if self.inverse_dynamics and self.action_head:
+            targets["actions"] = list(action_offsets(self.action_head.chunk))
         return {
             "history": self.history,
             "image_size": self.image_size,
@@ -57,7 +60,7 @@ class ComposedPolicy(Composition, Policy):
             "sensors": [sensor.name for sensor in self.contract.sensors],
             "chunk": self.action_head.chunk if self.action_head else 1,
             "horizon": _one_or_several(model.horizons) if model and model.cameras else None,
-            **({"targets": vectors} if vectors else {}),
+            **({"targets": targets} if targets else {}),
         }
 
     def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, LossTerms]:
@@ -80,6 +83,8 @@ class ComposedPolicy(Composition, Policy):
         """Encode the newest frames in one batch, then run the backbone for all sessions (:class:`NewestReadouts`)."""
         if self.action_head is None:
             raise ConfigurationError("this policy has no action head: it can forecast but not act.")
+        if self.inverse_dynamics:
+            raise ConfigurationError(ACTS_NOT)
         if not sessions:
             return []
         require_one_each(sessions, observations)

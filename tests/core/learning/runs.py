@@ -34,6 +34,7 @@ POLICY = {  # with everything that is random in training: dropout, shifts, hidde
     "token_dropout": {"action": {"static": 0.5}},
     "detach": None,
 }
+OPTIONAL = ("lora", "towers", "inverse_dynamics")  # keys of a policy that the small one leaves out
 RECIPE = {"steps": 6, "batch_size": 3, "learning_rate": 1e-2, "seed": 3, "warmup_steps": 2, "log_every": 1}
 
 
@@ -42,8 +43,8 @@ def make_trainer(
 ) -> Trainer:
     """A fresh trainer of the small policy on ``sources``; changes are of the recipe or of the policy."""
     processes = processes or Processes()
-    recipe = Recipe(**(RECIPE | {k: v for k, v in changes.items() if k not in (*POLICY, "lora", "towers")}))
-    config = POLICY | {k: v for k, v in changes.items() if k in (*POLICY, "lora", "towers")}
+    recipe = Recipe(**(RECIPE | {k: v for k, v in changes.items() if k not in (*POLICY, *OPTIONAL)}))
+    config = POLICY | {k: v for k, v in changes.items() if k in (*POLICY, *OPTIONAL)}
     torch.manual_seed(recipe.seed)
     data = Dataset.open(sources)
     policy = build_policy(config, data.contract, data.statistics)

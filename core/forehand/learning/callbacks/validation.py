@@ -34,7 +34,8 @@ class Validation(TrainingCallback):
 
     every: steps from one to the next; the last step counts, too. windows: of the validation data. count: how many of
     them, evenly spread; None: all. batch_size: windows in a batch. action_error: embodiment, or "" → what gives the error
-    of a policy by field (:class:`~forehand.learning.action_error.ActionError`).
+    of a policy by field (:class:`~forehand.learning.action_error.ActionError`, or of inverse dynamics
+    :class:`~forehand.evaluation.open_loop.inverse.InverseError`, which adds ``<field>/r_squared``).
     """
 
     def __init__(
