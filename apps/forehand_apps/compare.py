@@ -16,6 +16,7 @@ from forehand.errors import ConfigurationError
 from forehand.evaluation.comparison.arms import pair, read_run
 from forehand.evaluation.comparison.compare import compare_arms
 from forehand.utils.files import replacing
+from forehand_apps.comparison_page import comparison_page
 from forehand_apps.instantiate import plain
 from forehand_apps.paths import paths_of
 
@@ -23,17 +24,19 @@ NOT_STATED = "not stated"
 
 
 def compare(config: DictConfig) -> None:
-    """Compare the evaluations, print the differences, and write JSON."""
+    """Compare the evaluations, print the differences, and write JSON and the page."""
     runs = [read_run(folder, arm, seed, config.field) for folder, arm, seed in _named(config)]
     if not runs:
         raise ConfigurationError("Nothing to compare was given: forehand compare RUN RUN…")
     found = compare_arms(pair(runs))
     _print(found)
-    if config.output is not None:
-        path = Path(str(config.output)).expanduser()
+    for given, write in ((config.output, _json), (config.page, comparison_page)):
+        if given is None:
+            continue
+        path = Path(str(given)).expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as staging:
-            staging.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            staging.write_text(write(found), encoding="utf-8")
         print(f"written to {path}")
 
 
@@ -52,6 +55,10 @@ def _named(config: DictConfig) -> list[tuple[Path, str, int | str]]:
         places = [Path(str(one)).expanduser() for one in (given if isinstance(given, list) else [given])]
         found += [(folder, arm, arm_and_seed(folder)[1]) for folder in places]
     return found
+
+
+def _json(found: Mapping[str, Any]) -> str:
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
 def _print(found: Mapping[str, Any]) -> None:

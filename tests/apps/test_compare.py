@@ -9,6 +9,9 @@ from forehand import Episode
 from forehand.evaluation.results import EpisodeResult, Evaluation, ResultsFile, trial_plan
 from forehand_apps.compare import NOT_STATED, arm_and_seed
 
+from .browser import PROGRAM, Browser
+from .test_pages import Page
+
 
 def write(folder, successes):
     trials = [(Episode("lift", "lift it", seed, 10),) for seed in range(len(successes))]
@@ -22,8 +25,16 @@ def test_arms_are_compared_and_what_is_not_finished_is_refused(forehand, tmp_pat
         write(tmp_path / f"bc/{seed}", [0, 0, 1, 0] * 5)
         write(tmp_path / f"seer/{seed}", [1, 1, 1, 0] * 5)
     runs = [f"{arm}/{seed}" for arm in ("bc", "seer") for seed in range(6)]
-    done = forehand("compare", *runs, "output=found.json")
+    done = forehand("compare", *runs, "output=found.json", "page=found.html")
     assert done.returncode == 0, done.stderr
+    page = Page((tmp_path / "found.html").read_text())
+    assert [page.elements.count("svg"), page.elements.count("rect"), "10 scenes flip" in page.text] == [1, 6, True]
+    if PROGRAM is not None:
+        browser = Browser(tmp_path / "browser", width=390)
+        browser.open(tmp_path / "found.html")
+        width, complaints = browser.evaluate("document.documentElement.scrollWidth"), browser.complaints
+        browser.close()
+        assert [width, complaints] == [390, []]
     said = "The difference is larger than chance explains. 10 scenes flip: 60 times for seer, 0 times for bc."
     assert said in done.stdout
     found = json.loads((tmp_path / "found.json").read_text())
