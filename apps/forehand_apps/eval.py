@@ -19,7 +19,6 @@ from forehand.utils.progress import progress
 from forehand_apps.inside import run_inside
 from forehand_apps.instantiate import is_hosted, make, plain, policy_source
 from forehand_apps.make_runner import latency_of, make_runner
-from forehand_apps.open_loop import open_loop
 from forehand_apps.replay import compare, replayed
 from forehand_apps.results_tables import headline, print_table
 
@@ -33,6 +32,8 @@ NOT_DECISIVE = (
 def eval(config: DictConfig) -> None:
     """Drive the episodes, write the results, print the table."""
     if config.dataset is not None:
+        from forehand_apps.open_loop import open_loop  # which needs torch
+
         open_loop(config)
         return
     folder = Path(HydraConfig.get().runtime.output_dir)

@@ -21,7 +21,7 @@ def interrupted_by_preemption() -> None:
 
 def _raise(number: int, frame: object) -> None:
     name = signal.Signals(number).name
-    raise Preempted(f"{name}: stopped. The same command goes on; that of a training with resume=true.")
+    raise Preempted(f"{name}: stopped. The same command continues; that of a training with resume=true.")
 
 
 def requeue() -> None:

@@ -59,6 +59,17 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
+def no_camera(where: str, camera: str, known: Iterable[str]) -> str:
+    """The message about a ``camera`` that the data does not have. where: whose it is, for the message."""
+    names = sorted(known)
+    there = f"its cameras are {names}" if names else "it has none"
+    rename = f"dataset={{path: …, cameras: {{{camera}: {names[0] if names else '<name>'}}}}}"
+    return (
+        f"{where} has no camera {camera!r}; {there}. Say which of them it is, {rename}; where other datasets beside it "
+        f"have that camera, {{{camera}: null}} masks it here; or let the policy do without it."
+    )
+
+
 def contained(error: BaseException, call: str) -> Exception:
     """The error to report where ``call``, in words, raised ``error``: a :class:`PartFailed` where it is no Exception.
 

@@ -23,8 +23,7 @@ from forehand.compose.process_means import denominator
 from forehand.compose.tokens import ACTION, FORESIGHT, TokenGroup
 from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import Sensor
-from forehand.data.source import no_camera
-from forehand.errors import ConfigurationError, nearest
+from forehand.errors import ConfigurationError, nearest, no_camera
 
 IMAGES = "images."
 SENSORS = "sensors."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,17 +104,6 @@ class LeftOut:
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.episodes} episodes, {self.frames} frames"
-
-
-def no_camera(where: str, camera: str, known: Iterable[str]) -> str:
-    """The message about a ``camera`` that the data does not have. where: whose it is, for the message."""
-    names = sorted(known)
-    there = f"its cameras are {names}" if names else "it has none"
-    rename = f"dataset={{path: …, cameras: {{{camera}: {names[0] if names else '<name>'}}}}}"
-    return (
-        f"{where} has no camera {camera!r}; {there}. Say which of them it is, {rename}; where other datasets beside it "
-        f"have that camera, {{{camera}: null}} masks it here; or let the policy do without it."
-    )
 
 
 class DataSource(ABC):

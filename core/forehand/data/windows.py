@@ -26,7 +26,7 @@ from forehand.data.frame_store import FrameRequest, FrameStore, OpenedFrames, op
 from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.gripper_events import event_windows, gripper_changes
 from forehand.data.selection.instructions import draw_instructions
-from forehand.data.source import FrameReader, no_camera
+from forehand.data.source import FrameReader
 from forehand.data.tower_features import open_features
 from forehand.data.whole_windows import WholeWindows
 from forehand.data.window_spec import (
@@ -40,7 +40,7 @@ from forehand.data.window_spec import (
     read_window,
     sensor_of,
 )
-from forehand.errors import ConfigurationError, DatasetError, nearest
+from forehand.errors import ConfigurationError, DatasetError, nearest, no_camera
 
 BOTH_WEIGHTS = "The sources state weights, and recipe.dataset_weights were given. Leave one of them out."
 

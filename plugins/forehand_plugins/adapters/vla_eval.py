@@ -38,7 +38,7 @@ BEARER = "Bearer "
 
 
 class VlaEvalAdapter(WebsocketAdapter):
-    """vla-eval's benchmarks (``pip install vla-eval``, 0.8): whoever has one of its images judges the policy there.
+    """vla-eval's benchmarks (``pip install vla-eval``, 0.8), in images of their own or not.
 
     Keys of the key map are paths in the observation: ``images/agentview``. chunking: name and options of how chunks
     become one action for each observation, as of ``forehand eval``; binary_gripper: whether the gripper is rounded to its

@@ -42,7 +42,7 @@ def opened_demonstrations(path: Path) -> Iterator[Any]:
 
 
 def demonstrations(root: Path, files: Sequence[Path], actions: str = "actions") -> list[SourceEpisode]:
-    """All demonstrations of ``files`` by the number in their names, with their lengths where they can be told.
+    """All demonstrations of ``files`` by the number in their names, with their lengths where these can be read.
 
     A file that cannot be read stands for one, by its name alone, which reading it then refuses.
     """

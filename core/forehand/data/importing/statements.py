@@ -46,7 +46,7 @@ class Statements:
         return value
 
     def assume(self, name: str, value: Any, reason: str) -> Any:
-        """Note what this very source does not say, although its like do; the user is told. Returns ``value``."""
+        """Note what this very source does not say, although its like do, for a notice, too. Returns ``value``."""
         return self.know(name, value, f"assumed: {reason}", notice=True)
 
     def ask(self, option: str, value: Any, meaning: str, choices: Sequence[Any] | None = None) -> Any:
@@ -78,7 +78,7 @@ class Statements:
         return dict(self._made)
 
     def notices(self) -> list[str]:
-        """What the user is told, a line each."""
+        """What the user has to see, a line each."""
         return [f"{name}: {s.value} ({s.origin})" for name, s in self._made.items() if s.notice]
 
     def to_dict(self) -> dict[str, dict[str, Any]]:

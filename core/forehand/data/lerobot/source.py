@@ -22,9 +22,9 @@ from forehand.data.lerobot.layout import Layout
 from forehand.data.locate import fingerprint, locate_dataset
 from forehand.data.reading import Rows
 from forehand.data.sensors import open_sensor
-from forehand.data.source import Column, DataSource, FrameReader, Pictures, Statistic, no_camera
+from forehand.data.source import Column, DataSource, FrameReader, Pictures, Statistic
 from forehand.data.statistics import recorded_image_statistics
-from forehand.errors import DatasetError
+from forehand.errors import DatasetError, no_camera
 
 
 class LeRobotSource(DataSource):

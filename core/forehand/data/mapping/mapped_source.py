@@ -16,8 +16,8 @@ from forehand.contracts.contract import Camera, Field
 from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import IMAGE_PREFIX
 from forehand.data.mapping.columns import Selected, select_columns
-from forehand.data.source import DataSource, Pictures, Statistic, WrappedSource, no_camera
-from forehand.errors import ConfigurationError, DatasetError, nearest
+from forehand.data.source import DataSource, Pictures, Statistic, WrappedSource
+from forehand.errors import ConfigurationError, DatasetError, nearest, no_camera
 
 ROLES = ("static", "wrist")
 

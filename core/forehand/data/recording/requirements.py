@@ -7,7 +7,7 @@ from forehand.errors import DatasetError
 from forehand.utils.video import Encoding, require_encodable
 
 LARGEST_RATE = 10_000
-"""Hz: timestamps are float32 seconds, which tell frames of a minute apart up to here."""
+"""Hz: timestamps are float32 seconds, which distinguish frames of a minute up to here."""
 
 LARGEST_PICTURE = 2**26
 """Pixels, such as 8192 × 8192: more than a video of any level of H.264 has."""
