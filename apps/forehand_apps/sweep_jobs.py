@@ -47,11 +47,11 @@ class JobRecord:
 def job_name(overrides: Sequence[Override]) -> str:
     """The name of a job's folder, which follows from the options that the sweep varies and their values.
 
-    ``recipe.seed=0+policy=seer_small``; what is special in paths, shells or options is written as %2F, and a name that
+    ``recipe.seed-0+policy-seer_small``; what is special in paths, shells or options is written as %2F, and a name that
     would be too long ends with a digest.
     """
-    parts = (f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in overrides)
-    name = "+".join(re.sub(r"[^\w.=-]", _escaped, part) for part in parts)
+    parts = (f"{o.get_key_element()}-{o.get_value_element_as_str()}" for o in overrides)
+    name = "+".join(re.sub(r"[^\w.-]", _escaped, part) for part in parts)
     if len(name) > _LONGEST:
         name = f"{name[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return name or "."

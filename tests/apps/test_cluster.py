@@ -27,7 +27,7 @@ def undisturbed(slider_dataset, tmp_path_factory, command_in):
 def test_a_preempted_job_is_queued_again_and_ends_as_if_undisturbed(begun, slider_dataset, tmp_path, undisturbed):
     arguments = arguments_in(tmp_path, slider_dataset)("sweep", "recipe.seed=0,1", steps=300)
     process = begun("train", "-m", *arguments, "hydra/launcher=local_jobs")
-    folder = tmp_path / "sweep/recipe.seed=0"
+    folder = tmp_path / "sweep/recipe.seed-0"
     wait_for_line(process, folder, 5)
     first = read_job(folder)
     assert first.state == "running"
@@ -60,14 +60,14 @@ def test_a_job_that_is_killed_is_named_and_the_same_command_goes_on(begun, slide
     arguments = arguments_in(tmp_path, slider_dataset)("sweep", "recipe.seed=0,1", "recipe.save_every=20", steps=300)
     command = ("train", "-m", *arguments, "hydra/launcher=local_jobs")
     process = begun(*command)
-    folder = tmp_path / "sweep/recipe.seed=0"
+    folder = tmp_path / "sweep/recipe.seed-0"
     wait_for_line(process, folder, 45)
     os.kill(read_job(folder).process, signal.SIGKILL)
     shown, said = process.communicate(timeout=600)
     assert process.returncode == 1, said
     assert "its process ended without a word" in shown
     until = time.monotonic() + 300
-    while read_job(tmp_path / "sweep/recipe.seed=1").state != "finished":  # submitit waits for no other after a loss
+    while read_job(tmp_path / "sweep/recipe.seed-1").state != "finished":  # submitit waits for no other after a loss
         assert time.monotonic() < until
         time.sleep(0.2)
     process = begun(*command)
@@ -81,7 +81,7 @@ def test_ray_runs_the_jobs_and_a_lost_worker_is_replaced(begun, slider_dataset, 
     pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="pip install 'forehand[ray]'")
     arguments = arguments_in(tmp_path, slider_dataset)("sweep", "recipe.seed=0,1", "recipe.save_every=20", steps=300)
     process = begun("train", "-m", *arguments, "hydra/launcher=ray_tasks")
-    folder = tmp_path / "sweep/recipe.seed=0"
+    folder = tmp_path / "sweep/recipe.seed-0"
     wait_for_line(process, folder, 45)
     first = read_job(folder).process
     os.kill(first, signal.SIGKILL)

@@ -37,7 +37,7 @@ def written(folder):
 def test_a_sweep_over_shards_is_merged_into_what_one_process_writes(command, tmp_path):
     command(*SLIDER, "output=whole")
     command("eval", "--multirun", *SLIDER[1:], "shard=1/3,2/3,3/3", "output=sweep")
-    parts = [json.loads((tmp_path / f"sweep/shard={i}%2F3/results.json").read_text()) for i in (1, 2, 3)]
+    parts = [json.loads((tmp_path / f"sweep/shard-{i}%2F3/results.json").read_text()) for i in (1, 2, 3)]
     assert sorted(len(part["episodes"]) for part in parts) == [3, 3, 4]
     assert [part["shard"]["index"] for part in parts] == [1, 2, 3]
     merged = command("results", "merge", "merged", "sweep")

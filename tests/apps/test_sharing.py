@@ -333,8 +333,8 @@ def test_a_run_of_a_sweep_is_repeated_alone(command, made, tmp_path):
     flags = ("--config-dir", "conf", "--multirun")
     sweep = ("recipe.seed=1,2", "recipe.steps=0", f"dataset={made / 'data'}", "output=seeds")
     command("train", *flags, *seeds, *sweep)
-    words = read_provenance(latest_checkpoint(tmp_path / "seeds/recipe.seed=2"))["command"]
+    words = read_provenance(latest_checkpoint(tmp_path / "seeds/recipe.seed-2"))["command"]
     assert words[:3] == ["forehand train", "--config-dir", str(tmp_path / "conf")]
     assert "recipe.seed=2" in words
-    assert words[-1] == f"output={tmp_path / 'seeds/recipe.seed=2'}"
+    assert words[-1] == f"output={tmp_path / 'seeds/recipe.seed-2'}"
     assert not any("multirun" in word or "1,2" in word for word in words)

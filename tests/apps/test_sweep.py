@@ -24,10 +24,10 @@ from .test_train import arguments_in, wait_for_line
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        (["recipe.seed=0", "policy=seer_small"], "recipe.seed=0+policy=seer_small"),
-        (["shard=1/4"], "shard=1%2F4"),
-        (["tasks=[lift,push]"], "tasks=%5Blift%2Cpush%5D"),
-        (["note='zum Würfel'"], "note=%27zum%20Würfel%27"),
+        (["recipe.seed=0", "policy=seer_small"], "recipe.seed-0+policy-seer_small"),
+        (["shard=1/4"], "shard-1%2F4"),
+        (["tasks=[lift,push]"], "tasks-%5Blift%2Cpush%5D"),
+        (["note='zum Würfel'"], "note-%27zum%20Würfel%27"),
         ([], "."),
     ],
 )
@@ -53,18 +53,18 @@ def test_a_sweep_skips_what_is_done_and_goes_on_with_the_rest(forehand, tmp_path
     assert failed.returncode == 1
     assert "No plugin offers a policy called 'nowhere'" in failed.stderr
     assert "1 of 2 jobs have not finished" in failed.stderr
-    records = {name: read_job(tmp_path / f"sweep/policy.name={name}") for name in ("nowhere", "random")}
+    records = {name: read_job(tmp_path / f"sweep/policy.name-{name}") for name in ("nowhere", "random")}
     assert (records["nowhere"].state, records["random"].state) == ("failed", "finished")
     assert records["random"].result.startswith("success ")
 
-    results = tmp_path / "sweep/policy.name=random/results.json"
+    results = tmp_path / "sweep/policy.name-random/results.json"
     before = results.stat().st_mtime_ns
     again = forehand(*sweep, "episodes=1", "policy.name=random,zero_action", **PLUGINS)
     assert again.returncode == 0, again.stderr
     assert "sweep of 2 jobs: 1 finished before, 1 to do" in again.stderr
     assert again.stdout.count("finished before") == 1
     assert results.stat().st_mtime_ns == before
-    assert read_job(tmp_path / "sweep/policy.name=zero_action").state == "finished"
+    assert read_job(tmp_path / "sweep/policy.name-zero_action").state == "finished"
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_an_interrupted_sweep_of_trainings_continues_the_one_and_begins_the_othe
 ):
     arguments = arguments_in(tmp_path, slider_dataset)("sweep", "recipe.save_every=50", "recipe.seed=0,1", steps=150)
     process = begun("train", "-m", *arguments)
-    first = tmp_path / "sweep/recipe.seed=0"
+    first = tmp_path / "sweep/recipe.seed-0"
     wait_for_line(process, first, 10)
     process.send_signal(signal.SIGUSR1)
     _, said = process.communicate(timeout=300)
@@ -88,7 +88,7 @@ def test_an_interrupted_sweep_of_trainings_continues_the_one_and_begins_the_othe
     assert f"Continuing from step {step}" in done.stderr
     steps = [json.loads(line)["step"] for line in (first / LOG).read_text().splitlines()]
     assert steps == list(range(1, 151))
-    assert fingerprint(latest_checkpoint(first)) != fingerprint(latest_checkpoint(tmp_path / "sweep/recipe.seed=1"))
+    assert fingerprint(latest_checkpoint(first)) != fingerprint(latest_checkpoint(tmp_path / "sweep/recipe.seed-1"))
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_jobs_run_side_by_side_in_processes(process, tmp_path):
     sweep = ("eval", "-m", *SLIDER[1:5], "num_videos=0", "output=sweep", "shard=1/2,2/2", "episodes=3")
     done = process(*sweep, "hydra/launcher=parallel", **PLUGINS)
     assert done.returncode == 0, done.stderr
-    records = [read_job(tmp_path / f"sweep/shard={n}%2F2") for n in (1, 2)]
+    records = [read_job(tmp_path / f"sweep/shard-{n}%2F2") for n in (1, 2)]
     assert [record.state for record in records] == ["finished", "finished"]
     assert os.getpid() not in {record.process for record in records}
 

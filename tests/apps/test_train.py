@@ -159,11 +159,11 @@ def test_a_sweep_trains_each_in_a_folder_of_its_own(forehand, arguments, tmp_pat
     swept = forehand("train", "-m", *arguments("sweep", "recipe.seed=0,1", steps=2))
     assert swept.returncode == 0, swept.stderr
     for seed in (0, 1):
-        folder = tmp_path / "sweep" / f"recipe.seed={seed}"
+        folder = tmp_path / "sweep" / f"recipe.seed-{seed}"
         about = json.loads((latest_checkpoint(folder) / PROVENANCE).read_text())
         assert (about["seed"], about["step"]) == (seed, 2)
         assert f"policy.checkpoint={folder}" in swept.stderr.replace("\n", "")
-    weights = [fingerprint(latest_checkpoint(tmp_path / "sweep" / n)) for n in ("recipe.seed=0", "recipe.seed=1")]
+    weights = [fingerprint(latest_checkpoint(tmp_path / "sweep" / n)) for n in ("recipe.seed-0", "recipe.seed-1")]
     assert weights[0] != weights[1]
 
 
