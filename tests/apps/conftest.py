@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import pytest
 from tests.child_process import ChildProcess, run_child
 
+from . import browser as browsers
+
 PLUGINS = "stock,seer,robots,tabletop"
 PROGRAM = (sys.executable, "-c", "from forehand_apps.main import main; main()")
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("FOREHAND_DEBUG", "HYDRA_FULL_ERROR")}
@@ -83,3 +85,13 @@ def started(begun):
                 process.wait(300)
 
     return start
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser as narrow as a telephone; skips where there is none."""
+    if browsers.PROGRAM is None:
+        pytest.skip(f"there is no browser: none of {', '.join(browsers.NAMES)}")
+    found = browsers.Browser(tmp_path_factory.mktemp("browser"), width=390)
+    yield found
+    found.close()

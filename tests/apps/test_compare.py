@@ -55,7 +55,7 @@ def test_open_loop_errors_are_compared(forehand, slider_dataset):
     assert "error of position in m; 3 scenes" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["bc/0", "bc/seed=0", "bc/recipe.seed=0", "bc_0", "bc-seed0"])
+@pytest.mark.parametrize("name", ["bc/0", "bc/seed=0", "bc/recipe.seed=0", "bc/recipe.seed-0", "bc_0", "bc-seed0"])
 def test_folders_say_their_arm_and_seed(name):
     assert arm_and_seed(Path("outputs") / name) == ("bc", 0)
     assert arm_and_seed(Path("outputs/first")) == ("first", NOT_STATED)

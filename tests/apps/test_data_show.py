@@ -21,7 +21,6 @@ from forehand.errors import DatasetError
 from forehand_apps.dataset_page import choose_episodes
 from forehand_apps.plots import HEIGHT, MARGIN, curves, histogram
 
-from .browser import NAMES, PROGRAM, Browser
 from .test_pages import HOSTILE, Page
 
 FIRST_JUMP = 4
@@ -167,15 +166,6 @@ def test_curves_have_gaps_where_values_are_missing_and_points_inside_the_drawing
 def test_a_histogram_has_a_bar_for_each_part_with_values():
     assert histogram(np.array([0, 0, 0, 0, 1], np.float32), 4) == [(0.0, 0.25, 1.0), (0.75, 0.25, 0.5)]
     assert histogram(np.ones(3, np.float32)) == []
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if PROGRAM is None:
-        pytest.skip(f"there is no browser: none of {', '.join(NAMES)}")
-    found = Browser(tmp_path_factory.mktemp("browser"), width=390)
-    yield found
-    found.close()
 
 
 def test_a_browser_shows_the_page_on_a_narrow_screen(forehand, slider_dataset, tmp_path, browser):

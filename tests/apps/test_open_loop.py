@@ -8,7 +8,6 @@ import pytest
 from forehand.data.dataset import Dataset
 from forehand.wire import PolicyServer
 
-from .browser import NAMES, PROGRAM, Browser
 from .test_pages import Page
 
 
@@ -80,15 +79,6 @@ def test_what_cannot_be_judged_is_said(judged):
     assert "only 3 episodes" in done.stderr
     done, _ = judged("policy.name=random", "open_loop.shown=[7]", status=2)
     assert "[7] are not judged here" in done.stderr
-
-
-@pytest.fixture
-def browser(tmp_path_factory):
-    if PROGRAM is None:
-        pytest.skip(f"there is no browser: none of {', '.join(NAMES)}")
-    found = Browser(tmp_path_factory.mktemp("browser"), width=390)
-    yield found
-    found.close()
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def action_offsets(chunk: int) -> range:
 def between_frames(mask: Tensor) -> Tensor:
     """(T, chunk) bool, which actions of each timestep lie between frames of the window; ``mask``: (B, T, chunk)."""
     steps, chunk = mask.shape[1:]
-    when = torch.arange(steps, device=mask.device)[:, None] + torch.arange(-chunk, 0, device=mask.device)
+    when = torch.arange(steps, device=mask.device)[:, None] + torch.tensor(action_offsets(chunk), device=mask.device)
     return when >= 0
 
 

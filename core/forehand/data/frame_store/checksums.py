@@ -24,9 +24,8 @@ def sum_file(path: Path) -> Path:
     return path.with_name(path.name + SUFFIX)
 
 
-def write_checksum(path: Path, content: Path | None = None) -> None:
-    """Note the checksum of ``path``, of which ``content`` is going to take the place; by default its own."""
-    content = content or path
+def write_checksum(path: Path, content: Path) -> None:
+    """Note the checksum of ``path``, of which ``content`` is going to take the place."""
     _note(path, _facts(content) | {"crc32": _crc32(content)})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -88,19 +87,27 @@ def detectable(differences: Sequence[float], n: int | None = None) -> float | No
 
     By the spread of ``differences`` over training seeds; None with fewer than two seeds.
     """
-    from scipy import stats
-
     if len(differences) < 2 or (count := len(differences) if n is None else n) < 2:
         return None
-    quantiles = stats.t.ppf(1 - LEVEL / 2, count - 1) + stats.t.ppf(POWER, count - 1)
-    return float(quantiles * np.std(differences, ddof=1) / math.sqrt(count))
+    return float(_found_with(differences, np.array([count]))[0])
 
 
 def seeds_needed(differences: Sequence[float], most: int = 1000) -> int | None:
     """How many training seeds would find the mean of ``differences``, by :func:`detectable`; None above ``most``."""
     if len(differences) < 2 or not (size := abs(float(np.mean(differences)))):
         return None
-    return next((n for n in range(2, most + 1) if (detectable(differences, n) or 0) <= size), None)
+    counts = np.arange(2, most + 1)
+    enough = _found_with(differences, counts) <= size
+    return int(counts[enough.argmax()]) if enough.any() else None
+
+
+def _found_with(differences: Sequence[float], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """:func:`detectable` for each number of seeds in ``counts``."""
+    from scipy import stats
+
+    quantiles = stats.t.ppf(1 - LEVEL / 2, counts - 1) + stats.t.ppf(POWER, counts - 1)
+    sizes: NDArray[np.float64] = quantiles * np.std(differences, ddof=1) / np.sqrt(counts)
+    return sizes
 
 
 def superiority(differences: Outcomes) -> float:
