@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forehand.data.importing.faults import first_readable, listed
 from forehand.data.importing.importer import Picture, SourceEpisode, Step
 from forehand.data.importing.source_files import natural, readable
 from forehand.errors import ConfigurationError, DatasetError, nearest
@@ -44,39 +46,35 @@ def opened_demonstrations(path: Path) -> Iterator[Any]:
 def demonstrations(root: Path, files: Sequence[Path], actions: str = "actions") -> list[SourceEpisode]:
     """All demonstrations of ``files`` by the number in their names, with their lengths where these can be read.
 
-    A file that cannot be read stands for one, by its name alone, which reading it then refuses.
+    A file that cannot be read stands for one, by its name alone, with the fault.
     """
-    found = []
-    for path in files:
-        file_name = path.relative_to(root).as_posix()
-        try:
-            with opened_demonstrations(path) as file:
-                for name in sorted(file["data"], key=natural):
-                    length = _length(file["data"][name], actions)
-                    found.append(SourceEpisode(f"{file_name}/{name}", length, (str(path), name)))
-        except DatasetError:
-            found.append(SourceEpisode(file_name, None, (str(path), "")))
-    return found
+
+    def of(path: Path, file_name: str) -> Iterator[SourceEpisode]:
+        with opened_demonstrations(path) as file:
+            for name in sorted(file["data"], key=natural):
+                length = _length(file["data"][name], actions)
+                yield SourceEpisode(f"{file_name}/{name}", length, (str(path), name))
+
+    names = {path: path.relative_to(root).as_posix() for path in files}
+    return [e for path, name in names.items() for e in listed(name, (str(path), ""), partial(of, path, name))]
 
 
 def readable_demonstration[Value](files: Sequence[Path], read: Callable[[Any], Value]) -> tuple[Path, Value]:
-    """What ``read`` makes of the first demonstration that it can read, and the file of that.
+    """The file of the first demonstration that ``read`` can read, and what it makes of that.
 
-    Raises the error of the first one where there is none, so that one that is damaged does not hide the others.
+    Raises the error of the first one where there is none.
     """
-    first: DatasetError | None = None
-    for path in files:
-        try:
-            with opened_demonstrations(path) as file:
-                for name in file["data"]:
-                    try:
-                        with readable(path):
-                            return path, read(file["data"][name])
-                    except DatasetError as error:
-                        first = first or error
-        except DatasetError as error:
-            first = first or error
-    raise first or DatasetError("There is no file with demonstrations. Correct source=….")
+
+    def of(path: Path) -> Value:
+        with opened_demonstrations(path) as file:
+            return first_readable(file["data"], lambda name: _read(path, file["data"], name, read))[1]
+
+    return first_readable(files, of)
+
+
+def _read[Value](path: Path, data: Any, name: str, read: Callable[[Any], Value]) -> Value:
+    with readable(path):
+        return read(data[name])
 
 
 def demonstration(file: Any, name: str) -> Any:

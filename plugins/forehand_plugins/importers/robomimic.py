@@ -80,7 +80,7 @@ class RobomimicImporter(Importer):
     def episodes(self) -> Sequence[SourceEpisode]:
         """See :meth:`Importer.episodes`."""
         found = hdf5.demonstrations(self._root, self._files, self._actions)
-        unreadable = {Path(e.about[0]) for e in found if not e.about[1]}
+        unreadable = {Path(e.about[0]) for e in found if e.fault is not None}
         masks = {path: self._masks(path) for path in self._files if path not in unreadable}
         for path in masks:
             here = [e for e in found if Path(e.about[0]) == path]

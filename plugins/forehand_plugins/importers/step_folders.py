@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from forehand import Camera, Contract, Field
 from forehand.contracts.orientation import ORIENTATIONS
+from forehand.data.importing.faults import first_readable
 from forehand.data.importing.importer import EpisodeContent, Importer, Picture, SourceEpisode, Step
 from forehand.data.importing.pictures import decode_picture
 from forehand.data.importing.source_files import natural, readable, source_path
@@ -92,10 +93,10 @@ class StepFoldersImporter(Importer):
         self._root, self._numbers = source_path(source), numbers
         self._cameras = dict(CAMERAS if cameras is None else cameras)
         self._steps = _steps_by_episode(self._root, numbers)
-        first = next(iter(self._steps.values()))[0]
         self.statements = statements = Statements("step_folders")
         statements.ask("platform", platform, "what the numbers mean", tuple(PLATFORMS))
-        there = ", ".join(_contents(first / numbers))
+        firsts = [steps[0] for steps in self._steps.values()]
+        there = ", ".join(first_readable(firsts, lambda step: _contents(step / numbers))[1])
         self._keys = {
             name: statements.ask(f"keys.{name}", (keys or {}).get(name), f"{meaning}; {numbers} has {there}")
             for name, meaning in KEYS.items()
@@ -112,7 +113,7 @@ class StepFoldersImporter(Importer):
         self._scale = None if scaled or self._platform.scale is None else self._platform.scale
         how = orientation or self._platform.orientation or "upright"
         self.orientation = dict.fromkeys(self._cameras, how)
-        self.contract = self._contract(first)
+        _, self.contract = first_readable(firsts, self._contract)
         self._know(how, stated=orientation is not None)
 
     def episodes(self) -> Sequence[SourceEpisode]:

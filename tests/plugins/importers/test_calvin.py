@@ -156,8 +156,9 @@ def test_a_missing_or_damaged_frame_is_named(tmp_path, imported):
         imported("calvin", source=str(split))
     path = split / "episode_0000006.npz"
     path.write_bytes(path.read_bytes()[:-100])
+    (split / "episode_0000003.npz").unlink()  # the first of all, and of a range
     there = imported("calvin", source=str(split), part="all", job={"damaged": "drop"})
-    assert firsts(there) == [3, 9, 20, 27]
+    assert firsts(there) == [9, 20, 27]
     reasons = there.record["dropped_episodes"]
     assert "episode_0000023.npz is missing" in reasons["annotated/000000-0000022-0000026"]
     assert "episode_0000006.npz cannot be read" in reasons["annotated/000001-0000005-0000008"]

@@ -109,20 +109,25 @@ def test_nothing_is_guessed(tmp_path, imported):
     with pytest.raises(ConfigurationError, match="relative commands cannot be resampled"):
         imported("mcap", source=source, **OPTIONS | {"action": relative})
     wrong = [{"name": "joints", "key": "/joint:position", "unit": "rad", "mode": "absolute"}]
-    with pytest.raises(ConfigurationError, match=r"no topic '/joint'. Did you mean '/joints'"):
+    with pytest.raises(DatasetError, match=r"no topic '/joint'. Did you mean '/joints'"):
         imported("mcap", source=source, **OPTIONS | {"state": wrong})
     whole = [{"name": "joints", "key": "/joints", "unit": "rad", "mode": "absolute"}]
     with pytest.raises(ConfigurationError, match="take /joints:position"):
         imported("mcap", source=source, **OPTIONS | {"state": whole})
 
 
-def test_a_damaged_bag_is_named(tmp_path, imported):
-    source = write_bag(tmp_path / "in/one", recording(0.2))
-    content = bytearray(source.read_bytes())
-    content[2000] ^= 1
-    (tmp_path / "in/two.mcap").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DatasetError, match=r"two\.mcap cannot be read"):
+def test_a_damaged_bag_is_named_or_left_out(tmp_path, imported):
+    source = write_bag(tmp_path / "in/b", recording(0.2))
+    content = source.read_bytes()
+    (tmp_path / "in/a.mcap").write_bytes(content[: len(content) // 2])
+    write_bag(tmp_path / "in/c", [message for message in recording(0.2) if message[1] != "/joints"])
+    with pytest.raises(DatasetError, match=r"Episode a\.mcap: .*a\.mcap cannot be read .*damaged=drop"):
         imported("mcap", source=str(tmp_path / "in"), **OPTIONS)
+    there = imported("mcap", "dropped", {"damaged": "drop"}, source=str(tmp_path / "in"), **OPTIONS)
+    assert [row["forehand/source"] for row in there.rows] == ["b.mcap/0000"]
+    dropped = there.record["dropped_episodes"]
+    assert list(dropped) == ["a.mcap", "c.mcap"]
+    assert "c.mcap has no topic '/joints'" in dropped["c.mcap"]
 
 
 def test_pictures_of_encodings_that_are_not_known_are_refused():

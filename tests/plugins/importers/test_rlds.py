@@ -144,6 +144,18 @@ def test_damage_is_found_by_checksum_length_and_count(tmp_path, imported):
     path.write_bytes(whole[:-3])
     with pytest.raises(DatasetError, match="ends within a record"):
         imported("rlds", name="short", source=str(folder), layout="bridge")
+    other = folder / "bridge_dataset-train.tfrecord-00001-of-00002"
+    path.rename(folder / "bridge_dataset-train.tfrecord-00000-of-00002")
+    other.write_bytes(whole)
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info["splits"][0]["shardLengths"] = ["2", "2"]
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    there = imported("rlds", name="files", source=str(folder), layout="bridge", job={"damaged": "drop"})
+    assert list(there.record["dropped_episodes"]) == ["bridge_dataset-train.tfrecord-00000-of-00002"]
+    assert len(there.rows) == 2
+    other.unlink()
+    with pytest.raises(DatasetError, match=r"ends within a record"):
+        imported("rlds", name="none", source=str(folder), layout="bridge", job={"damaged": "drop"})
     path.write_bytes(whole)
     info = json.loads((folder / "dataset_info.json").read_text())
     info["splits"][0]["shardLengths"] = ["3"]

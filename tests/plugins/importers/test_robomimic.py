@@ -110,9 +110,11 @@ def test_damaged_demonstrations_are_left_out_by_name(tmp_path, imported):
         file["data/demo_1/obs"] = np.zeros(3)  # an array, and no group
         file["data/demo_10"].attrs["num_samples"] = 50
         del file["data/demo_2/actions"]
-    (tmp_path / "c.hdf5").write_bytes(b"torn")
     with pytest.raises(DatasetError, match=r"Episode a\.hdf5/demo_1, step 0: .*/data/demo_1/obs is an array float64"):
         imported("robomimic", source=str(tmp_path), **GIVEN)
+    (tmp_path / "c.hdf5").write_bytes(b"torn")
+    with pytest.raises(DatasetError, match=r"Episode c\.hdf5: .*c\.hdf5 cannot be read"):
+        imported("robomimic", "torn", source=str(tmp_path), **GIVEN)
     there = imported("robomimic", "dropped", {"damaged": "drop"}, source=str(tmp_path), **GIVEN)
     assert [row["forehand/source"] for row in there.rows] == [f"b.hdf5/demo_{i}" for i in (1, 2, 10)]
     dropped = there.record["dropped_episodes"]

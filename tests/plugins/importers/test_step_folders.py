@@ -76,3 +76,13 @@ def test_pictures_that_must_be_turned_lose_nothing(tmp_path, imported):
     there = imported("step_folders", job={"pictures": "images"}, source=str(source), platform="libero", keys=KEYS)
     (first, _) = sorted(source.rglob("image_primary.jpg"))
     np.testing.assert_array_equal(there.pictures("primary")[0], np.asarray(Image.open(first))[::-1])
+
+
+def test_a_damaged_first_step_hides_no_other_episode(tmp_path, imported):
+    source = write_step_folders(tmp_path / "in", (2, 3))
+    sorted(source.rglob("image_primary.jpg"))[0].write_bytes(b"torn")
+    sorted(source.rglob("other.h5"))[0].write_bytes(b"torn")
+    options = {"source": str(source), "platform": "real", "keys": KEYS, "orientation": "upright", "scaled": True}
+    there = imported("step_folders", job={"damaged": "drop"}, **options)
+    assert [row["length"] for row in there.rows] == [3]
+    assert len(there.record["dropped_episodes"]) == 1

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.contracts.contract import Contract
-from forehand.data.importing.faults import EpisodeDamaged, ReadingPlace
+from forehand.data.importing.faults import EpisodeDamaged, ReadingPlace, require_listed
 from forehand.data.importing.importer import EpisodeContent, EpisodeDropped, Importer, SourceEpisode, Step
 from forehand.data.importing.job import DROP, IMAGES, ImportJob
 from forehand.data.importing.ledger import Ledger, Outcome
@@ -73,6 +73,7 @@ class EpisodeConverter(Worker[Task, Outcome]):
 
     def _convert(self, position: int, episode: SourceEpisode) -> Outcome:
         assert self._importer is not None
+        require_listed(episode)
         place = ReadingPlace(episode.id)
         with place.explained():
             content = self._importer.read(episode)

@@ -32,12 +32,15 @@ class SourceEpisode:
     """One episode of a source.
 
     id: what names it there, unique and the same on every machine, such as ``task_demo.hdf5/demo_3``. length: its frames,
-    where they are known before it is read. about: whatever the importer needs to find it again, in picklable form.
+    where they are known before it is read. about: whatever the importer needs to find it again, in picklable form. fault:
+    why it cannot be read, where listing it has shown so; it is never read then
+    (:func:`~forehand.data.importing.faults.listed`).
     """
 
     id: str
     length: int | None = None
     about: Any = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)

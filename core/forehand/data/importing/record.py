@@ -46,7 +46,11 @@ def import_record(
 
 
 def source_digest(files: Sequence[Path]) -> dict[str, Any]:
-    """How many files identify a source, and a digest of their names, sizes and ends, the same wherever they lie."""
+    """How many files identify a source, and a digest of their names, sizes and ends, the same wherever they lie.
+
+    One that is missing counts as none: where it is needed, the episode that needs it is damaged.
+    """
+    files = [file for file in files if file.is_file()]
     root = Path(os.path.commonpath([file.absolute().parent for file in files])) if files else Path()
     return {"files": len(files), "digest": content_digest(root, [file.absolute() for file in files])}
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from forehand.data.features import INFO_FILE, read_mapping
 from forehand.data.importing.convert_episode import EpisodeConverter, ImportFailed, Task
+from forehand.data.importing.faults import require_listed
 from forehand.data.importing.importer import Importer, SourceEpisode
-from forehand.data.importing.job import IMAGES, ImportJob
+from forehand.data.importing.job import DROP, IMAGES, ImportJob
 from forehand.data.importing.ledger import Ledger, Outcome, refuse_other_import
 from forehand.data.importing.record import IMPORT_FILE, import_record, source_digest
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
@@ -63,6 +64,9 @@ class Import:
                 f"There is nothing to import: there are no episodes in the source but {len(self.importer.dropped)} that "
                 f"are left out.{left_out}"
             )
+        if self.job.damaged != DROP:
+            for episode in self.episodes:
+                require_listed(episode)
         require_recordable(self.importer.contract, None if self.job.pictures == IMAGES else self.job.encoding)
         self._ledger.begin(self._identity)
         require_same_contract(root, self.importer.contract)

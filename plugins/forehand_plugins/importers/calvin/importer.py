@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from forehand.data.importing.faults import first_readable
 from forehand.data.importing.importer import EpisodeContent, Importer, SourceEpisode, Step
 from forehand.data.importing.source_files import source_path
 from forehand.data.importing.statements import Statements
@@ -71,7 +72,7 @@ class CalvinImporter(Importer):
             self.dropped = {_name(i, s): reason for i, s in enumerate(segments) if not inside(s, self._ranges)}
         self._scene = scene
         self._scenes = read_scenes(self._root / SCENES) if scene == "file" else {}
-        self.contract = self._layout.contract(self._frame(self._ranges[0][0]))
+        _, self.contract = first_readable(self._samples(), lambda number: self._layout.contract(self._frame(number)))
         self._know()
 
     def episodes(self) -> Sequence[SourceEpisode]:
@@ -105,6 +106,12 @@ class CalvinImporter(Importer):
     def _steps(self, segment: Segment) -> Iterator[Step]:
         for number in range(segment.first, segment.last + 1):
             yield self._layout.step(self._frame(number))
+
+    def _samples(self) -> Iterator[int]:
+        """Numbers of frames that show what all have: the ends of the ranges, and then all that are recorded."""
+        yield from dict.fromkeys(number for span in self._ranges for number in span)
+        for first, last in self._ranges:
+            yield from range(first + 1, last)
 
     def _frame(self, number: int) -> Mapping[str, Any]:
         return read_frame(frame_path(self._root, number), self._layout.arrays())

@@ -37,10 +37,10 @@ class Bag:
         self.types = {connection.topic: str(connection.msgtype) for connection in reader.connections}
 
     def require(self, topics: Collection[str]) -> None:
-        """Raise :class:`ConfigurationError` that names the nearest topic for one that is not there."""
+        """Raise :class:`DatasetError` that names the nearest topic for one that is not there."""
         for topic in topics:
             if topic not in self.types:
-                raise ConfigurationError(f"{self.path} has no topic {topic!r}. {nearest(topic, self.types)}")
+                raise DatasetError(f"{self.path} has no topic {topic!r}. {nearest(topic, self.types)}")
 
     def listing(self) -> str:
         """All topics in words, for a message."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forehand import Contract
+from forehand.data.importing.faults import first_readable, listed
 from forehand.data.importing.importer import EpisodeContent, EpisodeDropped, Importer, Picture, SourceEpisode, Step
 from forehand.data.importing.pictures import decode_picture
 from forehand.data.importing.statements import Statements
@@ -77,8 +80,8 @@ class McapImporter(Importer):
             known = ("marks", "definitions", "robot")
             self._layout = read_layout(statements, layout, PRESETS, options, _ASKED, known)
         except ConfigurationError as error:
-            with opened_bag(self._bags[0], definitions) as bag:
-                raise ConfigurationError(f"{error}\nThe first bag has {bag.listing()}.") from error
+            path, topics = first_readable(self._bags, self._listing)
+            raise ConfigurationError(f"{error}\nThe bag {path.name} has {topics}.") from error
         more = self._layout.more
         self.robot, self._marks, self._definitions = more["robot"], more["marks"], more["definitions"]
         self._sentence, self._header = str(more["instruction"]), more["clock"] == "header"
@@ -86,25 +89,14 @@ class McapImporter(Importer):
         self._gaps = _gaps(more["max_gap"], [topic for topic, _ in self._uses])
         statements.know("alignment", "an action is the latest command when its step ends; no interpolation", "resampling")
         self.orientation = self._layout.orientation
-        with opened_bag(self._bags[0], self._definitions) as bag:
-            first = bag.first({topic for topic, _ in self._uses})
-        self._joints = {topic: joint_names(message) for topic, message in first.items()}
-
-        def size(key: str) -> int:
-            return len(numbers_of(key, first[topic_of(key)]))
-
-        def picture_size(key: str) -> tuple[int, int]:
-            height, width, _ = decode_picture(picture_of(key, first[key])).shape
-            return height, width
-
-        self.contract = self._layout.contract(picture_size, size)
+        _, (self._joints, self.contract) = first_readable(self._bags, self._described)
 
     def episodes(self) -> Sequence[SourceEpisode]:
         """See :meth:`Importer.episodes`; reads the times of all messages."""
         return [
-            SourceEpisode(f"{path.relative_to(self._root).as_posix()}/{i:04d}", len(place.run), place)
+            episode
             for path in self._bags
-            for i, place in enumerate(self._places(path))
+            for episode in listed(path.relative_to(self._root).as_posix(), None, partial(self._in_bag, path))
         ]
 
     def files(self) -> Sequence[Path]:
@@ -118,6 +110,29 @@ class McapImporter(Importer):
         if len(place.run) < self._shortest:
             raise EpisodeDropped(f"it has fewer steps than {self._shortest}")
         return EpisodeContent(self._steps(place), place.sentence, {"start_ns": place.run.start}, place.run.lost)
+
+    def _listing(self, path: Path) -> str:
+        with opened_bag(path, self._definitions) as bag:
+            return bag.listing()
+
+    def _described(self, path: Path) -> tuple[dict[str, tuple[str, ...]], Contract]:
+        """The names of joints by topic, and the contract, by the first messages of a bag."""
+        with opened_bag(path, self._definitions) as bag:
+            first = bag.first({topic for topic, _ in self._uses})
+
+        def size(key: str) -> int:
+            return len(numbers_of(key, first[topic_of(key)]))
+
+        def picture_size(key: str) -> tuple[int, int]:
+            height, width, _ = decode_picture(picture_of(key, first[key])).shape
+            return height, width
+
+        joints = {topic: joint_names(message) for topic, message in first.items()}
+        return joints, self._layout.contract(picture_size, size)
+
+    def _in_bag(self, path: Path) -> Iterator[SourceEpisode]:
+        for i, place in enumerate(self._places(path)):
+            yield SourceEpisode(f"{path.relative_to(self._root).as_posix()}/{i:04d}", len(place.run), place)
 
     def _places(self, path: Path) -> Iterator[_Place]:
         topics = {topic for topic, _ in self._uses}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from forehand.data.importing.faults import first_readable, listed, require_listed
 from forehand.data.importing.importer import EpisodeContent, EpisodeDropped, Importer, SourceEpisode, Step
 from forehand.data.importing.pictures import decode_picture
 from forehand.data.importing.statements import Statements
@@ -80,11 +81,7 @@ class RldsImporter(Importer):
 
     def episodes(self) -> Sequence[SourceEpisode]:
         """See :meth:`Importer.episodes`."""
-        return [
-            SourceEpisode(f"{shard.path.name}/{i}", about=(str(shard.path), *span))
-            for shard in self._shards
-            for i, span in enumerate(_spans(shard, self._schema.file_format))
-        ]
+        return [episode for shard in self._shards for episode in self._listed(shard)]
 
     def files(self) -> Sequence[Path]:
         """See :meth:`Importer.files`."""
@@ -154,13 +151,27 @@ class RldsImporter(Importer):
             raise ConfigurationError(f"The feature {key!r} is {feature.words}, and no picture.")
         if len(feature.shape) == 3 and feature.shape[0] and feature.shape[1]:
             return feature.shape[0], feature.shape[1]
-        values = self._read(self.episodes()[0])
-        height, width, _ = decode_picture(self._schema.pictures(values, key, self._schema.length(values))[0]).shape
-        return height, width
+
+        def size(episode: SourceEpisode) -> tuple[int, int]:
+            require_listed(episode)
+            values = self._read(episode)
+            height, width, _ = decode_picture(self._schema.pictures(values, key, self._schema.length(values))[0]).shape
+            return height, width
+
+        return first_readable((e for shard in self._shards for e in self._listed(shard)), size)[1]
+
+    def _listed(self, shard: Shard) -> list[SourceEpisode]:
+        def episodes() -> Iterator[SourceEpisode]:
+            for i, span in enumerate(_spans(shard, self._schema.file_format)):
+                yield SourceEpisode(f"{shard.path.name}/{i}", about=(str(shard.path), *span))
+
+        return listed(shard.path.name, None, episodes)
 
 
 def _spans(shard: Shard, file_format: str) -> list[tuple[int, int]]:
     """Where the records of a file are; raises :class:`DatasetError` where there are more or fewer than it is said."""
+    if not shard.path.is_file():
+        raise DatasetError(f"{shard.path} is missing, and {INFO} names it. Fetch it.")
     spans = list(array_record_spans(shard.path) if file_format == ARRAY_RECORD else record_spans(shard.path))
     if shard.episodes is not None and len(spans) != shard.episodes:
         raise DatasetError(f"{shard.path} has {len(spans)} records, and {INFO} says {shard.episodes}. Fetch it again.")

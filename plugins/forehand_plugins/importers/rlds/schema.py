@@ -84,7 +84,7 @@ class Schema:
         return list(self._splits)
 
     def shards(self, splits: Sequence[str] | None) -> list[Shard]:
-        """The files of ``splits``, of all where there are None; raises :class:`DatasetError` for one that is missing."""
+        """The files of ``splits``, of all where there are None; those that ``dataset_info.json`` names may be missing."""
         found = []
         for name in self._splits if splits is None else splits:
             if name not in self._splits:
@@ -93,8 +93,6 @@ class Schema:
             template = self._splits[name].get("filepathTemplate") or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
             for i, length in enumerate(lengths):
                 path = self.root / _file_name(template, self.name, name, self.file_format, i, len(lengths))
-                if not path.is_file():
-                    raise DatasetError(f"{path} is missing: {INFO} names {len(lengths)} files of {name}. Fetch it.")
                 found.append(Shard(name, path, length))
             if not lengths:
                 paths = sorted(self.root.glob(f"*-{name}.{self.file_format}*"), key=lambda p: natural(p.name))

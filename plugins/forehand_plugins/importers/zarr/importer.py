@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from forehand.data.importing.faults import first_readable
 from forehand.data.importing.importer import EpisodeContent, Importer, Picture, SourceEpisode
 from forehand.data.importing.statements import Statements
 from forehand.errors import ConfigurationError, DatasetError
@@ -98,10 +99,14 @@ class ZarrImporter(Importer):
         """
         if stated or camera.white == 1 or self._store.array(camera.key).dtype.kind != "f":
             return camera
-        largest = max(float(p.max()) for p in self._store.rows(camera.key, 0, int(self._store.ends[0])))
+
+        def brightest(episode: SourceEpisode) -> float:
+            return max(float(picture.max()) for picture in self._store.rows(camera.key, *episode.about))
+
+        episode, largest = first_readable(self.episodes(), brightest)
         if not 0 < largest <= 1:
             return camera
-        reason = f"its numbers are of a floating type, and the first episode has none above {largest:g}"
+        reason = f"its numbers are of a floating type, and episode {episode.id} has none above {largest:g}"
         return replace(camera, white=float(self.statements.assume(f"cameras.{camera.name}.white", 1, reason)))
 
     def _pictures(self, camera: CameraColumn, first: int, end: int) -> Iterator[Picture]:
