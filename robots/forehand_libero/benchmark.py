@@ -1,4 +1,4 @@
-"""Benchmark ``libero``: fixed initial states for judging, drawn ones for demonstrations."""
+"""Benchmark ``libero``: fixed initial states for judging, drawn ones for demonstrations by scripted experts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forehand import Benchmark, Episode
+from forehand import Benchmark, Episode, Expert, Robot
 from forehand.benchmark import departure_notes, in_turn
 from forehand.errors import ConfigurationError, UnknownName, nearest
+from forehand_libero.experts.expert import LiberoExpert
 from forehand_libero.protocols import protocol as find_protocol
-from forehand_libero.robot import INDEX, SCENE, STANDARD, STATE, SUITE, require_known
+from forehand_libero.robot import INDEX, SCENE, STANDARD, STATE, SUITE, LiberoRobot, require_known
 from forehand_libero.suites import Task, original
 from forehand_libero.suites import suite as tasks_of
 
@@ -88,6 +89,12 @@ class LiberoBenchmark(Benchmark):
                 f"benchmark.options.states=… takes more of them."
             )
         return [(self._episode(task, state, own),) for task, state, own in in_turn(chosen, count, seed)]
+
+    def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
+        """A scripted expert on the poses of the scene's objects, in the simulator's own process."""
+        if not isinstance(robot, LiberoRobot):
+            raise ConfigurationError("LIBERO's experts need its simulator: they act in its environment alone.")
+        return LiberoExpert(robot.simulation)
 
     def counterfactual_instruction(self, episode: Episode) -> str:
         """The instruction of another task of the suite, drawn by the episode's seed; its objects may be elsewhere."""
