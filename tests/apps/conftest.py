@@ -15,6 +15,20 @@ PLUGINS = "stock,seer,robots,tabletop"
 PROGRAM = (sys.executable, "-c", "from forehand_apps.main import main; main()")
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("FOREHAND_DEBUG", "HYDRA_FULL_ERROR")}
 ENVIRONMENT |= {"FOREHAND_PLUGINS": PLUGINS, "OMP_NUM_THREADS": "1"}
+SIGNALLED = """
+import fnmatch, os, sys
+
+left = {count}
+
+def watch(event, arguments):
+    global left
+    if event == "os.rename" and fnmatch.fnmatch(os.fspath(arguments[1]), {pattern!r}):
+        left -= 1
+        if left == 0:
+            os.killpg(0, {number})
+
+sys.addaudithook(watch)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -47,13 +61,19 @@ def process(tmp_path):
 def begun(tmp_path):
     """Starts one command and does not wait for it; gives its process, with pipes for what it says.
 
-    It is in a group of its own, as where a shell starts it.
+    It is in a group of its own, as where a shell starts it. With ``signalled=(number, pattern, count)``, that group
+    gets the signal ``number`` as soon as the command has finished ``count`` files that match ``pattern``, each
+    written as a whole (``replacing``): a test that sent it would be too late whenever it has to wait for a processor.
     """
     processes = []
 
-    def begin(*arguments, **variables):
+    def begin(*arguments, signalled=None, **variables):
+        words = list(PROGRAM)
+        if signalled:
+            number, pattern, count = signalled
+            words[-1] = SIGNALLED.format(number=int(number), pattern=pattern, count=count) + words[-1]
         process = ChildProcess(
-            [*PROGRAM, *arguments],
+            [*words, *arguments],
             cwd=tmp_path,
             env={**ENVIRONMENT, **variables},
             stdout=subprocess.PIPE,

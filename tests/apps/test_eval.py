@@ -1,9 +1,7 @@
 """``forehand eval`` with simulators in processes of their own, interrupted, and again from its manifest."""
 
 import json
-import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -110,12 +108,8 @@ def test_interrupted_with_workers_it_goes_on_without_them(judge, begun, tmp_path
     whole = (*SLIDER, "policy.name=random", "episodes=20")
     judge(*whole, "output=whole")
     interrupted = (*whole, "output=interrupted", "+robot.options.delay=0.01")
-    process = begun(*interrupted, "workers=2", **PLUGINS)
-    results = tmp_path / "interrupted/results.json"
-    while not results.exists() or len(outcomes(tmp_path / "interrupted")) < 3:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as the terminal does it: to everyone
+    # To everyone in its group, as the terminal does it:
+    process = begun(*interrupted, "workers=2", signalled=(signal.SIGINT, "*/results.json", 3), **PLUGINS)
     _, said = process.communicate()
     assert process.returncode == 130, said
     assert "of 20 finished episodes are kept in" in said

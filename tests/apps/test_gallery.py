@@ -93,10 +93,7 @@ def test_what_is_drawn_is_not_drawn_again_and_what_changed_is(forehand, tmp_path
 
 @pytest.mark.slow
 def test_an_interrupted_gallery_says_how_to_go_on(begun, tmp_path):
-    process = begun("gallery", *SMALL, *PLAIN)
-    parts = tmp_path / "gallery/parts"
-    process.wait_until(lambda: list(parts.glob("*.json")))
-    process.send_signal(signal.SIGINT)
+    process = begun("gallery", *SMALL, *PLAIN, signalled=(signal.SIGINT, "*parts/*.json", 1))
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "showcases are drawn; the same command continues from there" in errors

@@ -51,7 +51,7 @@ def test_an_evaluation_is_the_same_in_one_process_and_in_four(forehand, started,
 
 
 def test_a_robot_host_that_dies_mid_episode_loses_nothing(begun, started, tmp_path):
-    evaluation = ("eval", "policy.name=zero_action", "episodes=30", "num_videos=0", "output=kept")
+    evaluation = ("eval", "policy.name=zero_action", "episodes=100000", "num_videos=0", "output=kept")
     with started("robot", ANY_PORT) as (host, address):
         judging = begun(*evaluation, f"robots=[{address}]")
         wait_for_episodes(tmp_path / "kept", 1)
@@ -63,7 +63,7 @@ def test_a_robot_host_that_dies_mid_episode_loses_nothing(begun, started, tmp_pa
     assert "finished episodes are kept" in complaint
     assert "Traceback" not in complaint
     done = len(outcomes(tmp_path / "kept"))
-    assert 1 <= done < 30
+    assert done >= 1
     # The robot of the second run is another one: where robots are does not decide the outcome.
     resumed = begun(*evaluation)
     wait_for_episodes(tmp_path / "kept", done + 1)
@@ -239,7 +239,7 @@ def test_a_sweep_judges_each_in_a_folder_of_its_own(forehand, tmp_path):
     )
     assert swept.returncode == 0, swept.stderr
     judged = [
-        json.loads((tmp_path / "sweep" / f"policy.name={n}" / "results.json").read_text())
+        json.loads((tmp_path / "sweep" / f"policy.name-{n}" / "results.json").read_text())
         for n in ("zero_action", "random")
     ]
     assert [j["setup"]["policy"]["name"] for j in judged] == ["zero_action", "random"]

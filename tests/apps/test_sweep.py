@@ -18,7 +18,7 @@ from forehand_apps.preemption import requeue
 from forehand_apps.sweep_jobs import job_name, read_job
 
 from .test_results import PLUGINS, SLIDER
-from .test_train import arguments_in, wait_for_line
+from .test_train import arguments_in
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,8 @@ def test_an_interrupted_sweep_of_trainings_continues_the_one_and_begins_the_othe
     forehand, begun, slider_dataset, tmp_path
 ):
     arguments = arguments_in(tmp_path, slider_dataset)("sweep", "recipe.save_every=50", "recipe.seed=0,1", steps=150)
-    process = begun("train", "-m", *arguments)
+    process = begun("train", "-m", *arguments, signalled=(signal.SIGUSR1, "*/checkpoints/step_*", 1))
     first = tmp_path / "sweep/recipe.seed-0"
-    wait_for_line(process, first, 10)
-    process.send_signal(signal.SIGUSR1)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 75, said
     assert "everything is in" in said

@@ -118,9 +118,8 @@ def assert_same_end(folder: Path, other: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_end_it_saves_and_says_how_to_go_on(begun, arguments, train_here, whole, tmp_path, number):
     folder = tmp_path / "run"
-    process = begun("train", *arguments("run"))
-    wait_for_line(process, folder, 3)
-    process.send_signal(number)
+    checkpoint = (number, "*/checkpoints/step_*", 1)
+    process = begun("train", *arguments("run", "recipe.save_every=3"), signalled=checkpoint)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 130, said
     assert "Traceback" not in said

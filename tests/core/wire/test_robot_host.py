@@ -75,8 +75,12 @@ def open_session(client, id=1):
     return client.ask("open", id + 1).payload["session"]
 
 
+AT_ANY_TIME = {"begin_by": 1e12}
+"""A motion without it is refused after a moment in which the host got no processor, since its age is unknown."""
+
+
 def command(number):
-    return {"action": np.full(7, number, np.float32)}
+    return {"action": np.full(7, number, np.float32), **AT_ANY_TIME}
 
 
 def test_commands_reach_the_robot_and_its_answers_come_back(robot, raw, sense):
@@ -87,7 +91,7 @@ def test_commands_reach_the_robot_and_its_answers_come_back(robot, raw, sense):
         assert hello.payload["facts"] == {"robot": "Recorder"}
         session = client.ask("open", 2).payload["session"]
         episode = {"task": "lift", "instruction": "lift it", "seed": 3, "max_steps": 9, "options": {}}
-        first = client.ask("reset", 3, {"episode": episode}, session).payload["observation"]
+        first = client.ask("reset", 3, {"episode": episode, **AT_ANY_TIME}, session).payload["observation"]
         np.testing.assert_array_equal(first["images"]["wrist"], observation_to_payload(sense(0))["images"]["wrist"])
         np.testing.assert_array_equal(client.ask("act", 4, command(2), session).payload["commanded"], np.ones(7))
         client.ask("observe", 5, {}, session)
@@ -151,7 +155,7 @@ def test_silence_that_lasts_stops_the_robot_until_it_is_reset(robot, raw):
             assert answer.payload["code"] == "failed"
             assert "stopped, since no command came for 0.4 s. Look after it, then reset it." in answer.payload["message"]
         assert client.ask("observe", 6, {}, session).kind == "result"
-        client.ask("reset", 7, {"episode": None}, session)
+        client.ask("reset", 7, {"episode": None, **AT_ANY_TIME}, session)
         assert client.ask("act", 8, command(1), session).kind == "result"
     assert [a for a in robot.asked if a.startswith("act")] == ["act 0", "act 1"]
 
@@ -161,7 +165,7 @@ def test_a_robot_that_was_only_reset_holds_and_is_not_stopped(robot, raw):
     with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.05, stop=0.1).running() as host:
         client = raw(host.address)
         session = open_session(client)
-        client.ask("reset", 3, {"episode": None}, session)
+        client.ask("reset", 3, {"episode": None, **AT_ANY_TIME}, session)
         assert robot.held.wait(20)
         time.sleep(0.3)
         assert client.ask("act", 4, command(1), session).kind == "result"
@@ -203,7 +207,7 @@ def test_what_a_host_does_can_be_read(robot, raw):
     with RobotHost(robot, "tcp://127.0.0.1:0", watchdog=0.1, stop=0.1, metrics=metrics).running() as host:
         client = raw(host.address)
         session = open_session(client)
-        client.ask("reset", 3, {"episode": None}, session)
+        client.ask("reset", 3, {"episode": None, **AT_ANY_TIME}, session)
         client.ask("act", 4, command(9), session)
         while not host._thread.stopped:
             time.sleep(0.01)
@@ -221,7 +225,7 @@ def test_commands_are_brought_inside_the_contract_s_limits(robot, raw):
     with RobotHost(robot, "tcp://127.0.0.1:0").running() as host:
         client = raw(host.address)
         session = open_session(client)
-        client.ask("reset", 3, {"episode": None}, session)
+        client.ask("reset", 3, {"episode": None, **AT_ANY_TIME}, session)
         client.ask("step", 4, command(9), session)
     assert "act 1" in robot.asked
 
