@@ -10,7 +10,7 @@ from forehand.learning.checkpoint import fingerprint, latest_checkpoint
 from forehand_apps.sweep_jobs import read_job
 
 from .test_results import PLUGINS, SLIDER
-from .test_train import arguments_in, wait_for_line
+from .test_train import arguments_in
 from .test_train_processes import wait_for_lines
 
 pytestmark = pytest.mark.cluster
@@ -28,7 +28,7 @@ def test_a_preempted_job_is_queued_again_and_ends_as_if_undisturbed(begun, slide
     arguments = arguments_in(tmp_path, slider_dataset)("sweep", "recipe.seed=0,1", steps=300)
     process = begun("train", "-m", *arguments, "hydra/launcher=local_jobs")
     folder = tmp_path / "sweep/recipe.seed-0"
-    wait_for_line(process, folder, 5)
+    wait_for_lines(process, folder, 5)
     first = read_job(folder)
     assert first.state == "running"
     os.kill(first.process, signal.SIGUSR2)
@@ -61,7 +61,7 @@ def test_a_job_that_is_killed_is_named_and_the_same_command_goes_on(begun, slide
     command = ("train", "-m", *arguments, "hydra/launcher=local_jobs")
     process = begun(*command)
     folder = tmp_path / "sweep/recipe.seed-0"
-    wait_for_line(process, folder, 45)
+    wait_for_lines(process, folder, 45)
     os.kill(read_job(folder).process, signal.SIGKILL)
     shown, said = process.communicate(timeout=600)
     assert process.returncode == 1, said
@@ -82,7 +82,7 @@ def test_ray_runs_the_jobs_and_a_lost_worker_is_replaced(begun, slider_dataset, 
     arguments = arguments_in(tmp_path, slider_dataset)("sweep", "recipe.seed=0,1", "recipe.save_every=20", steps=300)
     process = begun("train", "-m", *arguments, "hydra/launcher=ray_tasks")
     folder = tmp_path / "sweep/recipe.seed-0"
-    wait_for_line(process, folder, 45)
+    wait_for_lines(process, folder, 45)
     first = read_job(folder).process
     os.kill(first, signal.SIGKILL)
     shown, said = process.communicate(timeout=600)

@@ -1,9 +1,14 @@
-"""Trainings by several processes, as torchrun starts them: ``distributed_runs FOLDER DATASET NAME…``."""
+"""Trainings by several processes, forked from one with all modules: ``distributed_runs COUNT FOLDER DATASET NAME``."""
 
+import os
+import socket
 import sys
 from pathlib import Path
 
 import torch
+import torch._dynamo
+import torch.distributed.fsdp  # modules that each process would load for itself
+from torch.multiprocessing.spawn import start_processes
 
 from forehand.data.dataset import Dataset
 from forehand.data.windows import WindowDataset
@@ -56,8 +61,9 @@ def validate(trainer: Trainer, name: str, dataset: Path, cache: Path) -> None:
         trainer.callbacks.append(Validation(2, windows, count=7, batch_size=3, action_error={"": error}))
 
 
-def main(folder: Path, dataset: Path, names: list[str]) -> None:
+def main(rank: int, folder: Path, dataset: Path, names: list[str]) -> None:
     torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     processes = join_processes(torch.device("cpu"))
     for name in names:
         run, _, beginning = name.partition("+")  # ddp+run: the run ddp, from the middle of another
@@ -75,5 +81,14 @@ def main(folder: Path, dataset: Path, names: list[str]) -> None:
         assert latest_checkpoint(target)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    count, folder, dataset, *names = sys.argv[1:]
+    os.environ |= {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    start_processes(main, (Path(folder), Path(dataset), names), int(count), start_method="fork")

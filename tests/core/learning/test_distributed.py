@@ -22,13 +22,12 @@ WEIGHTS = "model.safetensors"
 pytestmark = pytest.mark.slow
 
 
-def torchrun(processes: int, folder: Path, *arguments: object) -> None:
+def run_distributed(processes: int, folder: Path, *arguments: object) -> None:
     """Run distributed_runs by so many processes."""
     folder.mkdir(exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "FOREHAND_PLUGINS": "example"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests/core"), str(PARTS)])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += ["-m", "learning.distributed_runs", str(folder), *map(str, arguments)]
+    command = [sys.executable, "-m", "learning.distributed_runs", *map(str, (processes, folder, *arguments))]
     run_child(command, cwd=ROOT, env=environment, check=True)
 
 
@@ -58,13 +57,13 @@ def alone(example_parts, slider_dataset, tmp_path_factory) -> Path:
 def test_two_processes_train_as_one(alone, slider_dataset, tmp_path):
     names = ["ddp", "fsdp", "ddp_accumulated", "fsdp_accumulated", "ddp_validated"]
     (tmp_path / "alone").symlink_to(alone)
-    torchrun(2, tmp_path, slider_dataset, *names, "random", "fsdp+alone/ddp", "random+random")
+    run_distributed(2, tmp_path, slider_dataset, *names, "random", "fsdp+alone/ddp", "random+random")
     for name in names:
         assert_same_training(tmp_path / name, alone / name.replace("fsdp", "ddp"))
     assert_same_training(tmp_path / "fsdp+alone_ddp", alone / "ddp")  # begun by one process, gone on with by two
     assert ["validation/action_error/position" in e for e in log(tmp_path / "ddp_validated")] == [False, True] * 3
     assert_same_run(tmp_path / "random+random", tmp_path / "random")  # to the bit, with all that is drawn at random
 
-    torchrun(4, tmp_path / "four", slider_dataset, "fsdp", "ddp+../fsdp")
+    run_distributed(4, tmp_path / "four", slider_dataset, "fsdp", "ddp+../fsdp")
     assert_same_training(tmp_path / "four/fsdp", alone / "ddp")
     assert_same_training(tmp_path / "four/ddp+.._fsdp", alone / "ddp")  # begun by two processes, sharded
