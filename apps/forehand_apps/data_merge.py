@@ -10,7 +10,7 @@ from rich.console import Console
 
 from forehand.data.importing.record import card_sections
 from forehand.data.merging.merge import merge_datasets
-from forehand.data.merging.parts import merged_record, read_parts
+from forehand.data.merging.parts import merged_contract, merged_record, read_parts
 from forehand.data.recording.card import write_card
 from forehand.utils.progress import progress
 from forehand_apps.paths import paths_of
@@ -20,6 +20,13 @@ def data_merge(config: DictConfig) -> None:
     """Merge the datasets at ``config.paths`` into one at ``config.output``."""
     output, console = Path(config.output).expanduser(), Console(stderr=True)
     parts = read_parts(paths_of(config.paths))
+    if left_out := merged_contract(parts)[1]:
+        console.print(
+            f"Note: only some of the datasets state {', '.join(left_out)}; the merged one does not.",
+            soft_wrap=True,
+            markup=False,
+            style="yellow",
+        )
     with progress("merging", len(parts), console=console) as show:
         info = merge_datasets(parts, output, show)
     command = f"forehand data merge {shlex.join(part.root.name for part in parts)} output={output.name}"

@@ -44,6 +44,8 @@ def serve(config: DictConfig) -> None:
     title = str(config.policy.checkpoint or config.policy.name)
     print(f"loading {title}: clients are answered once this says 'serving'", file=sys.stderr, flush=True)
     policy = open_local_policy(config.policy, lambda: contract_of(make_robot(config.robot)))
+    if not policy.acts:
+        raise ConfigurationError(f"{title} predicts no actions, so there is nothing to serve. Serve a policy that acts.")
     metrics = PrometheusMetrics(config.metrics) if config.metrics else None
     server = _AnnouncedServer(
         policy,

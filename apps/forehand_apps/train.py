@@ -339,8 +339,8 @@ def _train(trainer: Trainer, console: Console, named: str) -> Path:
     if trainer.stop_reason:
         console.print(f"Stopped at step {trainer.step} of {recipe.steps}: {trainer.stop_reason}.", soft_wrap=True)
     served = f"Serve it with: [bold]forehand serve policy.checkpoint={trainer.folder}[/]"
-    inverse = getattr(trainer.policy, "inverse_dynamics", False)  # which drives no robot
-    console.print(f"Trained. {f'It is in {saved}.' if inverse else served}", soft_wrap=True)
+    acts = getattr(trainer.policy, "acts", True)
+    console.print(f"Trained. {served if acts else f'It is in {saved}.'}", soft_wrap=True)
     return saved
 
 

@@ -81,7 +81,8 @@ def _validation(config: DictConfig, policy: Any, recipe: Recipe, frames: FrameSt
         parts = {"": (data, policy)}
     errors = {}
     if moments := config.validation.moments:
-        errors = {n: _action_error(d, p, policy.window, moments, options) for n, (d, p) in parts.items()}
+        measured = {n: (d, p) for n, (d, p) in parts.items() if _has_error(d, p)}
+        errors = {n: _action_error(d, p, policy.window, moments, options) for n, (d, p) in measured.items()}
     return Validation(
         config.validation.every,
         windows,
@@ -89,6 +90,12 @@ def _validation(config: DictConfig, policy: Any, recipe: Recipe, frames: FrameSt
         batch_size=recipe.batch_size,
         action_error=errors,
     )
+
+
+def _has_error(data: Dataset, policy: Any) -> bool:
+    """Whether there are actions in ``data`` to compare, and ``policy`` finds some; else there is the loss alone."""
+    finds = getattr(policy, "acts", True) or getattr(policy, "inverse_dynamics", False)
+    return finds and bool(data.episodes.has_action.any())
 
 
 def _action_error(

@@ -70,6 +70,15 @@ def no_camera(where: str, camera: str, known: Iterable[str]) -> str:
     )
 
 
+def no_actions(part: str) -> str:
+    """The message about a ``part`` of a policy that learns actions, where the data have none."""
+    return (
+        f"{part}: the data have no actions to learn. Add a dataset that has some, or say which columns they are, "
+        f"dataset={{path: …, action: […]}}. Or learn without them: a world model and no action head "
+        f"(policy.action_head=null), with which another training begins (init_from=…)."
+    )
+
+
 def contained(error: BaseException, call: str) -> Exception:
     """The error to report where ``call``, in words, raised ``error``: a :class:`PartFailed` where it is no Exception.
 

@@ -105,6 +105,8 @@ class Policy(ABC):
     """The checkpoint that the weights came from, if any; part of :meth:`describe`."""
     samples: bool = False
     """Whether actions are drawn at random, and so depend on a session's seed."""
+    acts: bool = True
+    """Whether it predicts actions that can drive a robot; False of one that only foresees, or explains what was done."""
 
     def for_robot(self, contract: Contract, needer: str = "the policy", offerer: str = "the robot") -> Policy:
         """This policy for a robot of that contract: the same, or of several embodiments the one that fits.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from forehand import Contract
 from forehand.compose.parts import ActionHead, Inputs, LossTerms, masked_mean
-from forehand.errors import ConfigurationError
+from forehand.errors import ConfigurationError, no_actions
 from forehand_seer.gripper_index import split_gripper
 
 
@@ -37,10 +37,7 @@ class InverseDynamics(ActionHead):
     ) -> None:
         super().__init__()
         if not contract.action:
-            raise ConfigurationError(
-                "seer/inverse_dynamics: the data have no actions to learn. Add a dataset that has some, or leave the "
-                "action head out (policy.action_head=null)."
-            )
+            raise ConfigurationError(no_actions("seer/inverse_dynamics"))
         arm, gripper = split_gripper(contract.action)
         if not arm:
             raise ConfigurationError(

@@ -77,3 +77,22 @@ def test_a_policy_that_cannot_mask_a_missing_state_is_refused(forehand, slider_d
     done = forehand("train", *words, sources, "device=cpu", PYTHONPATH=str(PARTS), FOREHAND_PLUGINS="stock,seer,example")
     assert done.returncode == 2, done.stderr
     assert "some sources have no state, which only composed policies can mask" in done.stderr
+
+
+@pytest.mark.slow
+def test_what_can_be_learned_without_actions_is_and_the_rest_is_refused(train, forehand, slider_dataset, tmp_path):
+    source = f"dataset={{path: {slider_dataset}, action: [], validation_fraction: 0.3}}"
+    refused = train(source)
+    assert refused.returncode == 2
+    assert "seer/inverse_dynamics: the data have no actions to learn" in refused.stderr
+    assert "policy.action_head=null" in refused.stderr
+    model = "+policy.world_model={name: appearance_flow, cameras: [static], horizon: 1, queries: 1}"
+    reads = "+policy.reads.foresight={observation: past}"
+    done = train(source, "policy.action_head=null", model, reads, "validation.every=1")
+    assert done.returncode == 0, done.stderr
+    assert "step 1: validation/loss" in done.stderr
+    assert "validation/action" not in done.stderr
+    assert "Serve it with" not in done.stderr
+    served = forehand("serve", "policy.checkpoint=run", "policy.device=cpu")
+    assert served.returncode == 2
+    assert "run predicts no actions, so there is nothing to serve" in served.stderr

@@ -75,6 +75,11 @@ class CrossEmbodimentPolicy(nn.Module, Policy):
         return self.embodiments[self.first].samples
 
     @property
+    def acts(self) -> bool:  # type: ignore[override]
+        """Whether it predicts actions that can drive a robot."""
+        return self.embodiments[self.first].acts
+
+    @property
     def window(self) -> dict[str, Any]:
         """What a window of training data must hold, the same for all embodiments."""
         return self.embodiments[self.first].window

@@ -72,6 +72,11 @@ class ComposedPolicy(Composition, Policy):
         """Whether the action head draws its actions at random, by the session's seed."""
         return self.action_head is not None and bool(self.action_head.noise_shape)
 
+    @property
+    def acts(self) -> bool:  # type: ignore[override]
+        """Whether it has an action head, and that is no inverse model."""
+        return self.action_head is not None and not self.inverse_dynamics
+
     def open(self, instruction: str, seed: int = 0) -> ComposedSession:
         """A new session with an empty history."""
         return ComposedSession(instruction, seed)

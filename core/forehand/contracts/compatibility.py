@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from forehand.contracts.contract import PROTECTION, Contract, Field
@@ -58,6 +58,30 @@ def differences(needed: Contract, offered: Contract) -> list[Mismatch]:
     if abs(needed.rate - offered.rate) > 0.01 * needed.rate:
         found.append(Mismatch("control rate (Hz)", needed.rate, offered.rate))
     return found
+
+
+def stated_by_both(one: Contract, other: Contract) -> tuple[Contract, list[str]] | None:
+    """What two contracts both state, and what is left out of it since only one states it; None where they contradict.
+
+    Cameras, fields and sensors have to be the same, in the same order.
+    """
+    if one.rate != other.rate:
+        return None
+    found: dict[str, Any] = {}
+    left_out: list[str] = []
+    for side in ("cameras", "state", "action", "sensors"):
+        mine, theirs = getattr(one, side), getattr(other, side)
+        if len(mine) != len(theirs):
+            return None
+        parts = []
+        for part, its in zip(mine, theirs, strict=True):
+            differing = [f.name for f in fields(part) if getattr(part, f.name) != getattr(its, f.name)]
+            if any(getattr(part, name) is not None and getattr(its, name) is not None for name in differing):
+                return None
+            parts.append(replace(part, **dict.fromkeys(differing)))
+            left_out += [f"{side}.{part.name}: {name}" for name in differing]
+        found[side] = tuple(parts)
+    return replace(one, **found), left_out
 
 
 def restrictions(needed: Contract, offered: Contract) -> list[Mismatch]:

@@ -20,7 +20,10 @@ from forehand.data.specification import WEIGHT, Source, SourceSpec, read_sources
 from forehand.data.statistics import DatasetStatistics
 from forehand.errors import ConfigurationError, DatasetError
 
-UNFIT = "They cannot be learned from together: take one of them, or convert the other."
+UNFIT = (
+    "They cannot be learned from together as they are: convert fields of one, {path: …, convert: [action.gripper:open]}, "
+    "or let one policy learn them as different robots, dataset={one: …, other: …}."
+)
 CAMERAS = (
     "Say what that camera is called in this dataset, cameras: {{{0}: <name>}}, or that there is none, which masks it: "
     "cameras: {{{0}: null}}."

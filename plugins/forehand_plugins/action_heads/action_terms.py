@@ -10,7 +10,7 @@ from torch import Tensor
 
 from forehand.compose.parts import LossTerms, masked_mean
 from forehand.contracts.contract import Contract, Field
-from forehand.errors import ConfigurationError, nearest
+from forehand.errors import ConfigurationError, nearest, no_actions
 from forehand.utils.numbers import count
 
 
@@ -32,10 +32,7 @@ class ActionTerms:
         Raises :class:`ConfigurationError`, which names the ``part``, where the contract has no actions.
         """
         if not contract.action:
-            raise ConfigurationError(
-                f"{part}: the data have no actions to learn. Add a dataset that has some, or leave the action head out "
-                f"(policy.action_head=null)."
-            )
+            raise ConfigurationError(no_actions(part))
         elements = _elements(contract.action)
         return cls(elements, {term: {"motion": 1.0, "gripper": gripper_weight}[term] for term in elements})
 

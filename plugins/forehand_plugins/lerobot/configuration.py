@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from forehand.contracts.contract import Contract
-from forehand.errors import ConfigurationError, nearest
+from forehand.errors import ConfigurationError, nearest, no_actions
 from forehand.utils.images import Size
 
 STATE_KEY, ACTION_KEY, IMAGE_PREFIX = "observation.state", "action", "observation.images."
@@ -57,6 +57,8 @@ def make_config(
 
     if type not in known:
         raise ConfigurationError(f"policy.type: LeRobot has no policy {type!r}. {nearest(type, known)}")
+    if not contract.action:
+        raise ConfigurationError(no_actions(f"lerobot, {type}"))
     kind = PreTrainedConfig.get_choice_class(type)
     names = [f.name for f in dataclasses.fields(kind) if f.init and f.name not in OWN_FIELDS]
     for name in options or {}:

@@ -14,7 +14,7 @@ from forehand.data.episodes import read_tasks
 from forehand.data.features import INFO_FILE, camera_keys, write_contract
 from forehand.data.importing.record import IMPORT_FILE
 from forehand.data.lerobot.v3 import TASKS_FILE
-from forehand.data.merging.parts import Part, merged_record
+from forehand.data.merging.parts import Part, merged_contract, merged_record
 from forehand.data.merging.statistics import merged_statistics
 from forehand.data.reading import read_table, table_files
 from forehand.data.recording import tables
@@ -85,7 +85,7 @@ class _Merged:
         path = self._target / filled(tables.EPISODES_PATH, (0, 0))
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(rows, path, compression="snappy")
-        write_contract(self._target, self._parts[0].contract)
+        write_contract(self._target, merged_contract(self._parts)[0])
         tables.write_tasks(self._target, {number: sentence for sentence, number in self._tasks.items()})
         statistics, histograms = merged_statistics(self._target, self._parts)
         tables.write_json(self._target, tables.STATS_FILE, to_plain(statistics))

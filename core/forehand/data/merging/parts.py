@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from forehand.contracts.compatibility import differences
+from forehand.contracts.compatibility import differences, stated_by_both
 from forehand.contracts.contract import Contract
 from forehand.data.features import INFO_FILE, read_contract, read_info
 from forehand.data.importing.job import Shard, differences_of
@@ -61,9 +62,22 @@ def read_parts(roots: Sequence[Path]) -> list[Part]:
         raise DatasetError("None of the shards has an episode: everything was left out. Their records say why.")
     for part in whole[1:]:
         _require_alike(whole[0], part)
+    for one, other in itertools.combinations({part.contract: part for part in whole}.values(), 2):
+        _require_alike(one, other)  # what the first leaves unstated, two others may contradict
     if not any(part.shard for part in parts):
         return parts
     return _in_order(parts)
+
+
+def merged_contract(parts: Sequence[Part]) -> tuple[Contract, list[str]]:
+    """What the contracts of all ``parts`` state, and what is left out since only some state it, such as a unit."""
+    first, *others = [part.contract for part in parts if not part.empty]
+    left_out: list[str] = []
+    for other in others:
+        both = stated_by_both(first, other)
+        assert both is not None  # by read_parts
+        first, left_out = both[0], [*left_out, *(name for name in both[1] if name not in left_out)]
+    return first, left_out
 
 
 def merged_record(parts: Sequence[Part]) -> dict[str, Any] | None:
@@ -97,12 +111,12 @@ def _read(given: Path) -> Part:
 
 
 def _require_alike(first: Part, other: Part) -> None:
-    if first.contract != other.contract:
+    if stated_by_both(first.contract, other.contract) is None:
         listing = "\n".join(f"  - {d}" for d in differences(first.contract, other.contract))
         raise ContractMismatch(
             f"{first.root} and {other.root} have different contracts:\n"
-            f"{listing or '  - one of them states more than the other'}\n"
-            f"Train on both as they are (dataset=[…,…]), or import one of them again."
+            f"{listing or '  - limits of the robot'}\n"
+            f"Import one of them again, or train on both without merging: as one, with convert, or as different robots."
         )
     features = [{k: (f["dtype"], list(f["shape"])) for k, f in part.info["features"].items()} for part in (first, other)]
     if features[0] != features[1] or first.info["fps"] != other.info["fps"]:
@@ -123,7 +137,11 @@ def _in_order(parts: Sequence[Part]) -> list[Part]:
         identity = {k: v for k, v in part.record["import"].items() if k != "shard"}
         first = first or identity
         if lines := differences_of(first, identity):
-            raise DatasetError(f"{part.root} is a shard of another import than {parts[0].root}:\n  " + "\n  ".join(lines))
+            raise DatasetError(
+                f"{part.root} is a shard of another import than {parts[0].root}:\n  "
+                + "\n  ".join(lines)
+                + "\nImport it again as the others were."
+            )
         shards[part.shard.number] = part
     if missing := [f"{i}/{count}" for i in range(1, count + 1) if i not in shards]:
         raise DatasetError(f"The shards {', '.join(missing)} are missing. Import them, and name all of them.")

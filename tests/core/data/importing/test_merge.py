@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from forehand.data.features import read_info
+from forehand.data.features import read_contract, read_info, write_contract
 from forehand.data.importing.job import ImportJob, Shard
 from forehand.data.importing.record import IMPORT_FILE
 from forehand.data.importing.run import opened_import
 from forehand.data.lerobot.source import LeRobotSource
 from forehand.data.merging.merge import merge_datasets
-from forehand.data.merging.parts import read_parts
+from forehand.data.merging.parts import merged_contract, read_parts
 from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
 
 
@@ -134,3 +135,16 @@ def test_datasets_that_lerobot_wrote_are_merged(small_dataset, tmp_path):
     levels = [int(p.mean().round()) for p in pictures(merged)]
     np.testing.assert_allclose(levels, [20 + 10 * i for i in range(21)] * 2, atol=4)
     assert there.image_statistics("static")["count"] == 42
+
+
+def test_what_only_some_state_is_left_unstated(source, tmp_path):
+    one, other = run(source, tmp_path / "one"), run(source, tmp_path / "other")
+    contract = read_contract(one)
+    (x,), (gripper,) = contract.state, contract.action
+    write_contract(one, replace(contract, action=(replace(gripper, unit="1", low=(-1.0,), high=(1.0,)),)))
+    merged = merge([one, other], tmp_path / "merged")
+    assert read_contract(merged) == read_contract(other) == contract
+    assert merged_contract(read_parts([one, other]))[1] == [f"action.gripper: {name}" for name in ("unit", "low", "high")]
+    write_contract(other, replace(contract, state=(replace(x, unit="mm"),)))
+    with pytest.raises(ContractMismatch, match=r"unit: needed 'm', offered 'mm'"):
+        read_parts([one, other])
