@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from forehand import Camera, Contract, Field, registry
 from forehand.conformance import assert_dataset_conforms
+from forehand.data.content_digest import content_digest
 from forehand.data.dataset import Dataset
 from forehand.data.episode_table import EpisodeTable
-from forehand.data.locate import content_digest
 from forehand.data.source import DataSource, Pictures
 from forehand.data.windows import WindowDataset
 from forehand.errors import DatasetError

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from forehand import Episode, Observation, Robot, Sensor
 from forehand.data.episode_table import EpisodeTable
-from forehand.data.episodes import read_episodes
 from forehand.data.features import camera_keys, read_contract, read_info
-from forehand.data.frames import open_frames
-from forehand.data.locate import locate_dataset
-from forehand.data.sensors import open_sensor
+from forehand.data.lerobot.episodes import read_episodes
+from forehand.data.lerobot.frames import open_frames
+from forehand.data.lerobot.locate import locate_dataset
+from forehand.data.lerobot.sensors import open_sensor
 from forehand.data.source import FrameReader
 from forehand.errors import ConfigurationError, ForehandError
 from forehand_robots.field_specs import validate_action

@@ -16,9 +16,9 @@ from tests.child_process import ChildProcess
 
 from forehand import registry
 from forehand.data.demonstrations.parallel import RecordingFailed
-from forehand.data.episodes import read_episodes
 from forehand.data.features import read_contract
-from forehand.data.locate import check_dataset
+from forehand.data.lerobot.episodes import read_episodes
+from forehand.data.lerobot.locate import check_dataset
 from forehand.data.recording.commit import finished_episodes
 from forehand.errors import ConfigurationError, ContractMismatch
 from forehand.utils.video import decode

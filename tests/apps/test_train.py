@@ -12,9 +12,9 @@ import torch
 from hydra import compose, initialize_config_module
 from safetensors.torch import save_file
 
-from forehand.data.episodes import read_episodes
 from forehand.data.features import read_contract, write_contract
-from forehand.data.locate import fingerprint as dataset_fingerprint
+from forehand.data.lerobot.episodes import read_episodes
+from forehand.data.lerobot.locate import fingerprint as dataset_fingerprint
 from forehand.errors import CheckpointError, ConfigurationError, DatasetError
 from forehand.learning.checkpoint import (
     PROVENANCE,

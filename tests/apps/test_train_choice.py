@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forehand.data.episodes import read_episodes
+from forehand.data.lerobot.episodes import read_episodes
 from forehand.learning.checkpoint import latest_checkpoint, read_provenance
 
 PARTS = Path(__file__).parents[1] / "data/parts"

@@ -10,7 +10,7 @@ import torch
 from forehand import Observation
 from forehand.conformance import assert_policy_conforms
 from forehand.data.dataset import Dataset
-from forehand.data.frames import open_frames
+from forehand.data.lerobot.frames import open_frames
 from forehand.data.windows import WindowDataset
 from forehand.learning.checkpoint import CONTRACT, latest_checkpoint, load_policy, read_provenance
 from forehand.learning.trainer import LOG

@@ -12,8 +12,8 @@ from forehand import Episode, Sensor, registry
 from forehand.conformance import assert_robot_conforms
 from forehand.conformance.example import CONTRACT, observation
 from forehand.control.chunking import make_chunker
-from forehand.data.episodes import read_episodes
 from forehand.data.features import CONTRACT_FILE
+from forehand.data.lerobot.episodes import read_episodes
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
 from forehand.data.recording.recorder import Recorder
 from forehand.errors import ConfigurationError, ContractMismatch, DatasetError, ForehandError

@@ -1,5 +1,5 @@
 """Recording, finding and reading datasets.
 
 Reading tables and videos needs ``forehand[learning]``; :mod:`forehand.utils.images`, :mod:`forehand.data.features` and
-:mod:`forehand.data.locate` need numpy alone.
+:mod:`forehand.data.lerobot.locate` need numpy alone.
 """

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from forehand.data.chunk_statistics import Predicted, chunk_statistics
 from forehand.data.episode_table import EpisodeTable
-from forehand.data.features import IMAGE_PREFIX, camera_keys
-from forehand.data.lerobot.formats import open_layout
+from forehand.data.features import IMAGE_PREFIX
 from forehand.data.source import DataSource, Statistic
-from forehand.errors import DatasetError
 
-_NAMES = ("mean", "std", "min", "max", "count")
+STATED = ("mean", "std", "min", "max", "count")
+"""What is stated of the images of a camera."""
 
 
 class DatasetStatistics(Mapping[str, Statistic]):
@@ -50,7 +48,7 @@ class DatasetStatistics(Mapping[str, Statistic]):
 
 def merge_image_statistics(stated: Sequence[Statistic]) -> Statistic:
     """Statistics over all images of one camera in several datasets, from those of each."""
-    mean, std, low, high, count = (np.stack([one[name] for one in stated]) for name in _NAMES)
+    mean, std, low, high, count = (np.stack([one[name] for one in stated]) for name in STATED)
     share = count / count.sum()
     overall = (share * mean).sum(axis=0)
     return {
@@ -60,32 +58,3 @@ def merge_image_statistics(stated: Sequence[Statistic]) -> Statistic:
         "max": high.max(axis=0),
         "count": count.sum(axis=0).astype(np.int64),
     }
-
-
-def recorded_image_statistics(root: Path, camera: str) -> Statistic:
-    """Statistics of a camera's images in the LeRobotDataset at ``root``, by channel.
-
-    ``mean``, ``std``, ``min`` and ``max``, (3,), of levels from 0 to 1, and ``count`` of frames, (1,). They are those of
-    its metadata (``meta/stats.json``, or in format 2.1 ``meta/episodes_stats.jsonl``): exact where Forehand recorded the
-    images, of a sample of them where LeRobot did.
-
-    Raises :class:`DatasetError` where the metadata lacks them, and :class:`KeyError` where there is no such camera.
-    """
-    layout = open_layout(root)
-    key, path = camera_keys(layout.info["features"])[camera], layout.statistics_file
-    try:
-        stated = layout.image_statistics(key)
-        found: Statistic = {name: np.asarray(stated[name], float).reshape(-1) for name in _NAMES}
-    except (TypeError, KeyError, ValueError, DatasetError) as error:
-        raise _lacking(path, key) from error
-    sizes = all(len(value) == (1 if name == "count" else 3) for name, value in found.items())
-    if not sizes or not all(np.isfinite(value).all() for value in found.values()) or found["count"][0] < 1:
-        raise _lacking(path, key)
-    return found
-
-
-def _lacking(path: Path, key: str) -> DatasetError:
-    return DatasetError(
-        f"The policy takes image statistics of {key!r}, but {path} has no mean, std, min, max and count of its three "
-        f"channels. Restore that file, or configure the policy to do without them."
-    )

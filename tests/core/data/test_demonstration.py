@@ -8,7 +8,7 @@ import pytest
 from forehand import Episode
 from forehand.data.demonstrations.demonstrate import Noise, Perturbation, demonstrate
 from forehand.data.episode_table import EpisodeTable
-from forehand.data.episodes import read_episodes
+from forehand.data.lerobot.episodes import read_episodes
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
 from forehand.data.recording.recorder import Recorder
 from forehand.errors import ConfigurationError

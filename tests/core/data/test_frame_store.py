@@ -22,7 +22,7 @@ from forehand.data.frame_cache import cache_folder
 from forehand.data.frame_store import FrameRequest, FrameStore, budget, open_frame_store, parse_bytes
 from forehand.data.frame_store.jpeg import JpegFrames
 from forehand.data.frame_store.shards import ShardedFrames
-from forehand.data.frames import recorded_pictures
+from forehand.data.lerobot.frames import recorded_pictures
 from forehand.data.source import Pictures
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError, DatasetError

@@ -16,9 +16,9 @@ from lerobot.datasets.aggregate import aggregate_datasets
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from tests.child_process import ChildProcess, run_child
 
-from forehand.data.episodes import read_episodes
 from forehand.data.features import read_contract, read_info, to_features, write_contract
-from forehand.data.locate import check_dataset
+from forehand.data.lerobot.episodes import read_episodes
+from forehand.data.lerobot.locate import check_dataset
 from forehand.data.recording import commit as assembly
 from forehand.data.recording import tables
 from forehand.data.recording.commit import commit_episodes, finished_episodes, recording_lock, require_same_contract

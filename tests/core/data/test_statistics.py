@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forehand.data.dataset import Dataset
-from forehand.data.frames import open_frames
+from forehand.data.lerobot.frames import open_frames
 from forehand.errors import DatasetError
 
 KEY = "observation.images.static"

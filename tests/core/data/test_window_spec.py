@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from forehand.data.dataset import Dataset
 from forehand.data.features import read_contract, write_contract
-from forehand.data.frames import open_frames
+from forehand.data.lerobot.frames import open_frames
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError, DatasetError

@@ -23,11 +23,11 @@ from tests.child_process import ChildProcess
 from torch.utils.data import DataLoader
 
 from forehand.data import frame_cache
-from forehand.data import frames as frames_module
 from forehand.data.dataset import Dataset
 from forehand.data.features import read_contract, write_contract
 from forehand.data.frame_store import shards
-from forehand.data.video_pictures import VideoPictures
+from forehand.data.lerobot import frames as frames_module
+from forehand.data.lerobot.video_pictures import VideoPictures
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
 
@@ -158,7 +158,7 @@ def test_an_interrupted_decoding_is_done_again(small_dataset: Path, monkeypatch:
 READER = """
 import sys
 from pathlib import Path
-from forehand.data.frames import open_frames
+from forehand.data.lerobot.frames import open_frames
 print(open_frames(Path(sys.argv[1]), "observation.images.static", (24, 32))[:].sum(dtype=int))
 """
 

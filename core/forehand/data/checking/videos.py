@@ -8,8 +8,8 @@ import numpy as np
 
 from forehand.data.checking.findings import ERROR, WARNING, Finding, finding
 from forehand.data.checking.table import FrameTable
+from forehand.data.lerobot.video_pictures import VideoPictures
 from forehand.data.source import DataSource
-from forehand.data.video_pictures import VideoPictures
 from forehand.errors import DatasetError
 from forehand.utils.video import count_frames
 

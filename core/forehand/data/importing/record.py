@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from forehand.data.content_digest import content_digest
 from forehand.data.importing.importer import Importer
 from forehand.data.importing.ledger import Outcome
-from forehand.data.locate import content_digest
 
 IMPORT_FILE = "meta/forehand_import.json"
 FORMAT = 1

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.contracts.sensor import Sensor
-from forehand.data.consistency import read_spans
 from forehand.data.episode_table import EpisodeTable
-from forehand.data.episodes import read_episodes
 from forehand.data.features import camera_keys, read_contract, read_info
-from forehand.data.frames import recorded_pictures
 from forehand.data.lerobot.columns import read_column, read_words, recorded_columns
+from forehand.data.lerobot.consistency import read_spans
+from forehand.data.lerobot.episodes import read_episodes
 from forehand.data.lerobot.formats import open_layout
+from forehand.data.lerobot.frames import recorded_pictures
+from forehand.data.lerobot.image_statistics import recorded_image_statistics
 from forehand.data.lerobot.layout import Layout
-from forehand.data.locate import fingerprint, locate_dataset
+from forehand.data.lerobot.locate import fingerprint, locate_dataset
+from forehand.data.lerobot.sensors import open_sensor
 from forehand.data.reading import Rows
-from forehand.data.sensors import open_sensor
 from forehand.data.source import Column, DataSource, FrameReader, Pictures, Statistic
-from forehand.data.statistics import recorded_image_statistics
 from forehand.errors import DatasetError, no_camera
 
 
@@ -65,7 +65,7 @@ class LeRobotSource(DataSource):
         return open_sensor(self.root, sensor, cache)
 
     def image_statistics(self, camera: str) -> Statistic:
-        """See :func:`forehand.data.statistics.recorded_image_statistics`."""
+        """See :func:`forehand.data.lerobot.image_statistics.recorded_image_statistics`."""
         return recorded_image_statistics(self.root, camera)
 
     @cached_property

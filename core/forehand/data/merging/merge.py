@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forehand.data.episodes import read_tasks
 from forehand.data.features import INFO_FILE, camera_keys, write_contract
 from forehand.data.importing.record import IMPORT_FILE
+from forehand.data.lerobot.episodes import read_tasks
 from forehand.data.lerobot.v3 import TASKS_FILE
 from forehand.data.merging.parts import Part, merged_contract, merged_record
 from forehand.data.merging.statistics import merged_statistics

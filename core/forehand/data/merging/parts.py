@@ -14,8 +14,8 @@ from forehand.contracts.contract import Contract
 from forehand.data.features import INFO_FILE, read_contract, read_info
 from forehand.data.importing.job import Shard, differences_of
 from forehand.data.importing.run import read_import_record
+from forehand.data.lerobot.locate import check_dataset
 from forehand.data.lerobot.v3 import FORMAT
-from forehand.data.locate import check_dataset
 from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
 
 

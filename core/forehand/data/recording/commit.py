@@ -30,8 +30,8 @@ from forehand.data.features import (
     write_contract,
 )
 from forehand.data.lerobot.formats import open_layout
+from forehand.data.lerobot.locate import READY, check_dataset
 from forehand.data.lerobot.v3 import FORMAT, LayoutV3
-from forehand.data.locate import READY, check_dataset
 from forehand.data.recording.recorder import read_staged, remove_unfinished, staged_episodes, staging_folder
 from forehand.data.recording.tables import BOOKKEEPING, new_info, write_json
 from forehand.data.recording.writer import write_episodes

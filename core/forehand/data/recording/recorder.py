@@ -25,11 +25,11 @@ from forehand.contracts.contract import Contract
 from forehand.contracts.sensor import RGB
 from forehand.control.finite import require_finite, require_sensors
 from forehand.data.features import read_mapping
-from forehand.data.locate import STAGING
+from forehand.data.lerobot.locate import STAGING
+from forehand.data.lerobot.sensors import require_codecs
 from forehand.data.reading import is_file_name
 from forehand.data.recording.requirements import integer_rate, require_recordable
 from forehand.data.recording.sensor_files import ImageWriter, SensorWriter
-from forehand.data.sensors import require_codecs
 from forehand.errors import ContractMismatch, DatasetError
 from forehand.robot import Observation
 from forehand.utils.files import fsync_path

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from forehand.contracts.sensor import DEPTH, POINT_CLOUD, VECTOR, Sensor
 from forehand.data.episode_table import column_statistics
-from forehand.data.sensors import encode_depth, encode_png, image_column, sensor_column
+from forehand.data.lerobot.sensors import encode_depth, encode_png, image_column, sensor_column
 
 Statistics = Mapping[str, Any]
 

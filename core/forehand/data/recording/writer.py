@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from forehand.contracts.contract import Contract
-from forehand.data.episodes import read_tasks
 from forehand.data.features import IMAGE_PREFIX, INFO_FILE, annotation_names
+from forehand.data.lerobot.episodes import read_tasks
 from forehand.data.lerobot.v3 import TASKS_FILE
 from forehand.data.recording import tables
 from forehand.data.recording.places import filled, following, free_place

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from forehand.data.episodes import read_episodes, read_tasks
 from forehand.data.features import camera_keys, read_info
-from forehand.data.frames import open_frames
+from forehand.data.lerobot.episodes import read_episodes, read_tasks
+from forehand.data.lerobot.frames import open_frames
 from forehand.utils.video import Encoding, VideoWriter
 
 CHUNK = 2

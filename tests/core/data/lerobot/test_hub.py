@@ -11,7 +11,7 @@ import pytest
 
 from forehand.data.dataset import Dataset
 from forehand.data.lerobot.hub import latest_format
-from forehand.data.locate import locate_dataset
+from forehand.data.lerobot.locate import locate_dataset
 from forehand.errors import ConfigurationError, DatasetError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -13,10 +13,10 @@ import pytest
 
 from forehand.conformance import assert_dataset_conforms
 from forehand.data.dataset import Dataset
-from forehand.data.episodes import read_episodes
-from forehand.data.frames import open_frames
+from forehand.data.lerobot.episodes import read_episodes
+from forehand.data.lerobot.frames import open_frames
+from forehand.data.lerobot.locate import check_dataset
 from forehand.data.lerobot.source import LeRobotSource
-from forehand.data.locate import check_dataset
 from forehand.data.recording.commit import recording_lock, require_same_contract
 from forehand.data.windows import WindowDataset
 from forehand.errors import DatasetError

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.data.consistency import read_spans
 from forehand.data.features import read_info
 from forehand.data.frame_store.open_store import FrameRequest, open_frame_store
+from forehand.data.lerobot.consistency import read_spans
 from forehand.data.lerobot.formats import open_layout
 from forehand.data.lerobot.layout import VIDEO_SPANS
-from forehand.data.locate import dataset_files
+from forehand.data.lerobot.locate import dataset_files
+from forehand.data.lerobot.table_pictures import TablePictures
+from forehand.data.lerobot.video_pictures import VideoPictures, VideoSpans
 from forehand.data.reading import Rows, fill_template, path_inside
 from forehand.data.source import FrameReader
-from forehand.data.table_pictures import TablePictures
-from forehand.data.video_pictures import VideoPictures, VideoSpans
 from forehand.errors import DatasetError
 from forehand.utils.images import Size
 
@@ -31,7 +31,7 @@ def open_frames(
     """All N frames of the camera ``key`` of the dataset at ``root``, (N, height, width, 3) uint8, from the raw store.
 
     method: how they are resized (:func:`forehand.utils.images.resize`). spans: the table of episodes, where it was read
-    already (:func:`forehand.data.consistency.read_spans`). The first call decodes the videos
+    already (:func:`forehand.data.lerobot.consistency.read_spans`). The first call decodes the videos
     (:func:`forehand.data.frame_store.open_store.open_frame_store`). Raises :class:`DatasetError`.
     """
     request = FrameRequest(recorded_pictures(root, key, spans), size, method)

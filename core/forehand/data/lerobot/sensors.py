@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from forehand.contracts.sensor import DEPTH, Sensor
+from forehand.data.content_digest import content_digest
 from forehand.data.features import read_info, sensor_key
 from forehand.data.frame_cache import FRAMES_AT_ONCE, FrameBlock, MapLayout, frames_folder, open_map
-from forehand.data.locate import content_digest
 from forehand.data.reading import read_errors, table_files, to_matrix
 from forehand.errors import ConfigurationError, DatasetError
 

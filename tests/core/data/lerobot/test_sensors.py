@@ -20,15 +20,15 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from forehand import Camera, Contract, Field, Observation, Sensor
 from forehand.conformance.example import measurement
-from forehand.data import sensors as sensors_module
 from forehand.data.dataset import Dataset
 from forehand.data.features import read_contract, read_info, write_contract
+from forehand.data.lerobot import sensors as sensors_module
+from forehand.data.lerobot.sensors import decode_depth, encode_depth, open_sensor
 from forehand.data.recording import tables
 from forehand.data.recording.card import dataset_card
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
 from forehand.data.recording.recorder import Recorder, staging_folder
 from forehand.data.recording.sensor_files import SensorWriter
-from forehand.data.sensors import decode_depth, encode_depth, open_sensor
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError, ContractMismatch, DatasetError, NotFinite

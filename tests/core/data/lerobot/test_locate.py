@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forehand.data.locate import check_dataset, fingerprint, locate_dataset
+from forehand.data.lerobot.locate import check_dataset, fingerprint, locate_dataset
 from forehand.errors import DatasetError
 
 
@@ -28,7 +28,7 @@ def test_a_wrong_path_is_reported_at_once(source: str, monkeypatch: pytest.Monke
     def never(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the hub was asked for a path")
 
-    monkeypatch.setattr("forehand.data.locate.download_dataset", never)
+    monkeypatch.setattr("forehand.data.lerobot.locate.download_dataset", never)
     with pytest.raises(DatasetError, match="no such folder") as error:
         locate_dataset(source)
     assert str(Path(source).absolute()) in str(error.value)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.data.consistency import irregularity
+from forehand.data.content_digest import content_digest
 from forehand.data.frame_cache import missing_frames
-from forehand.data.locate import content_digest
+from forehand.data.lerobot.consistency import irregularity
 from forehand.data.source import Pictures
 from forehand.errors import DatasetError
 from forehand.utils import video

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from forehand.data.content_digest import content_digest
 from forehand.data.frame_cache import missing_frames
-from forehand.data.locate import content_digest
 from forehand.data.reading import read_errors, table_files
 from forehand.data.source import Pictures
 from forehand.errors import DatasetError

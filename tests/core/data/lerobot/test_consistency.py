@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from forehand.data.dataset import Dataset
-from forehand.data.episodes import read_episodes
 from forehand.data.features import ACTION_KEY, STATE_KEY, read_contract, read_info
+from forehand.data.lerobot.episodes import read_episodes
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
 from forehand.data.recording.recorder import Recorder
 from forehand.data.windows import WindowDataset

@@ -6,12 +6,11 @@ finalized in one of deep inside.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from forehand.data.content_digest import content_digest
 from forehand.data.features import INFO_FILE, SENSOR_PREFIX, STATE_KEY, camera_keys, is_depth, read_info
 from forehand.data.lerobot.formats import OLD_INFO_FILE, old_format, open_layout
 from forehand.data.lerobot.hub import download_dataset
@@ -22,8 +21,6 @@ STAGING = ".recording"
 READY = "ready"
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_HASHED_ENDS = 2**20
-_MANY_FILES, _HASHED_ENDS_OF_MANY = 4096, 2**14  # as of format 2, with a table and a video of each episode
 
 
 def locate_dataset(source: str | Path, revision: str | None = None, stateless: bool = False) -> Path:
@@ -85,24 +82,6 @@ def check_dataset(root: str | Path, stateless: bool = False) -> Path:
 def fingerprint(root: Path) -> str:
     """A short name for the content of the dataset at ``root``, the same on every machine."""
     return content_digest(root, dataset_files(root))
-
-
-def content_digest(root: Path, files: Iterable[Path], about: str = "") -> str:
-    """A short name for the content of ``files`` below ``root``, and for ``about``.
-
-    Of every file its path, its size and both its ends are hashed, 1 MiB, or 16 KiB where there are more than 4096 files:
-    small files wholly, large ones where Parquet and MP4 keep their tables of contents, so that terabytes take seconds.
-    """
-    digest, files = hashlib.blake2b(about.encode(), digest_size=16), list(files)
-    ends = _HASHED_ENDS if len(files) <= _MANY_FILES else _HASHED_ENDS_OF_MANY
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(ends))
-            file.seek(max(size - ends, 0))
-            digest.update(file.read(ends))
-    return digest.hexdigest()
 
 
 def dataset_files(root: Path) -> list[Path]:

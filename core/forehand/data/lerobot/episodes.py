@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from forehand.data.consistency import COUNTED, check_rows, check_timestamps
 from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import ACTION_KEY, CONTRACT_FILE, STATE_KEY, read_contract, read_info
+from forehand.data.lerobot.consistency import COUNTED, check_rows, check_timestamps
 from forehand.data.lerobot.formats import open_layout
 from forehand.data.lerobot.layout import Layout
 from forehand.data.reading import Rows
@@ -20,7 +20,7 @@ from forehand.errors import DatasetError
 def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
     """Read and check the tables of the dataset at ``root``; raises :class:`DatasetError` naming the file and the row.
 
-    spans: the table of episodes, where it was read already (:func:`forehand.data.consistency.read_spans`).
+    spans: the table of episodes, where it was read already (:func:`forehand.data.lerobot.consistency.read_spans`).
     """
     info, contract = read_info(root), read_contract(root)
     layout = open_layout(root, info)
