@@ -27,18 +27,14 @@ class Expert(ABC):
         return None
 
 
+def redrawn_seed(seed: int) -> int:
+    """Another seed that follows from ``seed``, for :meth:`Benchmark.redrawn`."""
+    return random.Random(f"redrawn {seed}").randrange(2**31)
+
+
 def departure_notes(settings: Mapping[str, tuple[Any, Any]]) -> list[str]:
     """What is not as a protocol has it, for :attr:`Benchmark.notes`; settings: name → its value there, and here."""
     return [f"not as the protocol: {key}={is_}, where it has {was}" for key, (was, is_) in settings.items() if was != is_]
-
-
-def in_turn[T](tasks: Sequence[T], count: int, seed: int) -> list[tuple[T, int, int]]:
-    """``count`` times a task, how often it had its turn before, and a seed of its own; all tasks in turn.
-
-    A shorter list with the same arguments is a prefix of a longer one.
-    """
-    seeds = random.Random(seed).sample(range(2**31), count)
-    return [(tasks[i % len(tasks)], i // len(tasks), one) for i, one in enumerate(seeds)]
 
 
 class Benchmark(ABC):
@@ -87,3 +83,7 @@ class Benchmark(ABC):
     def counterfactual_instruction(self, episode: Episode) -> str:
         """Another instruction for the scene of ``episode``: following it does not accomplish the episode."""
         raise NotImplementedError(f"{type(self).__name__} has no other instruction for a scene")
+
+    def redrawn(self, trial: tuple[Episode, ...]) -> tuple[Episode, ...]:
+        """``trial`` under the same instructions, with everything where another seed, drawn from its own, puts it."""
+        raise NotImplementedError(f"{type(self).__name__} has no other poses for a trial")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from forehand import Benchmark, Episode
-from forehand.benchmark import departure_notes
+from forehand.benchmark import departure_notes, redrawn_seed
 from forehand.errors import ConfigurationError, UnknownName, nearest
 from forehand_calvin.chains import COUNT, Chain, chains, starts
 from forehand_calvin.checkout import commit, find_checkout
@@ -108,6 +109,13 @@ class CalvinBenchmark(Benchmark):
             n for n, task in TASKS.items() if task.category != category and task.results(state) and n in self._sentences
         ]
         return rng.choice(self._sentences[rng.choice(others)])
+
+    def redrawn(self, trial: tuple[Episode, ...]) -> tuple[Episode, ...]:
+        """The same tasks and symbolic state, with blocks where the seed puts them rather than the published hash."""
+        return tuple(
+            replace(episode, seed=redrawn_seed(episode.seed), options={**episode.options, HASHED: False})
+            for episode in trial
+        )
 
     def _chain(self, chain: Chain, seed: int) -> tuple[Episode, ...]:
         rng = random.Random(seed)

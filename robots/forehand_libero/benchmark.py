@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from forehand import Benchmark, Episode, Expert, Robot
-from forehand.benchmark import departure_notes, in_turn
-from forehand.errors import ConfigurationError, UnknownName, nearest
+from forehand import Episode, Expert, Robot
+from forehand.benchmark import departure_notes
+from forehand.errors import ConfigurationError
+from forehand.fixed_starts import FixedStartsBenchmark
 from forehand_libero.experts.expert import LiberoExpert
 from forehand_libero.protocols import protocol as find_protocol
 from forehand_libero.robot import INDEX, SCENE, STANDARD, STATE, SUITE, LiberoRobot, require_known
-from forehand_libero.suites import Task, original
+from forehand_libero.suites import original
 from forehand_libero.suites import suite as tasks_of
 
 SCENE_SEED = 0
 """Of what is no part of a fixed initial state: fixtures are placed at random, so that it has to be the same each time."""
 
 
-class LiberoBenchmark(Benchmark):
+class LiberoBenchmark(FixedStartsBenchmark):
     """The tasks of one ``suite`` by one ``protocol`` (:data:`~forehand_libero.protocols.PROTOCOLS`).
 
     ``states``, ``max_steps``: instead of the protocol's; all others: as the robot has them, for :attr:`notes`, which name
@@ -28,6 +28,7 @@ class LiberoBenchmark(Benchmark):
 
     robots = ("LiberoRobot",)
     annotations = (SUITE,)
+    starts_option = "states"
 
     def __init__(
         self,
@@ -43,16 +44,17 @@ class LiberoBenchmark(Benchmark):
     ) -> None:
         own = find_protocol(protocol)
         require_known(fresh or own.fresh, render)
-        self.suite, self._tasks = suite, tasks_of(suite)
-        self.tasks: Sequence[str] = [task.name for task in self._tasks]
-        most = min(task.states for task in self._tasks)
-        self._states = min(own.states, most) if states is None else states
-        if not 1 <= self._states <= most:
+        self.suite, self._tasks = suite, {task.name: task for task in tasks_of(suite)}
+        self.tasks: Sequence[str] = list(self._tasks)
+        self.other_names = {task.instruction: name for name, task in self._tasks.items()}
+        most = min(task.states for task in self._tasks.values())
+        self.starts = min(own.states, most) if states is None else states
+        if not 1 <= self.starts <= most:
             raise ConfigurationError(f"states={states}: the tasks of {suite} have 1 to {most} fixed initial states.")
         self._limit = own.limit(suite) if max_steps is None else max_steps
-        self._evaluation = own.evaluation
+        self.evaluation = own.evaluation
         settings = {
-            "states": (own.states, self._states),
+            "states": (own.states, self.starts),
             "max_steps": (own.limits.get(original(suite), own.limits.get("")), self._limit),
             "fresh": (own.fresh, fresh or own.fresh),
             "render": (STANDARD, render),
@@ -61,34 +63,15 @@ class LiberoBenchmark(Benchmark):
             "rotation": (own.rotation, rotation or own.rotation),
         }
         self.notes = (
-            f"{suite} by the protocol {own.name}: {self._states} fixed states a task, {self._limit} steps",
+            f"{suite} by the protocol {own.name}: {self.starts} fixed states a task, {self._limit} steps",
             *departure_notes(settings),
         )
 
-    def evaluation_options(self, tasks: Sequence[str] | None = None) -> Mapping[str, Any]:
-        """Every fixed state of every task once, and how the protocol carries out a policy's actions."""
-        return {"episodes": len(self._chosen(tasks)) * self._states, **self._evaluation}
-
-    def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:
-        """``count`` episodes evenly over ``tasks``, from initial states that their seeds draw, apart from the fixed ones.
-
-        A shorter list with the same arguments is a prefix of a longer one.
-        """
-        return [self._episode(task, -1, own) for task, _, own in in_turn(self._chosen(tasks), count, seed)]
-
-    def trials(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[tuple[Episode, ...]]:
-        """The first ``count`` of: state 0 of each task, state 1 of each task, and so on; ``seed`` is the policy's.
-
-        Raises :class:`ConfigurationError` for more than there are.
-        """
-        chosen = self._chosen(tasks)
-        most = len(chosen) * self._states
-        if not 0 <= count <= most:
-            raise ConfigurationError(
-                f"episodes={count}: {len(chosen)} tasks with {self._states} fixed states each make {most} at most. "
-                f"benchmark.options.states=… takes more of them."
-            )
-        return [(self._episode(task, state, own),) for task, state, own in in_turn(chosen, count, seed)]
+    def start(self, task: str, number: int | None, seed: int) -> Episode:
+        """An episode from a fixed initial state, or from one that ``seed`` draws."""
+        one, state = self._tasks[task], -1 if number is None else number
+        options: dict[str, str | int] = {SUITE: self.suite, INDEX: one.index, STATE: state, SCENE: SCENE_SEED}
+        return Episode(task, one.instruction, seed, self._limit, options)
 
     def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
         """A scripted expert on the poses of the scene's objects, in the simulator's own process."""
@@ -98,21 +81,5 @@ class LiberoBenchmark(Benchmark):
 
     def counterfactual_instruction(self, episode: Episode) -> str:
         """The instruction of another task of the suite, drawn by the episode's seed; its objects may be elsewhere."""
-        others = sorted({task.instruction for task in self._tasks} - {episode.instruction})
+        others = sorted({task.instruction for task in self._tasks.values()} - {episode.instruction})
         return random.Random(episode.seed).choice(others)
-
-    def _chosen(self, tasks: Sequence[str] | None) -> list[Task]:
-        """Tasks by their names or instructions."""
-        if tasks is None:
-            return self._tasks
-        known = {task.instruction: task for task in self._tasks} | {task.name: task for task in self._tasks}
-        for name in tasks:
-            if name not in known:
-                raise UnknownName(f"The suite {self.suite} has no task {name!r}. {nearest(name, self.tasks)}")
-        if not tasks:
-            raise ConfigurationError("tasks=[] names none; leave it out for all.")
-        return [known[name] for name in tasks]
-
-    def _episode(self, task: Task, state: int, seed: int) -> Episode:
-        options: dict[str, str | int] = {SUITE: self.suite, INDEX: task.index, STATE: state, SCENE: SCENE_SEED}
-        return Episode(task.name, task.instruction, seed, self._limit, options)

@@ -76,6 +76,16 @@ def test_demonstrations_begin_apart_from_the_fixed_states():
     assert benchmark.episodes(7, 3) == episodes[:7]
 
 
+def test_re_drawn_trials_are_the_same_tasks_from_states_that_are_not_fixed():
+    benchmark = LiberoBenchmark()
+    for trial in benchmark.trials(12, 0):
+        (again,) = benchmark.redrawn(trial)
+        assert (again.task, again.instruction, again.max_steps) == (trial[0].task, trial[0].instruction, 600)
+        assert (trial[0].options["state"] >= 0, again.options["state"]) == (True, -1)
+        assert again.seed != trial[0].seed
+        assert (again,) == benchmark.redrawn(trial)[:1]
+
+
 def test_what_there_is_not_is_refused():
     benchmark = LiberoBenchmark()
     with pytest.raises(ConfigurationError, match="make 20 at most"):

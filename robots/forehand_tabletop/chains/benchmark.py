@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from forehand import Benchmark, Episode, Expert, Robot, Showcase
+from forehand.benchmark import redrawn_seed
 from forehand.errors import ConfigurationError, UnknownName, nearest
 from forehand.registry import indefinite
 from forehand_tabletop.chains.chains import PRECEDING, frozen_chains, preceding_tasks, random_start, start_for
@@ -92,6 +94,10 @@ class TabletopChainsBenchmark(Benchmark):
         rng = random.Random(episode.seed)
         others = [name for name in TASKS if name != episode.task and name.split("_")[0] != episode.task.split("_")[0]]
         return rng.choice(sentences(rng.choice(others), self.split))
+
+    def redrawn(self, trial: tuple[Episode, ...]) -> tuple[Episode, ...]:
+        """The same tasks and start, with hand, blocks and disturbances elsewhere."""
+        return tuple(replace(episode, seed=redrawn_seed(episode.seed)) for episode in trial)
 
     def _chain(self, number: int, scene: int) -> tuple[Episode, ...]:
         rng, chain = random.Random(scene), frozen_chains()[number]

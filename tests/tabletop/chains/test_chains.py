@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from tests.child_process import run_child
@@ -68,6 +69,15 @@ def test_trials_are_chains_in_the_variant_that_was_asked_for() -> None:
         assert [episode.continues for episode in trial] == [False, True, True, True, True]
         assert {episode.options["variant"] for episode in trial} == {"B"}
         assert all(episode.instruction in sentences(episode.task, "test") for episode in trial)
+
+
+def test_re_drawn_chains_differ_in_nothing_but_where_things_lie() -> None:
+    benchmark = TabletopChainsBenchmark("D")
+    for trial in benchmark.trials(5, seed=4):
+        again = benchmark.redrawn(trial)
+        assert again == benchmark.redrawn(trial)
+        assert len({episode.seed for episode in (*trial, *again)}) == 2
+        assert tuple(replace(episode, seed=trial[0].seed) for episode in again) == trial
 
 
 def test_several_variants_take_turns_and_tasks_are_tried_one_by_one() -> None:
