@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from forehand import Benchmark, Episode
 from forehand.environments import find
 from forehand.errors import ConfigurationError
 from forehand.evaluation.evaluate import chosen_trials, evaluate_with
-from forehand.evaluation.results import RESULTS, EvaluationRecord
+from forehand.evaluation.probes import BLIND, Trials, probe_folder, probe_trials
+from forehand.evaluation.results import RESULTS, Evaluation, EvaluationRecord
 from forehand.evaluation.shards import Shard
 from forehand.utils.progress import progress
 from forehand_apps.inside import run_inside
@@ -25,7 +27,7 @@ from forehand_apps.results_tables import headline, print_table
 VIDEOS = 4
 NOT_DECISIVE = (
     *("robots", "robot", "workers", "num_videos", "output", "episodes", "trials", "shard", "replay"),
-    *("dataset", "open_loop"),
+    *("dataset", "open_loop", "probes"),
 )
 
 
@@ -56,25 +58,53 @@ def eval(config: DictConfig) -> None:
     every = earlier is not None or config.trials is not None
     instruction_given = _instruction_given(config.instruction, benchmark)
 
-    with make_runner(config, benchmark) as (runner, facts), progress("evaluating", len(mine)) as show:
-        evaluation = evaluate_with(
-            runner,
-            trials,
-            instruction_given=instruction_given,
-            folder=folder,
-            setup=_setup(config, facts) | _about(config, benchmark),
-            config=plain(config, partial=True),
-            videos=config.num_videos if config.num_videos is not None else len(chosen) if every else VIDEOS,
-            only=only,
-            shard=shard,
-            progress=lambda evaluation: show(len(evaluation.lengths), headline(evaluation)),
-        )
+    probes = _probes(config, benchmark, trials)
+
+    with make_runner(config, benchmark) as (runner, facts):
+        setup = _setup(config, facts) | _about(config, benchmark)
+
+        def judge(trials: Sequence[Sequence[Episode]], title: str, **options: Any) -> Evaluation:
+            with progress(title, len(mine)) as show:
+                report = functools.partial(_report, show)
+                return evaluate_with(runner, trials, only=only, shard=shard, progress=report, **options)
+
+        videos = config.num_videos if config.num_videos is not None else len(chosen) if every else VIDEOS
+        whole = plain(config, partial=True)
+        main: dict[str, Any] = {"instruction_given": instruction_given, "folder": folder, "setup": setup, "config": whole}
+        evaluation = judge(trials, "evaluating", videos=videos, **main)
+        for name, (probed, instruction) in probes.items():
+            given = {"instruction": "counterfactual" if name == BLIND else config.instruction}
+            judge(
+                probed,
+                f"probe {name}",
+                instruction_given=instruction or instruction_given,
+                folder=probe_folder(folder, name),
+                setup=setup | given | {"probe": name},
+                config=whole | given | {"probes": []},
+            )
+        if probes:  # no trial is left, and the probes' rows come into the table
+            evaluation = evaluate_with(runner, trials, only=only, shard=shard, **main)
     if earlier is not None:
         compare(earlier, evaluation, mine)
         print(f"written to {folder}")
         return
     print_table(evaluation)
     print(f"written to {folder / RESULTS}")
+
+
+def _probes(
+    config: DictConfig, benchmark: Benchmark, trials: Trials
+) -> dict[str, tuple[Trials, Callable[[Episode], str] | None]]:
+    """The trials of each probe, and the instruction there, if not that of the evaluation."""
+    if config.probes and config.replay is not None:
+        raise ConfigurationError("A replay drives the trials of one evaluation: leave out probes=…, or replay=….")
+    if BLIND in config.probes and policy_source(config.policy) == "expert":
+        raise ConfigurationError("An expert takes no sentence, so the probe blind would say nothing about it.")
+    return {name: probe_trials(name, benchmark, trials) for name in config.probes}
+
+
+def _report(show: Callable[[int, str], None], evaluation: Evaluation) -> None:
+    show(len(evaluation.lengths), headline(evaluation))
 
 
 def _instruction_given(which: str, benchmark: Benchmark) -> Callable[[Episode], str]:

@@ -15,7 +15,8 @@ from forehand.evaluation.results import EpisodeResult, Evaluation, EvaluationRec
 from forehand.utils.renames import renamed_keys
 from forehand_apps.instantiate import SOURCES
 
-OWN = ("replay", "trials", "shard", "num_videos", "workers", "output")  # keys taken from this command, defaults included
+OWN = ("replay", "trials", "shard", "num_videos", "workers", "output", "probes")
+"""Keys taken from this command, defaults included."""
 
 
 def replayed(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, EvaluationRecord]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from forehand.evaluation.rates import probe_cells
 from forehand.evaluation.results import Evaluation
 
 
@@ -19,12 +21,17 @@ def headline(evaluation: Evaluation) -> str:
 
 
 def print_table(evaluation: Evaluation) -> None:
-    """Print success rates and returns per task, and for chains the success of 1, 2, … instructions in a row."""
+    """Print success rates and returns per task; for chains the success of 1, 2, … instructions in a row, and probes."""
     if evaluation.length > 1:
         chains = Table("in a row", "n", "successes", "rate", "95 % interval", box=None)
         for link in evaluation.chains:
             chains.add_row(str(link.length), str(link.n), str(link.successes), f"{link.rate:.2f}", str(link.interval))
         Console().print(chains)
+    if evaluation.length > 1 or evaluation.probes:
+        probes = Table("probe", "n", "average length" if evaluation.length > 1 else "rate", "95 % interval", box=None)
+        for cells in probe_cells(evaluation.metric(), evaluation.probed):
+            probes.add_row(*map(escape, cells))
+        Console().print(probes)
     if evaluation.total.n or not evaluation.returns:
         table = Table("task", "n", "successes", "rate", "95 % interval", box=None)
         for row in [*evaluation.tasks, evaluation.total]:

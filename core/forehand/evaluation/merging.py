@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from forehand.errors import ConfigurationError
+from forehand.evaluation.probes import PROBES, probe_folder
 from forehand.evaluation.results import RESULTS, EpisodeResult, Evaluation, EvaluationRecord, ResultsFile, read_record
 from forehand.evaluation.shards import Shard
 from forehand.evaluation.trials import VIDEOS
@@ -32,8 +33,9 @@ def merge_results(folders: Sequence[Path], output: Path, *, partial: bool = Fals
 
     Each folder is that of an evaluation, or holds such folders. They must be of the same setup, policy and planned
     episodes; checkpoints are compared by their fingerprints, wherever they lie. partial: go on where trials are missing.
-    What is merged stays as it is; an earlier merge in ``output`` is replaced. Raises :class:`ConfigurationError` naming
-    what differs, trials that came out otherwise in two folders, missing shards and unfinished ones.
+    Probes are merged likewise. What is merged stays as it is; an earlier merge in ``output`` is replaced. Raises
+    :class:`ConfigurationError` naming what differs, trials that came out otherwise in two folders, missing shards and
+    unfinished ones.
     """
     records = [read_record(folder) for folder in find_runs(folders, output)]
     first = records[0]
@@ -60,6 +62,10 @@ def merge_results(folders: Sequence[Path], output: Path, *, partial: bool = Fals
             )
         chosen = [_with_video(episode, record, output) for i in sorted(results) for record, episode in results[i]]
         about = provenance(plugins=registry().versions()) | {RUNS: [_about(record) for record in records]}
+        for probe in PROBES:
+            made = [path for record in records if ((path := probe_folder(record.folder, probe)) / RESULTS).exists()]
+            if made:
+                merge_results(made, probe_folder(output, probe), partial=partial)
         return file.write(Evaluation(tuple(chosen), first.evaluation.length), about)
 
 

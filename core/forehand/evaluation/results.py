@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from forehand.errors import ConfigurationError
-from forehand.evaluation.intervals import Interval, bootstrap_interval, mean_interval, wilson_interval
+from forehand.evaluation.intervals import Interval, bootstrap_interval, mean_interval
+from forehand.evaluation.probes import PROBES, probe_folder
+from forehand.evaluation.rates import (
+    ChainSuccess,
+    ProbeResult,
+    ReturnResult,
+    TaskResult,
+    probe_rows,
+    rate_rows,
+    return_rows,
+)
 from forehand.robot import Episode
 from forehand.utils.exclusive import exclusive
 from forehand.utils.files import replacing
@@ -59,62 +69,19 @@ class EpisodeResult:
         return cls(**{"instruction_given" if key == "heard" else key: value for key, value in entry.items()})
 
 
-class SuccessRate:
-    """Success rate of ``successes`` among ``n`` trials."""
-
-    n: int
-    successes: int
-
-    @property
-    def rate(self) -> float:
-        """Successes among n, in [0, 1]; 0 where nothing was tried."""
-        return self.successes / self.n if self.n else 0.0
-
-    @property
-    def interval(self) -> Interval:
-        """The Wilson 95 % interval of the rate."""
-        return wilson_interval(self.successes, self.n)
-
-
-@dataclass(frozen=True)
-class TaskResult(SuccessRate):
-    """Successes of one task, or of all together."""
-
-    task: str
-    n: int
-    successes: int
-
-
-@dataclass(frozen=True)
-class ChainSuccess(SuccessRate):
-    """How many chains began with this many successes in a row."""
-
-    length: int
-    n: int
-    successes: int
-
-
-@dataclass(frozen=True)
-class ReturnResult:
-    """Mean sum of rewards of one task, or of all together, with its bootstrap 95 % interval."""
-
-    task: str
-    n: int
-    mean: float
-    interval: Interval | None
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """All finished episodes, by trial and position, and the manifest: where they come from.
 
-    length: how many episodes a whole trial has, more than one for chains.
+    length: how many episodes a whole trial has, more than one for chains; probes: the same with one thing changed
+    (:mod:`~forehand.evaluation.probes`), as far as they were made.
     """
 
     episodes: tuple[EpisodeResult, ...]
     length: int = 1
     manifest: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    probes: Mapping[str, Evaluation] = field(default_factory=dict)
 
     @property
     def total(self) -> TaskResult:
@@ -169,33 +136,36 @@ class Evaluation:
         said = [str(note) for note in (self.manifest.get("setup") or {}).get("notes", [])]
         return [*said, f"{repeated} of {len(self.lengths)} trials repeated: the simulator died"] if repeated else said
 
+    def metric(self, probe: str = "") -> ProbeResult:
+        """The main metric: the average length of chains, else the success rate; ``probe``: what this evaluation is."""
+        if self.length > 1:
+            return ProbeResult(probe, len(self.lengths), self.average_length, self.average_interval)
+        return ProbeResult(probe, self.total.n, self.total.rate, self.total.interval)
+
+    @property
+    def probed(self) -> dict[str, ProbeResult]:
+        """The main metric of each probe that was made."""
+        return {name: probe.metric(name) for name, probe in self.probes.items()}
+
     def table(self) -> str:
-        """Markdown: for chains success of 1, 2, … in a row; success and return by task, where known; :attr:`notes`."""
+        """Markdown: for chains success of 1, 2, … in a row, beside the probes; success and return by task, where known;
+        :attr:`notes`.
+        """
+        tasks = [*self.tasks, self.total]
+        judged = self.total.n or not self.returns
+        metric = "average length" if self.length > 1 else "rate"
         parts = [
             *([self._chain_table()] if self.length > 1 else []),
-            *([self._task_table()] if self.total.n or not self.returns else []),
-            *([self._return_table()] if self.returns else []),
+            *([probe_rows(self.metric(), self.probed, metric)] if self.length > 1 or self.probes else []),
+            *([rate_rows(tasks, "task", [row.task for row in tasks])] if judged else []),
+            *([return_rows(self.returns)] if self.returns else []),
         ]
         return "\n\n".join([*parts, *(["\n".join(f"- {note}" for note in self.notes)] if self.notes else [])])
 
     def _chain_table(self) -> str:
         rows = self.chains
-        lines = ["| in a row | n | successes | rate | 95 % interval |", "|---|---:|---:|---:|---|"]
-        for row in rows:
-            lines.append(f"| {row.length} | {row.n} | {row.successes} | {row.rate:.2f} | {row.interval} |")
-        lines.append(f"| average length | {rows[0].n} | | {self.average_length:.2f} | {self.average_interval} |")
-        return "\n".join(lines)
-
-    def _task_table(self) -> str:
-        lines = ["| task | n | successes | rate | 95 % interval |", "|---|---:|---:|---:|---|"]
-        for row in [*self.tasks, self.total]:
-            lines.append(f"| {row.task} | {row.n} | {row.successes} | {row.rate:.2f} | {row.interval} |")
-        return "\n".join(lines)
-
-    def _return_table(self) -> str:
-        lines = ["| task | n | mean return | 95 % interval |", "|---|---:|---:|---|"]
-        lines += [f"| {row.task} | {row.n} | {row.mean:.2f} | {row.interval or '–'} |" for row in self.returns]
-        return "\n".join(lines)
+        average = f"| average length | {rows[0].n} | | {self.average_length:.2f} | {self.average_interval} |"
+        return f"{rate_rows(rows, 'in a row', [str(row.length) for row in rows])}\n{average}"
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds."""
@@ -210,12 +180,17 @@ class Evaluation:
             "table": rows,
             **self._return_facts(),
             **self._chain_facts(),
+            **self._probe_facts(),
             "episodes": [e.to_dict() for e in self.episodes],
         }
 
     def _return_facts(self) -> dict[str, Any]:
         rows = [asdict(row) | {"interval": row.interval and list(row.interval)} for row in self.returns]
         return {"returns": rows} if rows else {}
+
+    def _probe_facts(self) -> dict[str, Any]:
+        rows = {name: asdict(row) | {"interval": list(row.interval)} for name, row in self.probed.items()}
+        return {"probes": rows} if rows else {}
 
     def _chain_facts(self) -> dict[str, Any]:
         if self.length == 1:
@@ -288,7 +263,7 @@ class ResultsFile:
             "config": self.config,
             "plan": self.plan,
         }
-        kept = replace(evaluation, manifest=manifest, folder=self.folder)
+        kept = replace(evaluation, manifest=manifest, folder=self.folder, probes=read_probes(self.folder))
         self.folder.mkdir(parents=True, exist_ok=True)
         _replace(self.folder / RESULTS, json.dumps(kept.to_dict(), indent=2, ensure_ascii=False) + "\n")
         _replace(self.folder / TABLE, kept.table() + "\n")
@@ -324,7 +299,9 @@ class EvaluationRecord:
     @property
     def evaluation(self) -> Evaluation:
         """Its episodes, counted."""
-        return Evaluation(tuple(self.episodes), max(map(len, self.trials), default=1), {"setup": self.setup}, self.folder)
+        length = max(map(len, self.trials), default=1)
+        probes = read_probes(self.folder)
+        return Evaluation(tuple(self.episodes), length, {"setup": self.setup}, self.folder, probes)
 
     @property
     def trials(self) -> list[tuple[Episode, ...]]:
@@ -360,6 +337,12 @@ def read_record(folder: Path) -> EvaluationRecord:
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"{path} is not an evaluation's results ({error}); choose another output.") from error
+
+
+def read_probes(folder: Path) -> dict[str, Evaluation]:
+    """The probes that were made of the evaluation in ``folder``."""
+    made = {name: probe_folder(folder, name) for name in PROBES}
+    return {name: read_record(path).evaluation for name, path in made.items() if (path / RESULTS).exists()}
 
 
 def _count(name: str, episodes: Sequence[EpisodeResult]) -> TaskResult:
