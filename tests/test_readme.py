@@ -25,6 +25,8 @@ from tests.foreign_recordings.rlds import BRIDGE, DROID, bridge_episode, droid_e
 from tests.foreign_recordings.step_folders import write_step_folders
 from tests.foreign_recordings.zarr import write_pusht
 
+from forehand.utils.video import Encoding, VideoWriter
+
 ROOT = Path(__file__).parent.parent
 
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md"))]
@@ -51,6 +53,7 @@ TOURS = {
     ],
     "lerobot": ["docs/guides/lerobot.md"],
     "importing": ["docs/guides/importing.md"],
+    "video": ["docs/guides/video.md"],
 }
 """Pages that one reader follows from their beginning to their end, one page after the other."""
 
@@ -260,6 +263,18 @@ def write_foreign_dataset(root: Path) -> None:
     dataset.finalize()
 
 
+def write_videos(folder: Path) -> None:
+    """Videos with a sentence beside each, larger, wider and faster than what a policy is to see."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name in ("take_1", "take_2"):
+        writer = VideoWriter(folder / f"{name}.mp4", 20, 144, 192, Encoding())
+        for _ in range(12):
+            writer.write(generator.integers(0, 256, (144, 192, 3), np.uint8))
+        writer.close()
+        (folder / f"{name}.txt").write_text("lift the red block\n")
+
+
 def write_foreign_recordings(folder: Path) -> None:
     """Small recordings in other formats, where the page about importing has them."""
     write_calvin(folder / "task_ABC_D/training")
@@ -281,6 +296,8 @@ def test_what_the_pages_say_works(tour, follower):
         write_foreign_dataset(follower.folder / "you" / "your_dataset")
     if "docs/guides/importing.md" in TOURS[tour]:
         write_foreign_recordings(follower.folder)
+    if "docs/guides/video.md" in TOURS[tour]:
+        write_videos(follower.folder / "videos")
     for line in BEFORE.get(tour, []):
         follower.type(line)
     for block in (block for page in TOURS[tour] for block in BLOCKS[page]):

@@ -82,7 +82,7 @@ def summary(report: Report) -> str:
     said = len({table.tasks[i] for i in table.instructions[table.starts[:-1]]} - {""}) if table.tasks else 0
     return (
         f"{len(table.numbers)} episodes, {len(table)} frames ({length} at {table.rate:g} Hz), {cameras}, {said} "
-        f"instructions; images of {report.decoded} episodes decoded"
+        f"instructions; images of {report.decoded} episodes decoded" + (f"; {report.origins}" if report.origins else "")
     )
 
 

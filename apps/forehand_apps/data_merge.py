@@ -10,7 +10,8 @@ from rich.console import Console
 
 from forehand.data.importing.record import card_sections
 from forehand.data.merging.merge import merge_datasets
-from forehand.data.merging.parts import merged_contract, merged_record, read_parts
+from forehand.data.merging.parts import merged_contract, merged_labellings, merged_record, read_parts
+from forehand.data.recording import label_card
 from forehand.data.recording.card import write_card
 from forehand.utils.progress import progress
 from forehand_apps.paths import paths_of
@@ -30,8 +31,12 @@ def data_merge(config: DictConfig) -> None:
     with progress("merging", len(parts), console=console) as show:
         info = merge_datasets(parts, output, show)
     command = f"forehand data merge {shlex.join(part.root.name for part in parts)} output={output.name}"
-    record = merged_record(parts)
-    origin = [f"## How it was made\n\n```bash\n{command}\n```"] if record is None else card_sections(record, command)
+    if labellings := merged_labellings(parts):
+        origin = label_card.card_sections(labellings, command)
+    elif (record := merged_record(parts)) is not None:
+        origin = card_sections(record, command)
+    else:
+        origin = [f"## How it was made\n\n```bash\n{command}\n```"]
     write_card(output, command, config.license, origin)
     console.print(
         f"{info['total_episodes']} episodes with {info['total_frames']} frames of {len(parts)} datasets in {output}.",

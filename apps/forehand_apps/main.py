@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "data check": "examine datasets: damage, odd values, timing, idle and duplicate episodes, images",
     "data show": "show a dataset: episodes as videos with curves, statistics, what looks odd",
     "data merge": "join datasets of one kind, such as the shards of an import, without encoding anything again",
+    "data label": "find the actions of recordings that have none, with models of inverse dynamics",
     "train": "learn a policy from a dataset",
     "plot": "draw the curves of trainings over each other",
     "serve": "offer a policy to robots over ZeroMQ",

@@ -95,7 +95,7 @@ def _data(config: DictConfig) -> Dataset:
         raise ConfigurationError("dataset: it is of several embodiments. Give the sources of one of them.")
     if not data.contract.action:
         raise ConfigurationError("dataset: it has no recorded actions to compare with.")
-    return data
+    return data.recorded_only
 
 
 def _policy(config: DictConfig, data: Dataset) -> Policy:

@@ -21,10 +21,12 @@ from forehand.data.dataset import Dataset
 from forehand.data.dataset_facts import dataset_facts
 from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows, open_datasets
 from forehand.data.frame_store import EXACT, FrameStore
+from forehand.data.labels import RECOVERED, describe_origins
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
 from forehand.data.window_spec import read_window
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
+from forehand.evaluation.open_loop.inverse import not_recovered
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy, latest_checkpoint, read_provenance
 from forehand.learning.devices import pick_device
 from forehand.learning.distributed.processes import Processes, join_processes
@@ -158,6 +160,8 @@ def _prepare(
     for root, reasons in data.left_out.items():
         for reason in reasons:
             console.print(f"left out of {root}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    for line in _origins(data):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     if processes.count > 1:
         _require_shared(config, data)
     torch.manual_seed(config.recipe.seed)
@@ -261,6 +265,13 @@ def _prepare(
     return trainer
 
 
+def _origins(data: Dataset | EmbodimentDatasets) -> list[str]:
+    """Of each source with labelled actions, how many they are beside recorded ones."""
+    datasets = data.datasets.values() if isinstance(data, EmbodimentDatasets) else [data]
+    sources = [source for dataset in datasets for source in dataset.sources]
+    return [f"{source.root}: {words}" for source in sources if (words := describe_origins(source.episodes))]
+
+
 def _require_shared(config: DictConfig, data: Dataset | EmbodimentDatasets) -> None:
     """Raise :class:`ConfigurationError` for what several processes cannot do together."""
     if isinstance(data, EmbodimentDatasets):
@@ -327,6 +338,12 @@ def _train(trainer: Trainer, console: Console, named: str) -> Path:
             if measured := {k: v for k, v in entry.items() if k.startswith(("validation/", "evaluation/"))}:
                 numbers = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
                 console.print(f"step {entry['step']}: {numbers}", soft_wrap=True, markup=False, highlight=False)
+                for field, value in not_recovered(measured).items():
+                    console.print(
+                        f"not recovered: {field}, R² {value:.2f} below {RECOVERED:g}; the images do not tell it",
+                        soft_wrap=True,
+                        markup=False,
+                    )
 
         try:
             trainer.run(report)

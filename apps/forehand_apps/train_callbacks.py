@@ -93,17 +93,17 @@ def _validation(config: DictConfig, policy: Any, recipe: Recipe, frames: FrameSt
 
 
 def _has_error(data: Dataset, policy: Any) -> bool:
-    """Whether there are actions in ``data`` to compare, and ``policy`` finds some; else there is the loss alone."""
+    """Whether ``data`` have recorded actions to compare, and ``policy`` finds some; else there is the loss alone."""
     finds = getattr(policy, "acts", True) or getattr(policy, "inverse_dynamics", False)
-    return finds and bool(data.episodes.has_action.any())
+    return finds and bool(data.episodes.recorded.any())
 
 
 def _action_error(
     data: Dataset, policy: Any, window: Any, moments: int, options: dict[str, Any]
 ) -> Callable[[Any], dict[str, float]]:
     if getattr(policy, "inverse_dynamics", False):
-        return InverseError(data, window, moments, **options)
-    return ActionError(data, policy, window, moments, **options)
+        return InverseError(data.recorded_only, window, moments, **options)
+    return ActionError(data.recorded_only, policy, window, moments, **options)
 
 
 def _plain(config: Any) -> Any:

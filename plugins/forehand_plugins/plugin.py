@@ -328,6 +328,12 @@ def forehand_register(registry: Registry) -> None:
         "MCAP files and ROS bags, resampled to control steps",
     )
     registry.add(
+        "importer",
+        "video",
+        "forehand_plugins.importers.video:VideoImporter",
+        "a folder of video files, one an episode, with a text file beside each, and no actions or states",
+    )
+    registry.add(
         "adapter",
         "openpi",
         "forehand_plugins.adapters.openpi:OpenPiAdapter",

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from forehand.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from forehand.compose.composition import Composition
 
@@ -51,6 +53,15 @@ def recover_actions(composition: Composition, observation: Mapping[str, Any]) ->
         with torch.autocast(composition.device.type, enabled=False):  # as in training
             actions: Tensor = composition.normalize_action.inverse(head(readout)).float()
     return actions
+
+
+def require_inverse(policy: Any, name: str) -> None:
+    """Raise :class:`ConfigurationError` unless ``policy``, called ``name``, is a model of inverse dynamics."""
+    if not getattr(policy, "inverse_dynamics", False):
+        raise ConfigurationError(
+            f"{name} is no model of inverse dynamics: it says what to do next, not what was done. Train one with: "
+            f"forehand train policy=inverse_dynamics dataset=…"
+        )
 
 
 @contextmanager

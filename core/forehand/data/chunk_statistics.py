@@ -30,7 +30,7 @@ def chunk_statistics(
     :func:`~forehand.data.episode_table.column_statistics`, (A',) each, or with ``per_step`` (H, A') each. Raises
     :class:`DatasetError` where no episode has an action at some step of a chunk.
     """
-    offsets = np.arange(chunk)
+    offsets, described = np.arange(chunk), episodes.described
     size = (predicted or _same)(episodes.actions[:1].repeat(chunk, axis=0)[None], episodes.states[:1]).shape[-1]
     stride = -(-len(episodes) * chunk * size // MOST_NUMBERS)
     frames = np.arange(0, len(episodes), stride)
@@ -43,7 +43,7 @@ def chunk_statistics(
             where = start[:, None] + offsets
             inside = np.minimum(where, episodes.end[start][:, None] - 1)
             values[block] = (predicted or _same)(episodes.actions[inside], episodes.states[start])
-            exists[block] = (where == inside) & episodes.has_action[inside]
+            exists[block] = (where == inside) & described[inside]
             if predicted is not None and episodes.has_state is not None:
                 exists[block] &= episodes.has_state[start][:, None]
             show(first + len(start))

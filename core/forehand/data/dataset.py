@@ -86,13 +86,23 @@ class Dataset:
 
     @cached_property
     def statistics(self) -> DatasetStatistics:
-        """Of all states, of all actions if there are any, and of the images of cameras that are looked up."""
+        """Of all states, of actions if there are any, and of the images of cameras that are looked up.
+
+        Labelled actions are left out where some are recorded (:attr:`EpisodeTable.described`).
+        """
         measured, states = self.episodes.has_state, self.episodes.states
         found = {STATE_KEY: column_statistics(states if measured is None else states[measured])}
-        acts = self.episodes.has_action
+        acts = self.episodes.described
         if acts.any():
             found[ACTION_KEY] = column_statistics(self.episodes.actions if acts.all() else self.episodes.actions[acts])
         return DatasetStatistics(found, self.sources, self.episodes)
+
+    @property
+    def recorded_only(self) -> Dataset:
+        """These data without labelled actions, by which nothing is judged."""
+        if self.episodes.confidence is None:
+            return self
+        return replace(self, episodes=replace(self.episodes, has_action=self.episodes.recorded, action_weight=None))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -165,6 +175,8 @@ def _concatenate(parts: Sequence[EpisodeTable]) -> EpisodeTable:
         has_action=np.concatenate([p.has_action for p in parts]),
         paraphrases=tuple(places) if any(len(texts) > 1 for texts in places) else (),
         has_state=_measured(parts, state_size),
+        confidence=_where_known([p.confidence for p in parts], parts, np.nan),
+        action_weight=_where_known([p.action_weight for p in parts], parts, 1.0),
     )
 
 
@@ -173,6 +185,16 @@ def _is_numbered(part: EpisodeTable) -> bool:
     steps = np.diff(part.episode)
     counted = not len(part) or (part.episode[0] == 0 and ((steps == 0) | (steps == 1)).all())
     return bool(counted) and not part.paraphrases and len(set(part.tasks)) == len(part.tasks)
+
+
+def _where_known(
+    columns: Sequence[NDArray[np.float32] | None], parts: Sequence[EpisodeTable], otherwise: float
+) -> NDArray[np.float32] | None:
+    """The columns end to end, with ``otherwise`` in parts that have none; None where no part has one."""
+    if all(column is None for column in columns):
+        return None
+    filled = [np.full(len(p), otherwise, np.float32) if c is None else c for c, p in zip(columns, parts, strict=True)]
+    return np.concatenate(filled)
 
 
 def _measured(parts: Sequence[EpisodeTable], size: int) -> NDArray[np.bool_] | None:

@@ -9,14 +9,15 @@ import numpy as np
 
 from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets
+from forehand.data.labels import origin_facts
 from forehand.utils.hub_cache import cached_repository
 
 
 def dataset_facts(data: Dataset | EmbodimentDatasets) -> list[dict[str, Any]]:
     """Of each source ``name``, ``fingerprint``, ``episodes`` and ``frames`` that are used, as plain values.
 
-    ``repository`` and ``revision`` are there for sources in the hub's cache, ``embodiment`` where there are several, and
-    ``weight`` where sources have one.
+    ``recorded_actions`` and ``labelled_actions`` are there where some were labelled, ``repository`` and ``revision`` for
+    sources in the hub's cache, ``embodiment`` where there are several, and ``weight`` where sources have one.
     """
     found = []
     parts = data.datasets if isinstance(data, EmbodimentDatasets) else {None: data}
@@ -27,6 +28,7 @@ def dataset_facts(data: Dataset | EmbodimentDatasets) -> list[dict[str, Any]]:
                 "fingerprint": source.fingerprint,
                 "episodes": int(np.unique(source.episodes.episode).size),
                 "frames": len(source.episodes),
+                **origin_facts(source.episodes),
             }
             if part.weights is not None:
                 facts["weight"] = part.weights[number]

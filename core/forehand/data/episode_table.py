@@ -26,6 +26,10 @@ class EpisodeTable:
 
     has_state: (N,) bool, whether a frame's state was measured, zeros where not; None: all were, or S is 0. paraphrases:
     for each of ``tasks`` all sentences that say it, itself among them; () where each is the only one.
+
+    confidence: (N,) float32, from 0 to 1 of an action that was labelled (:mod:`forehand.data.labels`), NaN of a recorded
+    one; None: all were recorded. action_weight: (N,) float32, the share of its windows in which an action is learned
+    from; None: all of them.
     """
 
     states: NDArray[np.float32]
@@ -37,6 +41,8 @@ class EpisodeTable:
     has_action: NDArray[np.bool_]
     paraphrases: tuple[tuple[str, ...], ...] = ()
     has_state: NDArray[np.bool_] | None = None
+    confidence: NDArray[np.float32] | None = None
+    action_weight: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.states)
@@ -69,6 +75,23 @@ class EpisodeTable:
             tasks=tasks,
             has_action=np.full(lengths.sum(), actions is not None),
         )
+
+    @cached_property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(N,): which frames have an action that was not recorded, but labelled."""
+        if self.confidence is None:
+            return np.zeros(len(self), bool)
+        return np.asarray(self.has_action & ~np.isnan(self.confidence))
+
+    @cached_property
+    def recorded(self) -> NDArray[np.bool_]:
+        """(N,): which frames have an action that was recorded."""
+        return self.has_action if self.confidence is None else np.asarray(self.has_action & ~self.labelled)
+
+    @property
+    def described(self) -> NDArray[np.bool_]:
+        """(N,): the actions that statistics are of: recorded ones, and labelled ones only where none was recorded."""
+        return self.recorded if self.recorded.any() else self.has_action
 
     @cached_property
     def begin(self) -> NDArray[np.int64]:

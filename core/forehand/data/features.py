@@ -28,7 +28,7 @@ STATS_FILE = "meta/stats.json"
 
 
 def to_features(contract: Contract) -> dict[str, dict[str, Any]]:
-    """The LeRobot features of a recording under ``contract``: a video for each camera, state, action, and sensors."""
+    """The LeRobot features of a recording under ``contract``: a video a camera, and state, action and sensors if any."""
     features: dict[str, dict[str, Any]] = {
         IMAGE_PREFIX + camera.name: {
             "dtype": "video",
@@ -38,7 +38,8 @@ def to_features(contract: Contract) -> dict[str, dict[str, Any]]:
         for camera in contract.cameras
     }
     for key, fields in ((STATE_KEY, contract.state), (ACTION_KEY, contract.action)):
-        names = element_names(fields)
+        if not (names := element_names(fields)):
+            continue
         features[key] = {"dtype": "float32", "shape": (len(names),), "names": names}
     return features | {sensor_key(sensor): _sensor_feature(sensor) for sensor in contract.sensors}
 

@@ -3,10 +3,12 @@
 One source is a path or a hub repository id, which mean a LeRobotDataset, or a mapping ``{name: <format>, path: …}`` with
 the options of that format, and those of every source: :data:`MAPPING`, what its columns and cameras are
 (:class:`~forehand.data.mapping.mapped_source.MappedSource`), ``convert``, what its fields become
-(:class:`~forehand.data.mapping.converted_source.ConvertedSource`), :data:`~forehand.data.selection.options.OPTIONS`, what
-is used of it (:class:`~forehand.data.selection.options.Selection`), and ``weight``. Several are a list of such, or a
-mixture (:mod:`forehand.data.mixtures`). A mapping without any of the keys :data:`SOURCE_KEYS` is of embodiments: a name
-of each, and its sources.
+(:class:`~forehand.data.mapping.converted_source.ConvertedSource`), ``labelled`` and ``min_confidence``, what becomes of
+actions that were not recorded (:class:`~forehand.data.labels.LabelUse`),
+:data:`~forehand.data.selection.options.OPTIONS`, what is used of it
+(:class:`~forehand.data.selection.options.Selection`), and ``weight``. Several are a list of such, or a mixture
+(:mod:`forehand.data.mixtures`). A mapping without any of the keys :data:`SOURCE_KEYS` is of embodiments: a name of each,
+and its sources.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from forehand.data.features import STATE_KEY
+from forehand.data.features import CONTRACT_FILE, STATE_KEY
+from forehand.data.labels import OPTIONS as LABEL_OPTIONS
+from forehand.data.labels import use_labels
 from forehand.data.lerobot.source import LeRobotSource
 from forehand.data.mapping.converted_source import ConvertedSource
 from forehand.data.mapping.mapped_source import MappedSource
@@ -55,8 +59,8 @@ class SourceSpec:
     """One source that is not open yet: a part of the kind ``dataset``, by its name, and its options.
 
     where: which entry of the configuration it was, for errors. mapping, convert, selection: what its columns are, what
-    they become, and what is used of it. weight: how many windows of it are drawn, relative to others; None where that is
-    not stated.
+    they become, and what is used of it. labels: what becomes of its labelled actions. weight: how many windows of it are
+    drawn, relative to others; None where that is not stated.
     """
 
     name: str
@@ -66,13 +70,15 @@ class SourceSpec:
     selection: Mapping[str, Any] = field(default_factory=dict)
     weight: float | None = None
     convert: Sequence[str] | str = ()
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     def open(self) -> DataSource:
         """The source; raises :class:`DatasetError` where it is missing, and :class:`ConfigurationError` for options."""
         source = self._open_recorded()
         if self.mapping:
             source = MappedSource(source, **self.mapping)
-        if not source.contract.state and self.mapping.get("state") is None:
+        stated = self.mapping.get("state") is not None or (source.root / CONTRACT_FILE).is_file()
+        if not source.contract.state and not stated:
             numbers = sorted(name for name, column in source.columns.items() if column.size and not column.per_episode)
             raise DatasetError(
                 f"The dataset at {source.root} lacks {STATE_KEY!r}; it has {', '.join(numbers) or 'no numbers'}. Say "
@@ -80,14 +86,14 @@ class SourceSpec:
             )
         if self.convert:
             source = ConvertedSource(source, self.convert)
-        return select_source(source, self.selection)
+        return select_source(use_labels(source, self.labels), self.selection)
 
     def _open_recorded(self) -> DataSource:
         if self.name == DEFAULT_FORMAT and set(self.options) == {"path"}:  # without any plugin
             return LeRobotSource(self.options["path"])
         known = registry().options("dataset", self.name)
         if known is not None and (unknown := [name for name in self.options if name not in known]):
-            every = dict.fromkeys([*known, *MAPPING, *OPTIONS, CONVERT, WEIGHT])
+            every = dict.fromkeys([*known, *MAPPING, *OPTIONS, *LABEL_OPTIONS, CONVERT, WEIGHT])
             raise ConfigurationError(
                 f"{self.where}: a dataset of the format {self.name!r} has no option {unknown[0]!r}. "
                 f"{nearest_first(unknown[0], every)}"
@@ -167,12 +173,14 @@ def _read_source(given: Any, where: str) -> SourceSpec | DataSource:
     weight = given.get(WEIGHT)
     if weight is not None and not is_weight(weight):
         raise ConfigurationError(f"{where}.{WEIGHT} is a number from 0 to {MOST_WEIGHT:g}, not {weight!r}.")
+    own = ("name", WEIGHT, CONVERT, *MAPPING, *OPTIONS, *LABEL_OPTIONS)
     return SourceSpec(
         name,
-        {key: value for key, value in given.items() if key not in ("name", WEIGHT, CONVERT, *MAPPING, *OPTIONS)},
+        {key: value for key, value in given.items() if key not in own},
         where,
         {key: value for key, value in given.items() if key in MAPPING and value is not None},
         {key: value for key, value in given.items() if key in OPTIONS and value is not None},
         weight,
         given.get(CONVERT) or (),
+        {key: value for key, value in given.items() if key in LABEL_OPTIONS and value is not None},
     )

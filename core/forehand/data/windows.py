@@ -22,6 +22,7 @@ from torch.utils.data import default_collate
 from forehand.contracts.sensor import Sensor
 from forehand.data.absent_frames import AbsentFrames
 from forehand.data.dataset import Dataset
+from forehand.data.draws import uniform
 from forehand.data.frame_store import FrameRequest, FrameStore, OpenedFrames, open_frame_store
 from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.gripper_events import event_windows, gripper_changes
@@ -176,7 +177,8 @@ class WindowDataset(TorchDataset[Sample]):
     def batch(self, indices: Sequence[int] | NDArray[np.int64], *, step: int = 0, seed: int = 0) -> Sample:
         """The windows ``indices`` with a batch dimension in front (``instruction``: a list of B strings).
 
-        step, seed: which of several sentences is said in a window follows from these and the window alone.
+        step, seed: which of several sentences is said in a window, and which actions of a weight below 1 take part in
+        its loss, follows from these and the window alone.
         """
         spec, anchor = self.spec, self._anchors[np.asarray(indices)]
         shown = self._images(anchor)
@@ -193,6 +195,8 @@ class WindowDataset(TorchDataset[Sample]):
             target["valid"] = torch.from_numpy(self._at(anchor, np.arange(spec.timesteps))[1])
         for key in spec.target:
             target[key], exists, recorded = self._read(key, anchor, spec.target_offsets(key), shown["target"])
+            if key in ACTIONS:
+                exists = exists & self._learned_from(anchor, spec.target_offsets(key), seed, step)
             target[mask_of(key)] = exists
             if recorded is not None:  # one camera's mask stands beside that of the future of all
                 target[f"{key}_valid"] = exists & recorded
@@ -248,6 +252,16 @@ class WindowDataset(TorchDataset[Sample]):
         assert key in ACTIONS
         exists = torch.from_numpy(inside & episodes.has_action[frames])
         return torch.from_numpy(episodes.actions[frames]), exists, None
+
+    def _learned_from(
+        self, anchor: NDArray[np.int64], offsets: NDArray[np.int64], seed: int, step: int
+    ) -> torch.Tensor | bool:
+        """Which actions take part in a loss, (B, …): each in as many of its draws as its weight says."""
+        weight = self.data.episodes.action_weight
+        if weight is None:
+            return True
+        frames = self._at(anchor, offsets)[0]
+        return torch.from_numpy(uniform(frames, seed + 1, step) < weight[frames])
 
     def _source(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of the source of each frame."""

@@ -136,15 +136,17 @@ def _data(made: Mapping[str, Any]) -> str:
         known = f"`{made['dataset']}`, fingerprint `{made.get('fingerprint', UNKNOWN)}`" if "dataset" in made else "Data"
         return f"{known}: the number of episodes is {UNKNOWN}."
     several = ["embodiment"] if "embodiment" in parts[0] else []
+    origins = ["recorded actions", "labelled actions"] if any("labelled_actions" in part for part in parts) else []
     rows = [
         [
             f"`{part['name']}`" + (f" at `{part['revision'][:12]}`" if "revision" in part else ""),
             *(str(part[key]) for key in (*several, "episodes", "frames")),
+            *(str(part.get(key.replace(" ", "_"), "all" if key.startswith("rec") else "none")) for key in origins),
             f"`{part['fingerprint']}`",
         ]
         for part in parts
     ]
-    return markdown_table(["dataset", *several, "episodes", "frames", "fingerprint"], rows)
+    return markdown_table(["dataset", *several, "episodes", "frames", *origins, "fingerprint"], rows)
 
 
 def _evaluations(evaluations: Sequence[EvaluationRecord]) -> Iterator[str]:

@@ -37,7 +37,7 @@ class RotationAverages(ActionChunker):
     def add(self, chunk: Chunk, age: int = 0) -> None:
         """Hand the chunk on, with the matrices of its rotations."""
         numbers = np.asarray(chunk, np.float32)
-        matrices = [[_matrix(name, unit, row[where]) for row in numbers] for where, name, unit in self._rotations]
+        matrices = [[rotation_matrix(name, unit, row[where]) for row in numbers] for where, name, unit in self._rotations]
         columns = [np.asarray(its, np.float32).reshape(len(numbers), 9) for its in matrices]
         self.chunker.add(np.concatenate([numbers, *columns], axis=1), age)
 
@@ -47,8 +47,8 @@ class RotationAverages(ActionChunker):
             return None
         action, matrices = np.array(inside[: self._size], np.float32), inside[self._size :].reshape(-1, 3, 3)
         for (where, name, unit), averaged in zip(self._rotations, matrices, strict=True):
-            mean = _nearest_rotation(averaged)
-            if mean is not None and np.abs(mean - _matrix(name, unit, action[where])).max() > SAME:
+            mean = nearest_rotation(averaged)
+            if mean is not None and np.abs(mean - rotation_matrix(name, unit, action[where])).max() > SAME:
                 action[where] = form(name)[1](mean) / unit
         return action
 
@@ -68,12 +68,13 @@ def absolute_rotations(contract: Contract) -> list[tuple[slice, str, float]]:
     return found
 
 
-def _matrix(name: str, unit: float, numbers: NDArray[np.float32]) -> NDArray[np.float64]:
+def rotation_matrix(name: str, unit: float, numbers: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The matrix of a rotation's ``numbers`` in the form ``name``, of which 1 is ``unit`` rad."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return form(name)[0](numbers.astype(np.float64) * unit)
 
 
-def _nearest_rotation(matrix: NDArray[np.floating]) -> NDArray[np.float64] | None:
+def nearest_rotation(matrix: NDArray[np.floating]) -> NDArray[np.float64] | None:
     """The rotation with the smallest distance to ``matrix``, by its singular values; None where there is none."""
     if not np.isfinite(matrix).all():
         return None

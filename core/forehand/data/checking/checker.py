@@ -25,6 +25,7 @@ from forehand.data.checking.values import check_values
 from forehand.data.checking.videos import check_videos
 from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import ACTION_KEY, INFO_FILE, STATE_KEY, flat_names, read_contract, read_info
+from forehand.data.labels import describe_origins, origin_facts
 from forehand.data.lerobot.formats import open_layout
 from forehand.data.source import DataSource, WrappedSource
 from forehand.data.specification import DEFAULT_FORMAT, SourceSpec
@@ -43,7 +44,8 @@ class Report:
     """Result of checking one dataset.
 
     name: what it was given as; source and table: None where they could not be read; statistics: by element; decoded:
-    episodes whose images were decoded.
+    episodes whose images were decoded; origins: how many actions were recorded and how many labelled, in words, "" where
+    none was labelled; action_counts: the same as numbers.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Report:
     table: FrameTable | None = None
     statistics: Mapping[Element, Mapping[str, float]] = field(default_factory=dict)
     decoded: int = 0
+    origins: str = ""
+    action_counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,6 +74,7 @@ class Report:
                 "cameras": [camera.name for camera in table.contract.cameras],
                 "instructions": len(table.tasks),
                 "episodes_decoded": self.decoded,
+                **self.action_counts,
             }
         statistics = {e.name: {"unit": e.field.unit, **values} for e, values in self.statistics.items()}
         return about | {"findings": [one.to_dict() for one in self.findings], "statistics": statistics}
@@ -108,7 +113,8 @@ def check_dataset(name: str, spec: SourceSpec | DataSource, videos: str = SAMPLE
     decoded = 0
     if source is not None and episodes is not None and videos != NONE:
         decoded = _check_images(source, table, still, None if videos == ALL else seed, findings)
-    return Report(name, by_severity(findings), source, table, statistics, decoded)
+    origins = ("", {}) if episodes is None else (describe_origins(episodes), origin_facts(episodes))
+    return Report(name, by_severity(findings), source, table, statistics, decoded, *origins)
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def frame_table(
     table: EpisodeTable, contract: Contract, elements: tuple[Element, ...], times: NDArray[np.float64] | None = None
 ) -> FrameTable:
     """The frames of a dataset that could be read; of one without actions, the columns of the state alone."""
-    acts = bool(table.has_action.all()) and table.actions.shape[1] > 0
+    acts = bool(table.has_action.any()) and table.actions.shape[1] > 0
     starts = np.concatenate([[0], np.flatnonzero(np.diff(table.end)) + 1, [len(table)]])
     return FrameTable(
         contract,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import ACTION_KEY, CONTRACT_FILE, STATE_KEY, read_contract, read_info
+from forehand.data.labels import LABEL_KEYS, read_confidence
 from forehand.data.lerobot.consistency import COUNTED, check_rows, check_timestamps
 from forehand.data.lerobot.formats import open_layout
 from forehand.data.lerobot.layout import Layout
@@ -26,7 +27,7 @@ def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
     layout = open_layout(root, info)
     has_states = STATE_KEY in info["features"]
     columns = [STATE_KEY, *COUNTED] if has_states else [*COUNTED]
-    rows = Rows(root, "data", columns, [ACTION_KEY, "task_index", "timestamp"])
+    rows = Rows(root, "data", columns, [ACTION_KEY, *LABEL_KEYS, "task_index", "timestamp"])
     has_actions, has_tasks = ACTION_KEY in rows.columns, _has_tasks(layout, rows.columns)
     if (ACTION_KEY in info["features"] or contract.action) and not has_actions:
         stated = "meta/info.json" if ACTION_KEY in info["features"] else CONTRACT_FILE
@@ -40,6 +41,7 @@ def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
     kind = np.int32 if rows.large else np.int64
     lengths = np.diff(starts)
     tasks = layout.tasks() if has_tasks else {0: ""}
+    confidence = read_confidence(rows) if has_actions else None
     return EpisodeTable(
         states=rows.vectors(STATE_KEY, contract.state_size) if has_states else np.zeros((len(rows), 0), np.float32),
         actions=rows.vectors(ACTION_KEY, contract.action_size) if has_actions else np.zeros((len(rows), 0), np.float32),
@@ -49,7 +51,8 @@ def read_episodes(root: Path, spans: Rows | None = None) -> EpisodeTable:
             _task_positions(rows, tasks, layout.tasks_file).astype(kind) if has_tasks else np.zeros(len(rows), kind)
         ),
         tasks=tuple(tasks.values()),
-        has_action=np.full(len(rows), has_actions),
+        has_action=np.full(len(rows), has_actions) if confidence is None else confidence != 0,
+        confidence=confidence,
     )
 
 

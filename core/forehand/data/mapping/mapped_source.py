@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from forehand.contracts.contract import Camera, Field
 from forehand.data.episode_table import EpisodeTable
-from forehand.data.features import IMAGE_PREFIX
+from forehand.data.features import ACTION_KEY, IMAGE_PREFIX
 from forehand.data.mapping.columns import Selected, select_columns
 from forehand.data.source import DataSource, Pictures, Statistic, WrappedSource
 from forehand.errors import ConfigurationError, DatasetError, nearest, no_camera
@@ -64,8 +64,12 @@ class MappedSource(WrappedSource):
         if self._state is not None:
             table = replace(table, states=self._numbers(self._state, table))
         if self._action is not None:
-            there = np.full(len(table), bool(self._action))
-            table = replace(table, actions=self._numbers(self._action, table), has_action=there)
+            actions = self._numbers(self._action, table)
+            if {one.column for one in self._action} == {ACTION_KEY}:  # whatever is known of them stays
+                table = replace(table, actions=actions)
+            else:
+                there = np.full(len(table), bool(self._action))
+                table = replace(table, actions=actions, has_action=there, confidence=None, action_weight=None)
         return table
 
     @cached_property

@@ -80,7 +80,7 @@ def require_same_contract(root: Path, contract: Contract) -> None:
     published = (root / INFO_FILE).exists()
     if not staged_episodes(root):
         note.write_text(contract.to_json())
-    if published and not isinstance(layout := open_layout(check_dataset(root)), LayoutV3):
+    if published and not isinstance(layout := open_layout(check_dataset(root, stateless=True)), LayoutV3):
         raise DatasetError(
             f"The dataset at {root.absolute()} has format {layout.info['codebase_version']}, and {FORMAT} is recorded. "
             f"Record to another folder, and train on both."

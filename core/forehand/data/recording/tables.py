@@ -134,11 +134,11 @@ def frame_table(
     ``annotations``: those that the dataset has; "" stands where the episode lacks one.
     """
     steps = np.arange(len(episode))
+    numbers = {STATE_KEY: episode.states, ACTION_KEY: episode.actions}
     silent = [""] * len(steps)
     return pa.table(
         {
-            STATE_KEY: _vectors(episode.states),
-            ACTION_KEY: _vectors(episode.actions),
+            **{key: vectors(values) for key, values in numbers.items() if values.shape[1]},
             **sensor_columns(episode, [s for s in sensors if s.kind == VECTOR]),
             "timestamp": (steps / rate).astype(np.float32),
             "frame_index": steps,
@@ -274,7 +274,8 @@ def read_histograms(root: Path, frames: int) -> Histograms | None:
     return {name: np.array(counts, np.int64) for name, counts in content["counts"].items()}
 
 
-def _vectors(values: NDArray[np.float32]) -> pa.Array:
+def vectors(values: NDArray[np.float32]) -> pa.Array:
+    """A column of vectors, from (N, D) numbers."""
     if values.shape[1] == 1:  # LeRobot stores vectors of one element as numbers
         return pa.array(values[:, 0])
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

@@ -8,15 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from forehand.data.draws import hashes
 from forehand.data.episode_table import EpisodeTable
 from forehand.data.source import DataSource
 from forehand.errors import ConfigurationError, nearest
 
 TASK = "task"
 """What the dataset's own sentences are called among columns of words."""
-
-_MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def with_instructions(
@@ -50,7 +48,7 @@ def draw_instructions(table: EpisodeTable, frames: NDArray[np.int64], seed: int,
     tasks = table.instructions[frames]
     if not table.paraphrases:
         return [table.tasks[task] for task in tasks]
-    drawn = _hash(frames.astype(np.uint64), seed, step)
+    drawn = hashes(frames.astype(np.uint64), seed, step)
     return [
         (said := table.paraphrases[t])[int(number % np.uint64(len(said)))] for t, number in zip(tasks, drawn, strict=True)
     ]
@@ -82,15 +80,3 @@ def _combine(
         pairs, numbers = np.unique(numbers * max(len(texts), 1) + more, return_inverse=True)
         combined = [(*combined[pair // len(texts)], texts[pair % len(texts)]) for pair in pairs.tolist()]
     return numbers, combined
-
-
-def _hash(numbers: NDArray[np.uint64], seed: int, step: int) -> NDArray[np.uint64]:
-    """Even 64-bit hashes of numbers, a seed and a step: splitmix64 (Steele, Lea and Flood 2014), once for each."""
-    with np.errstate(over="ignore"):
-        value = np.zeros_like(numbers)
-        for part in (np.uint64(seed % 2**64), np.uint64(step), numbers):
-            value = value + part + _STEP
-            value = (value ^ (value >> np.uint64(30))) * _MULTIPLIERS[0]
-            value = (value ^ (value >> np.uint64(27))) * _MULTIPLIERS[1]
-            value = value ^ (value >> np.uint64(31))
-    return value

@@ -11,12 +11,15 @@ import torch
 from forehand.compose.inverse import between_frames, recover_actions
 from forehand.data.dataset import Dataset
 from forehand.data.frame_store import FrameStore
+from forehand.data.labels import RECOVERED
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import WindowDataset
 from forehand.evaluation.open_loop.scores import Scores, field_scores
 
 AT_ONCE = 8
 """Windows that are run in one batch."""
+
+R_SQUARED = "/r_squared"
 
 
 class InverseError:
@@ -59,5 +62,11 @@ class InverseError:
         if not len(predicted):
             return {}
         scores = field_scores(self.contract, Scores.of(self.contract, predicted, np.concatenate(theirs)))
-        explained = {f"{one.name}/r_squared": one.r2 for one in scores if one.r2 is not None}
+        explained = {one.name + R_SQUARED: one.r2 for one in scores if one.r2 is not None}
         return {one.name: one.error for one in scores} | explained
+
+
+def not_recovered(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The fields whose R² among ``metrics`` is below :data:`RECOVERED`, and that R²."""
+    found = {name.removesuffix(R_SQUARED): value for name, value in metrics.items() if name.endswith(R_SQUARED)}
+    return {name.rsplit("/", 1)[-1]: value for name, value in found.items() if not value >= RECOVERED}
