@@ -23,6 +23,7 @@ from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows, ope
 from forehand.data.frame_store import EXACT, FrameStore
 from forehand.data.labels import RECOVERED, describe_origins
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
+from forehand.data.specification import OpenSources
 from forehand.data.window_spec import read_window
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError
@@ -156,7 +157,8 @@ def _prepare(
     """A trainer at the state of ``checkpoint``, or at the start."""
     device = processes.device or torch.device("cpu")
     sources = training_sources(config)
-    data = open_datasets(sources)
+    opened: OpenSources = {}  # so that validation on a split reads no table again
+    data = open_datasets(sources, opened)
     for root, reasons in data.left_out.items():
         for reason in reasons:
             console.print(f"left out of {root}: {reason}", soft_wrap=True, markup=False, highlight=False)
@@ -213,7 +215,7 @@ def _prepare(
         )
     recipe = read_recipe(config.recipe, len(windows))
     with processes.main_first():
-        callbacks = make_callbacks(config, policy, recipe, frame_store(config))
+        callbacks = make_callbacks(config, policy, recipe, frame_store(config), opened)
     order = _order(windows, recipe)
     parameters = sum(p.numel() for p in policy.parameters())
     console.print(

@@ -11,6 +11,7 @@ from forehand import registry
 from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets, open_datasets
 from forehand.data.frame_store import FrameStore
+from forehand.data.specification import OpenSources
 from forehand.data.splits import TRAIN, VALIDATION, with_split
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError, nearest
@@ -34,16 +35,19 @@ def sources(config: DictConfig) -> Any:
     return with_split(named, TRAIN) if config.validation.every and config.validation.dataset is None else named
 
 
-def make_callbacks(config: DictConfig, policy: Any, recipe: Recipe, frames: FrameStore) -> list[TrainingCallback]:
+def make_callbacks(
+    config: DictConfig, policy: Any, recipe: Recipe, frames: FrameStore, opened: OpenSources | None = None
+) -> list[TrainingCallback]:
     """The callbacks, in their order: what adds metrics comes before what reads them.
 
+    opened: the sources of the training, of which validation may take another split.
     Raises :class:`ConfigurationError` and :class:`DatasetError` for what cannot be.
     """
     callbacks: list[TrainingCallback] = []
     if read_lora(_plain(config.policy)):
         callbacks.append(AdapterCheck())
     if config.validation.every:
-        callbacks.append(_validation(config, policy, recipe, frames))
+        callbacks.append(_validation(config, policy, recipe, frames, opened))
     if config.evaluation.every:
         callbacks.append(
             ClosedLoopEvaluation(config.evaluation.every, as_overrides(_plain(config.evaluation.options) or {}))
@@ -69,9 +73,11 @@ def early_stop(config: DictConfig) -> EarlyStop | None:
     return EarlyStop(**options)
 
 
-def _validation(config: DictConfig, policy: Any, recipe: Recipe, frames: FrameStore) -> Validation:
+def _validation(
+    config: DictConfig, policy: Any, recipe: Recipe, frames: FrameStore, opened: OpenSources | None
+) -> Validation:
     named = _plain(config.validation.dataset)
-    data = open_datasets(with_split(_plain(config.dataset), VALIDATION) if named is None else named)
+    data = open_datasets(with_split(_plain(config.dataset), VALIDATION) if named is None else named, opened)
     options: dict[str, Any] = {"cache": config.cache, "frames": frames}
     if isinstance(data, EmbodimentDatasets):
         windows: Any = data.windows(policy.window, whole=recipe.windows, **options)

@@ -80,7 +80,13 @@ def test_a_policy_that_cannot_mask_a_missing_state_is_refused(forehand, slider_d
 
 
 @pytest.mark.slow
-def test_what_can_be_learned_without_actions_is_and_the_rest_is_refused(train, forehand, slider_dataset, tmp_path):
+def test_what_can_be_learned_without_actions_is_and_the_rest_is_refused(train, forehand, slider_dataset, monkeypatch):
+    def counted(*arguments):
+        read.append(arguments)
+        return read_episodes(*arguments)
+
+    read = []
+    monkeypatch.setattr("forehand.data.lerobot.source.read_episodes", counted)
     source = f"dataset={{path: {slider_dataset}, action: [], validation_fraction: 0.3}}"
     refused = train(source)
     assert refused.returncode == 2
@@ -88,8 +94,10 @@ def test_what_can_be_learned_without_actions_is_and_the_rest_is_refused(train, f
     assert "policy.action_head=null" in refused.stderr
     model = "+policy.world_model={name: appearance_flow, cameras: [static], horizon: 1, queries: 1}"
     reads = "+policy.reads.foresight={observation: past}"
+    read.clear()
     done = train(source, "policy.action_head=null", model, reads, "validation.every=1")
     assert done.returncode == 0, done.stderr
+    assert len(read) == 1  # validation has the tables of the training
     assert "step 1: validation/loss" in done.stderr
     assert "validation/action" not in done.stderr
     assert "Serve it with" not in done.stderr

@@ -16,7 +16,7 @@ from forehand.contracts.contract import Camera, Contract
 from forehand.data.episode_table import EpisodeTable, column_statistics
 from forehand.data.features import ACTION_KEY, STATE_KEY
 from forehand.data.source import DataSource, LeftOut
-from forehand.data.specification import WEIGHT, Source, SourceSpec, read_sources
+from forehand.data.specification import WEIGHT, OpenSources, Source, SourceSpec, read_sources
 from forehand.data.statistics import DatasetStatistics
 from forehand.errors import ConfigurationError, DatasetError
 
@@ -45,22 +45,26 @@ class Dataset:
     weights: tuple[float, ...] | None = None
 
     @classmethod
-    def open(cls, sources: Source | Sequence[Source], where: str = "dataset") -> Dataset:
+    def open(
+        cls, sources: Source | Sequence[Source], where: str = "dataset", opened: OpenSources | None = None
+    ) -> Dataset:
         """Read and check the tables of ``sources`` (:mod:`forehand.data.specification`). No video is decoded.
 
         All must fit the contract of the first that has actions and states; those without actions, or whose state was
         stated to be none, are compared by all else. Cameras are compared once it is known which are used
-        (:meth:`require_cameras`). where: the key that they are written under, for errors. Raises :class:`DatasetError`,
+        (:meth:`require_cameras`). where: the key that they are written under, for errors. opened: sources that other
+        datasets have opened, whose tables are not read again; those of this one are added. Raises :class:`DatasetError`,
         :class:`ConfigurationError`, or :class:`ContractMismatch` naming the fields that differ.
         """
         specified = read_sources(sources, where)
-        opened = tuple(one if isinstance(one, DataSource) else one.open() for one in specified)
-        if not opened:
+        shared = {} if opened is None else opened
+        found = tuple(one if isinstance(one, DataSource) else one.open(shared) for one in specified)
+        if not found:
             raise DatasetError("No dataset was given.")
-        _require_fit(opened)
-        parts = [source.episodes for source in opened]
+        _require_fit(found)
+        parts = [source.episodes for source in found]
         weights = _weights([one.weight if isinstance(one, SourceSpec) else None for one in specified], where)
-        return cls(opened, _concatenate(parts), np.cumsum([0, *(len(part) for part in parts)]), weights)
+        return cls(found, _concatenate(parts), np.cumsum([0, *(len(part) for part in parts)]), weights)
 
     @property
     def roots(self) -> tuple[Path, ...]:

@@ -14,7 +14,7 @@ from forehand.data.dataset import Dataset
 from forehand.data.frame_store import FrameStore
 from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.source import LeftOut
-from forehand.data.specification import Source, by_embodiment
+from forehand.data.specification import OpenSources, Source, by_embodiment
 from forehand.data.window_spec import WindowSpec
 from forehand.data.windows import Sample, WindowDataset
 from forehand.errors import DatasetError
@@ -102,14 +102,19 @@ class EmbodimentDatasets:
         self.contract, self.statistics = first.contract, first.statistics
 
     @classmethod
-    def open(cls, sources: Mapping[str, Source | Sequence[Source]]) -> EmbodimentDatasets:
-        """Read and check the tables of all; raises :class:`DatasetError`, naming the embodiment."""
+    def open(
+        cls, sources: Mapping[str, Source | Sequence[Source]], opened: OpenSources | None = None
+    ) -> EmbodimentDatasets:
+        """Read and check the tables of all; raises :class:`DatasetError`, naming the embodiment.
+
+        opened: as for :meth:`forehand.data.dataset.Dataset.open`.
+        """
         if not sources:
             raise DatasetError("No dataset was given.")
         found = {}
         for name, source in sources.items():
             try:
-                found[str(name)] = Dataset.open(source, f"dataset.{name}")
+                found[str(name)] = Dataset.open(source, f"dataset.{name}", opened)
             except DatasetError as error:
                 raise DatasetError(f"embodiment {name!r}: {error}") from error
         return cls(found)
@@ -154,8 +159,13 @@ class EmbodimentDatasets:
 
 
 def open_datasets(
-    given: Source | Sequence[Source] | Mapping[str, Source | Sequence[Source]],
+    given: Source | Sequence[Source] | Mapping[str, Source | Sequence[Source]], opened: OpenSources | None = None
 ) -> Dataset | EmbodimentDatasets:
-    """The datasets that are written as ``given`` (:mod:`forehand.data.specification`), of one embodiment or several."""
+    """The datasets that are written as ``given`` (:mod:`forehand.data.specification`), of one embodiment or several.
+
+    opened: as for :meth:`forehand.data.dataset.Dataset.open`.
+    """
     embodiments = by_embodiment(given)
-    return Dataset.open(given) if embodiments is None else EmbodimentDatasets.open(embodiments)
+    if embodiments is None:
+        return Dataset.open(given, opened=opened)
+    return EmbodimentDatasets.open(embodiments, opened)

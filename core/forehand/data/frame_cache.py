@@ -23,6 +23,9 @@ CACHE_VARIABLE = "FOREHAND_CACHE"
 
 FRAMES_AT_ONCE = 256
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of errors that say that there is no room."""
+
 FrameBlock = tuple[NDArray[np.int64], NDArray[Any]]
 """Numbers of frames, (n,), and the frames, (n, ...)."""
 
@@ -113,7 +116,7 @@ def _decode_into(path: Path, layout: MapLayout, blocks: Iterable[FrameBlock]) ->
             _write_frames(file, layout, blocks)
         os.replace(partial, path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in DISK_FULL:
             raise
         needed = layout.total * math.prod(layout.shape) * layout.dtype.itemsize
         raise no_room(layout.key, needed, path.parent, error.strerror) from error

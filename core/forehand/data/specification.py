@@ -13,6 +13,7 @@ and its sources.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,9 @@ MAPPING = ("state", "action", "cameras")
 CONVERT = "convert"
 """Option of every source: conversions of its fields, by name."""
 
+OpenSources = dict[str, DataSource]
+"""Sources that are open, by what is written of each apart from its selection and weight: several selections share one."""
+
 WEIGHT = "weight"
 """Option of every source: how many windows of it are drawn, relative to others."""
 
@@ -72,8 +76,18 @@ class SourceSpec:
     convert: Sequence[str] | str = ()
     labels: Mapping[str, Any] = field(default_factory=dict)
 
-    def open(self) -> DataSource:
-        """The source; raises :class:`DatasetError` where it is missing, and :class:`ConfigurationError` for options."""
+    def open(self, opened: OpenSources | None = None) -> DataSource:
+        """The source; raises :class:`DatasetError` where it is missing, and :class:`ConfigurationError` for options.
+
+        opened: where it is taken from if it is open already, and else added, so that its tables are read once.
+        """
+        opened = {} if opened is None else opened
+        key = json.dumps([self.name, self.options, self.mapping, self.convert], sort_keys=True, default=str)
+        if key not in opened:
+            opened[key] = self._open_whole()
+        return select_source(use_labels(opened[key], self.labels), self.selection)
+
+    def _open_whole(self) -> DataSource:
         source = self._open_recorded()
         if self.mapping:
             source = MappedSource(source, **self.mapping)
@@ -86,7 +100,7 @@ class SourceSpec:
             )
         if self.convert:
             source = ConvertedSource(source, self.convert)
-        return select_source(use_labels(source, self.labels), self.selection)
+        return source
 
     def _open_recorded(self) -> DataSource:
         if self.name == DEFAULT_FORMAT and set(self.options) == {"path"}:  # without any plugin

@@ -1,33 +1,113 @@
-"""Feature cache: what a frozen vision tower makes of every frame of a camera, in one memory-mapped file."""
+"""Feature cache: what a frozen vision tower makes of the frames of a camera that are used, in one memory-mapped file."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+import os
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
 
-from forehand.data.frame_cache import FRAMES_AT_ONCE, FrameBlock, MapLayout, frames_folder, open_map
+from forehand.data.frame_cache import DISK_FULL, FRAMES_AT_ONCE, MapLayout, frames_folder, no_room
 from forehand.data.frozen_features import Array, FrozenFeatures
 from forehand.data.source import FrameReader, Pictures
+from forehand.utils.in_use import hold
+from forehand.utils.progress import progress
 
 
-def open_features(pictures: Pictures, frames: FrameReader, features: FrozenFeatures, cache: Path | None = None) -> Array:
-    """Features of all ``frames`` (N, H, W, 3) of ``pictures``, (N, *shape) float16.
+def open_features(
+    pictures: Pictures,
+    frames: FrameReader,
+    features: FrozenFeatures,
+    cache: Path | None = None,
+    numbers: NDArray[np.int64] | None = None,
+) -> Array:
+    """Features of the ``frames`` (N, H, W, 3) of ``pictures``, (N, *shape) float16, of those ``numbers`` that are used.
 
-    The first call computes them; afterwards they are a read-only memory map, which any process shares that asks for the
-    same frames and the same weights. An interrupted computation is started over. Raises :class:`DatasetError`.
+    numbers: increasing; None: all. Features of other frames are undefined. What is missing is computed first; afterwards
+    it is a read-only memory map, which any process shares that asks for the same frames and the same weights. An
+    interrupted computation is continued. Raises :class:`DatasetError`.
     """
     folder = frames_folder(cache)
     pixels = getattr(frames, "name", None) or f"{pictures.digest()} {frames.shape}"
     about = f"features\0{features.digest}\0{pixels}"
-    name = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+    whole = folder / f"{_name(about)}.npy"  # of earlier versions: of all frames, and without marks
+    if whole.exists():
+        hold(whole)
+        return _mapped(whole)
     layout = MapLayout(f"{pictures.key} (features)", pictures.root, len(frames), features.shape, np.dtype(np.float16))
-    return open_map(folder, name, layout, _blocks(frames, features))
+    kept = FeatureFile(folder / f"{_name(f'{about}\0rows')}.npy", layout)
+    kept.fill(np.arange(len(frames)) if numbers is None else numbers, frames, features)
+    return _mapped(kept.path)
 
 
-def _blocks(frames: FrameReader, features: FrozenFeatures) -> Iterator[FrameBlock]:
-    for start in range(0, len(frames), FRAMES_AT_ONCE):
-        some = np.arange(start, min(start + FRAMES_AT_ONCE, len(frames)))
-        yield some, features.encode(frames[some]).astype(np.float16)
+class FeatureFile:
+    """The memory map at ``path``, and behind its rows a byte for each, which is 1 once the row is written.
+
+    Rows that were never written take no room where the file system has sparse files.
+    """
+
+    def __init__(self, path: Path, layout: MapLayout) -> None:
+        self.path, self._layout = path, layout
+        self._row = math.prod(layout.shape) * layout.dtype.itemsize
+
+    def fill(self, numbers: NDArray[np.int64], frames: FrameReader, features: FrozenFeatures) -> None:
+        """Compute and write the rows ``numbers`` that are not there; other processes wait for them meanwhile."""
+        with FileLock(self.path.with_suffix(".lock")):
+            if not self.path.exists() or not self.path.stat().st_size:
+                self._create()
+            hold(self.path)
+            missing = self._missing(numbers)
+            try:
+                self._write(missing, frames, features)
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    raise
+                raise no_room(self._layout.key, len(missing) * self._row, self.path.parent, error.strerror) from error
+
+    @property
+    def _begin(self) -> int:
+        return self.path.stat().st_size - self._layout.total * (self._row + 1)
+
+    def _missing(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        written = np.fromfile(self.path, np.uint8, offset=self._begin + self._layout.total * self._row)
+        return numbers[written[numbers] == 0]
+
+    def _create(self) -> None:
+        partial, layout = self.path.with_suffix(".partial"), self._layout
+        with partial.open("wb") as file:
+            about = {"descr": np.lib.format.dtype_to_descr(layout.dtype), "fortran_order": False}
+            np.lib.format.write_array_header_1_0(file, {**about, "shape": (layout.total, *layout.shape)})
+            file.truncate(file.tell() + layout.total * (self._row + 1))
+        os.replace(partial, self.path)
+
+    def _write(self, numbers: NDArray[np.int64], frames: FrameReader, features: FrozenFeatures) -> None:
+        begin = self._begin
+        marks = begin + self._layout.total * self._row
+        with (
+            self.path.open("r+b") as file,
+            progress(f"computing {self._layout.key}", len(numbers), transient=True) as show,
+        ):
+            for start in range(0, len(numbers), FRAMES_AT_ONCE):
+                some = numbers[start : start + FRAMES_AT_ONCE]
+                for number, row in zip(some, features.encode(frames[some]).astype(self._layout.dtype), strict=True):
+                    file.seek(begin + int(number) * self._row)
+                    file.write(row.tobytes())
+                file.flush()
+                os.fsync(file.fileno())  # before the marks, which say that the rows are there
+                for number in some:
+                    file.seek(marks + int(number))
+                    file.write(b"\1")
+                show(start + len(some))
+
+
+def _name(about: str) -> str:
+    return hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+
+
+def _mapped(path: Path) -> Array:
+    found: Array = np.load(path, mmap_mode="r")
+    return found

@@ -162,17 +162,31 @@ class WindowDataset(TorchDataset[Sample]):
     def add_features(self, features: Mapping[str, FrozenFeatures], cache: str | Path | None = None) -> None:
         """Let windows hold features of their images too: ``features.<tower>.<camera>``, and of the future where they do.
 
-        They are computed once a frame, and kept in ``cache`` (:func:`forehand.data.tower_features.open_features`).
+        They are computed once for each frame that a window holds, and kept in ``cache``
+        (:func:`forehand.data.tower_features.open_features`).
         """
         folder = Path(cache) if cache else None
         for key, frozen in features.items():
             opened: list[FrameReader] = [
                 AbsentFrames(len(source.episodes), frozen.shape, np.float16)
                 if frozen.camera in source.absent_cameras
-                else open_features(source.pictures(frozen.camera), frames[frozen.camera], frozen, folder)
-                for source, frames in zip(self.data.sources, self._frames, strict=True)
+                else open_features(source.pictures(frozen.camera), frames[frozen.camera], frozen, folder, numbers)
+                for source, frames, numbers in zip(
+                    self.data.sources, self._frames, self._used_frames(frozen.camera), strict=True
+                )
             ]
             self._features[key] = (frozen.camera, opened)
+
+    def _used_frames(self, camera: str) -> list[NDArray[np.int64]]:
+        """By source, the numbers of its recorded frames whose image of ``camera`` some window holds."""
+        used = np.zeros(len(self.data.episodes), bool)
+        for _, key, offsets in self.spec.all_offsets():
+            if camera_of(key) == camera:
+                for offset in np.unique(offsets):  # one after the other, which takes less memory
+                    used[self._at(self._anchors, offset)[0]] = True
+        here = [np.flatnonzero(part) for part in np.split(used, self.data.first_frames[1:-1])]
+        recorded = [source.frame_numbers for source in self.data.sources]
+        return [rows if all is None else all[rows] for rows, all in zip(here, recorded, strict=True)]
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64], *, step: int = 0, seed: int = 0) -> Sample:
         """The windows ``indices`` with a batch dimension in front (``instruction``: a list of B strings).

@@ -8,7 +8,8 @@ from forehand import registry
 from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets, open_datasets
 from forehand.data.lerobot.source import LeRobotSource
-from forehand.data.specification import SourceSpec, is_embodiments, read_sources
+from forehand.data.specification import OpenSources, SourceSpec, is_embodiments, read_sources
+from forehand.data.splits import with_split
 from forehand.errors import ConfigurationError, UnknownName
 
 
@@ -23,6 +24,17 @@ def test_every_way_of_writing_one_dataset_means_the_same(small_dataset: Path):
         LeRobotSource(small_dataset),
     ):
         assert Dataset.open(written).fingerprint == plain
+
+
+def test_selections_of_one_dataset_read_its_tables_once(small_dataset: Path):
+    opened: OpenSources = {}
+    splits = [open_datasets(with_split(small_dataset, split), opened) for split in ("train", "validation")]
+    train, validation = (data.sources[0] for data in splits)
+    assert train.base is validation.base
+    assert len(train.episodes) + len(validation.episodes) == len(train.base.episodes)
+    turned = Dataset.open({"path": small_dataset, "action": []}, opened=opened)
+    assert turned.sources[0].base is not train.base
+    assert len(opened) == 2
 
 
 def test_several_sources_keep_their_order():

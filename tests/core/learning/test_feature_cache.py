@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from forehand.compose.towers import SharedTowers
 from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets
+from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.windows import WindowDataset
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy
 
@@ -75,6 +77,34 @@ def test_they_are_computed_once_for_the_same_weights(data, tmp_path):
     other.towers.towers["eyes"].register_buffer("gain", torch.ones(1))
     WindowDataset(data, other.window, cache=tmp_path).add_features(other.frozen_features(), tmp_path)
     assert len(list((tmp_path / "frames").glob("*.npy"))) == frames + len(CAMERAS)
+
+
+def test_only_frames_of_windows_are_computed_and_an_interruption_loses_none(slider_dataset, tmp_path, monkeypatch):
+    def encode(images):
+        if limit[0] < len(images):
+            raise KeyboardInterrupt
+        limit[0] -= len(images)
+        return images.mean(axis=(1, 2, 3))[:, None]
+
+    def read(limited, **choice):
+        limit[0] = limited
+        data = Dataset.open({"path": slider_dataset, **choice})
+        windows = WindowDataset(data, history=2, chunk=1, cache=tmp_path, cameras=["static"])
+        windows.add_features({"features.t.static": FrozenFeatures("static", (1,), "mean", encode)}, tmp_path)
+        held = windows.batch(range(len(windows)))["observation"]
+        torch.testing.assert_close(
+            held["features.t.static"][..., 0].float(), held["images.static"].float().mean((2, 3, 4)), atol=0.1, rtol=1e-3
+        )
+        return limited - limit[0]
+
+    limit = [0]
+    lengths = np.bincount(Dataset.open(slider_dataset).episodes.episode)
+    assert read(1000, episodes=[1]) == lengths[1]
+    assert read(1000, episodes=[1]) == 0
+    monkeypatch.setattr("forehand.data.tower_features.FRAMES_AT_ONCE", 2)
+    with pytest.raises(KeyboardInterrupt):
+        read(2, episodes=[0, 1])
+    assert read(1000) == lengths.sum() - lengths[1] - 2
 
 
 def test_what_learns_or_is_shifted_is_not_kept(data):

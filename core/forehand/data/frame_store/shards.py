@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import threading
@@ -16,7 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from forehand.data.frame_cache import no_room, remove_partial
+from forehand.data.frame_cache import DISK_FULL, no_room, remove_partial
 from forehand.data.frame_store.checksums import is_whole, write_checksum
 from forehand.data.frame_store.mapped_files import MappedFiles
 from forehand.data.frame_store.stored_frames import StoredFrames
@@ -32,7 +31,7 @@ log = logging.getLogger(__name__)
 USED = "used"
 """File in the folder of shards that processes hold while they read them; its time is that of the last use."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 _LEAST = 64  # frames that a thread decodes in a row
 
 
@@ -200,7 +199,7 @@ class ShardedFrames(StoredFrames):
             write_checksum(path, partial)
             os.replace(partial, path)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in DISK_FULL:
                 raise
             raise no_room(
                 self.pictures.key, self.byte_size(self.missing()), self.folder.parent, error.strerror
