@@ -11,8 +11,13 @@ from hydra.types import RunMode
 def job_command(command: str, output: Path) -> list[str]:
     """``forehand <command>``, and its arguments; where it is part of a sweep, ``output`` is its own folder."""
     hydra = HydraConfig.get()
+    own = [f"output={output}"] if hydra.mode == RunMode.MULTIRUN else []
+    return [f"forehand {command}", *search_words(), *hydra.overrides.task, *own]
+
+
+def search_words() -> list[str]:
+    """The words of the running command that say where configurations are looked for."""
+    hydra = HydraConfig.get()
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     searched = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath=")]
-    own = [f"output={output}"] if hydra.mode == RunMode.MULTIRUN else []
-    flags = [word for folder in folders for word in ("--config-dir", folder)]
-    return [f"forehand {command}", *flags, *searched, *hydra.overrides.task, *own]
+    return [*(word for folder in folders for word in ("--config-dir", folder)), *searched]

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "results merge": "join the results of an evaluation's shards into one",
     "results show": "show the table of an evaluation, and what it is of",
     "compare": "compare evaluations of several arms, paired by scene and training seed",
+    "study": "carry out a study: arms, regimes and seeds, from the data to the comparison and a report",
     "push": "share a checkpoint on the Hugging Face hub, with a model card",
     "pull": "copy a checkpoint from the Hugging Face hub",
     "reproduce": "print the command that made a checkpoint and what has changed since, or run it again",

@@ -18,6 +18,7 @@ NOT_NEGATIVE = (
     *("policy.latency", "stop_after", "stop", "lease_timeout", "reconnect_timeout", "report_every"),
     *("disconnect_timeout", "latency_budget", "free_gib", "noise", "noise.std", "noise.share", "noise.length", "smooth"),
     *("recipe.learning_rate", "recipe.weight_decay", "recipe.max_grad_norm", "recipe.epochs", "recipe.warmup_epochs"),
+    "hours",
 )
 FINITE = ("chunking.decay", "robot.options.success_return")
 AT_LEAST_ONE = (
@@ -28,7 +29,7 @@ AT_LEAST_ONE = (
     *("recipe.clip_every_batches", "decode_workers"),
     *("recipe.log_every", "recipe.save_every", "recipe.keep_checkpoints"),
     *("open_loop.every", "open_loop.image_height"),
-    *("validation.every", "validation.windows", "evaluation.every", "launch.nodes"),
+    *("validation.every", "validation.windows", "evaluation.every", "launch.nodes", "seeds_per_round"),
 )
 FROM_ZERO = (
     *("seed", "num_videos", "hold_steps", "video.crf", "evaluation.seed", "evaluation.num_videos", "chunking.blend"),
@@ -37,7 +38,7 @@ FROM_ZERO = (
     *("recipe.seed", "recipe.steps", "recipe.warmup_steps", "recipe.schedule_steps", "recipe.extra_schedule_steps"),
     *("recipe.gripper_event_repeats", "validation.moments", "launch.node_rank"),
 )
-NOT_NULL = ("policy.latency",)
+NOT_NULL = ("policy.latency", "seeds_per_round")
 QUALITIES = ("policy.jpeg", "robot.options.jpeg", "jpeg_quality")
 
 

@@ -14,6 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+from yaml import YAMLError
 
 if TYPE_CHECKING:  # Hydra imports this file in every application; the rest is for sweeps of forehand
     from forehand_apps.sweep import SweepJob
@@ -25,11 +26,12 @@ class ResumingSweeper(Sweeper):
     Each job's folder follows from its values, so that the same sweep finds its jobs again: those that have finished are
     left out, those that run already are left alone, all others go to the launcher. A table in the end says what has
     become of each, and the exit status is 1 unless all have finished.
-    params: further options to sweep, {recipe.seed: "0,1,2"}.
+    params: further options to sweep, {recipe.seed: "0,1,2"}. jobs: a YAML file of named jobs, {name: [option, …]}, each
+    of which gets the command line's options, too, and a folder of its name.
     """
 
-    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
-        self.params = dict(params or {})
+    def __init__(self, params: Mapping[str, Any] | None = None, jobs: str | None = None) -> None:
+        self.params, self.jobs = dict(params or {}), jobs
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
         self.launcher: Launcher | None = None
@@ -67,19 +69,34 @@ class ResumingSweeper(Sweeper):
         given = any(str(o).startswith("hydra.sweep.subdir=") for o in self.config.hydra.overrides.hydra)
         jobs = []
         choices = [_choices(override) for override in parser.parse_overrides(list(arguments))]
-        for number, chosen in enumerate(itertools.product(*choices)):
-            overrides = [text for text, _ in chosen]
+        named = {"": list[str]()} if self.jobs is None else _read_jobs(Path(self.jobs))
+        for number, (name, chosen) in enumerate(itertools.product(named, itertools.product(*choices))):
+            overrides = [*(text for text, _ in chosen), *named[name]]
             varied = parser.parse_overrides([text for text, is_varied in chosen if is_varied])
             if not given:
-                overrides.append(f"hydra.sweep.subdir='{job_name(varied)}'")
+                place = "/".join(filter(None, (name, job_name(varied) if varied or not name else "")))
+                overrides.append(f"hydra.sweep.subdir='{place}'")
             config = loader.load_sweep_config(self.config, overrides)
             # Mistakes are found before anything starts.
             check_options(str(config.hydra.job.name), config, list(config.hydra.overrides.task))
             with open_dict(config.hydra.job):
                 config.hydra.job.num = number
             folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
-            jobs.append(SweepJob(" ".join(str(o.input_line) for o in varied), overrides, folder))
+            jobs.append(
+                SweepJob(" ".join([*([name] if name else []), *(str(o.input_line) for o in varied)]), overrides, folder)
+            )
         return jobs
+
+
+def _read_jobs(path: Path) -> dict[str, list[str]]:
+    """The named jobs of a file; raises HydraException for one that is not such."""
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError) as error:
+        raise HydraException(f"hydra.sweeper.jobs: {path} cannot be read: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(options, list) for options in found.values()):
+        raise HydraException(f"hydra.sweeper.jobs: {path} must be named lists of options, {{name: [key=value, …]}}.")
+    return {str(name): [str(option) for option in options] for name, options in found.items()}
 
 
 def _choices(override: Override) -> list[tuple[str, bool]]:

@@ -1,0 +1,143 @@
+"""``forehand study``: data, trainings and evaluations of several arms, compared by training seed, in rounds of seeds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+
+from forehand.errors import ConfigurationError, ForehandError
+from forehand.learning.checkpoint import provenance
+from forehand.plugins import registry
+from forehand.utils.differences import differences, flat
+from forehand.utils.files import replacing
+from forehand_apps.cli import INTERRUPTED
+from forehand_apps.instantiate import plain
+from forehand_apps.job_command import search_words
+from forehand_apps.study_plan import Study, read_study
+from forehand_apps.study_report import write_report
+from forehand_apps.sweep_jobs import FINISHED, read_job
+
+RECORD = "study.json"
+CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class StepFailed(ForehandError):
+    """One of the study's commands failed."""
+
+
+def study(config: DictConfig) -> None:
+    """Carry out what is left of the study, within its budget, and write the report after every round of seeds."""
+    declared, folder = plain(config.study), Path(config.output).expanduser()
+    planned = read_study(declared, folder)
+    if config.plan:
+        _print_plan(planned)
+        return
+    record = _begin(folder, declared)
+    launcher = [f"hydra/launcher={config.launcher}", *map(str, plain(config.launcher_options))]
+    done: list[int] = []
+    for name, (command, *options) in planned.prepare.items():
+        if name not in record["prepared"]:
+            started = time.monotonic()
+            _run(command, [*search_words(), *options, f"output={folder / 'prepare' / name}"])
+            record["prepared"][name] = round(time.monotonic() - started, 1)
+            _write(folder, record)
+    for seeds in itertools.batched(planned.seeds, config.seeds_per_round):
+        if not _is_done(planned, seeds):
+            if not _affordable(record, config.hours):
+                break
+            started = time.monotonic()
+            try:
+                for command, jobs in (("train", planned.trainings(seeds)), ("eval", planned.judgements(seeds))):
+                    _sweep(command, jobs, folder, launcher)
+            finally:
+                key = ",".join(map(str, seeds))
+                record["rounds"][key] = round(record["rounds"].get(key, 0.0) + time.monotonic() - started, 1)
+                _write(folder, record)
+        done += seeds
+        write_report(planned, done, record)
+    if len(done) < len(planned.seeds):
+        CONSOLE.print(
+            f"{len(done)} of {len(planned.seeds)} training seeds are done: another round would probably end after "
+            f"hours={config.hours}. The same command with more hours goes on."
+        )
+    if done:
+        print(f"{folder / 'report.md'}: {len(done)} of {len(planned.seeds)} training seeds")
+
+
+def _begin(folder: Path, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """The study's record: written now, or read and compared with what is declared."""
+    path = folder / RECORD
+    if path.exists():
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if found := differences(flat(record["study"]), flat(declared)):
+            listing = "\n".join(f"  - {one}" for one in found)
+            raise ConfigurationError(
+                f"{folder} holds a study that was declared otherwise:\n{listing}\nChoose another output for this one."
+            )
+        return record
+    about = provenance(plugins=registry().versions())
+    kept = {key: about[key] for key in ("commit", "machine", "versions", "plugins")}
+    record = {"study": dict(declared), **kept, "declared": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    record |= {"prepared": {}, "rounds": {}}
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, record)
+    return record
+
+
+def _write(folder: Path, record: Mapping[str, Any]) -> None:
+    with replacing(folder / RECORD) as staging:
+        staging.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _affordable(record: Mapping[str, Any], hours: float | None) -> bool:
+    """Whether another round, as long as the longest so far, ends within the budget."""
+    rounds = record["rounds"].values()
+    spent = sum(rounds) + sum(record["prepared"].values())
+    return hours is None or spent + max(rounds, default=0.0) <= 3600 * hours
+
+
+def _is_done(planned: Study, seeds: Sequence[int]) -> bool:
+    folders = [planned.folder / "judge" / name for name in planned.judgements(seeds)]
+    return all((job := read_job(folder)) is not None and job.state == FINISHED for folder in folders)
+
+
+def _sweep(command: str, jobs: Mapping[str, Sequence[str]], folder: Path, launcher: Sequence[str]) -> None:
+    """Carry out the jobs, as far as they are not done, by a sweep of their own."""
+    place = folder / {"train": "train", "eval": "judge"}[command]
+    place.mkdir(exist_ok=True)
+    listing = place / "jobs.yaml"
+    with replacing(listing) as staging:
+        staging.write_text(json.dumps(jobs, indent=1), encoding="utf-8")  # which is YAML, too
+    _run(command, ["-m", *search_words(), f"hydra.sweeper.jobs={listing}", f"output={place}", *launcher])
+
+
+def _run(command: str, arguments: Sequence[str]) -> None:
+    words = [*shlex.split(command), *arguments]
+    CONSOLE.print(f"[bold green]$ forehand[/] {escape(shlex.join(words))}")
+    status = subprocess.run([sys.executable, "-m", "forehand_apps", *words], stdout=sys.stderr, check=False).returncode
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt("Interrupted. The same command continues from there.")
+    if status:
+        raise StepFailed(f"forehand {shlex.join(words)} failed (status {status}). The same command continues from there.")
+
+
+def _print_plan(planned: Study) -> None:
+    for name, (command, *options) in planned.prepare.items():
+        print(shlex.join(["forehand", *shlex.split(command), *options, f"output={planned.folder / 'prepare' / name}"]))
+    for place, command, jobs in (
+        ("train", "train", planned.trainings(planned.seeds)),
+        ("judge", "eval", planned.judgements(planned.seeds)),
+    ):
+        for name, options in jobs.items():
+            print(shlex.join(["forehand", command, *options, f"output={planned.folder / place / name}"]))

@@ -1,0 +1,148 @@
+"""Plan of a study: which data are made, which policies are trained on them, and how those are judged."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forehand.errors import ConfigurationError, nearest
+
+NAME = re.compile(r"[\w.-]+")
+PLACE = re.compile(r"\{([\w.-]+)\}")
+KEYS = ("question", "primary", "seeds", "prepare", "train", "regimes", "arms", "judge")
+PRIMARY = ("arm", "against", "regime", "judged")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The one difference that a study is made for: an arm minus another, in a regime, as judged there."""
+
+    arm: str
+    against: str
+    regime: str
+    judged: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm in one regime."""
+
+    regime: str
+    arm: str
+
+    def __str__(self) -> str:
+        return f"{self.regime}/{self.arm}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as declared, with its paths settled.
+
+    prepare: name → command and its options, carried out in their order. train, regimes, arms: options of ``forehand
+    train``: of all trainings, of those in a regime, of those of an arm. judge: name → options of ``forehand eval``.
+    """
+
+    folder: Path
+    question: str
+    primary: Contrast
+    seeds: tuple[int, ...]
+    prepare: Mapping[str, tuple[str, ...]]
+    train: tuple[str, ...]
+    regimes: Mapping[str, tuple[str, ...]]
+    arms: Mapping[str, tuple[str, ...]]
+    judge: Mapping[str, tuple[str, ...]]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every arm in every regime."""
+        return [Cell(*of) for of in itertools.product(self.regimes, self.arms)]
+
+    def trained(self, cell: Cell, seed: int) -> Path:
+        """The folder of a training."""
+        return self.folder / "train" / str(cell) / f"seed-{seed}"
+
+    def judged(self, name: str, cell: Cell, seed: int) -> Path:
+        """The folder of an evaluation."""
+        return self.folder / "judge" / name / str(cell) / f"seed-{seed}"
+
+    def trainings(self, seeds: Sequence[int]) -> dict[str, list[str]]:
+        """The jobs of ``forehand train`` for these seeds, by the name of their folder within ``train``."""
+        return {
+            f"{cell}/seed-{seed}": [*self.train, *self.regimes[cell.regime], *self.arms[cell.arm], f"recipe.seed={seed}"]
+            for seed, cell in itertools.product(seeds, self.cells)
+        }
+
+    def judgements(self, seeds: Sequence[int]) -> dict[str, list[str]]:
+        """The jobs of ``forehand eval`` for these seeds, by the name of their folder within ``judge``."""
+        return {
+            f"{name}/{cell}/seed-{seed}": [*options, f"policy.checkpoint={self.trained(cell, seed)}"]
+            for seed, cell, (name, options) in itertools.product(seeds, self.cells, self.judge.items())
+        }
+
+
+def read_study(declared: Mapping[str, Any], folder: Path) -> Study:
+    """The study that ``declared`` describes, in ``folder``; raises :class:`ConfigurationError` for one that is none.
+
+    ``{name}`` in an option stands for the folder of what ``prepare`` makes under this name.
+    """
+    _require_keys("study", declared, KEYS)
+    primary = _mapping(declared["primary"], "study.primary")
+    _require_keys("study.primary", primary, PRIMARY)
+    prepared = _options(declared["prepare"], "study.prepare")
+    places = {name: str(folder / "prepare" / name) for name in prepared}
+    settled = {
+        key: {name: _settled(of, places) for name, of in _options(declared[key], f"study.{key}").items()}
+        for key in ("prepare", "regimes", "arms", "judge")
+    }
+    seeds = declared["seeds"]
+    if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
+        raise ConfigurationError(f"study.seeds must be a list of training seeds, such as [0, 1, 2], not {seeds!r}.")
+    if len(set(seeds)) < len(seeds):
+        raise ConfigurationError("study.seeds names a seed twice.")
+    if len(settled["arms"]) < 2:
+        raise ConfigurationError("study.arms: a study compares at least two arms.")
+    for key, among in (("arm", "arms"), ("against", "arms"), ("regime", "regimes"), ("judged", "judge")):
+        if (name := str(primary[key])) not in settled[among]:
+            raise ConfigurationError(f"study.primary.{key}: there is no {name!r}. {nearest(name, settled[among])}")
+    if primary["arm"] == primary["against"]:
+        raise ConfigurationError("study.primary compares an arm with itself.")
+    train = _settled(_strings(declared["train"], "study.train"), places)
+    contrast = Contrast(**{key: str(primary[key]) for key in PRIMARY})
+    return Study(folder, str(declared["question"]), contrast, tuple(seeds), train=train, **settled)
+
+
+def _require_keys(where: str, given: Mapping[str, Any], keys: Sequence[str]) -> None:
+    for key in given:
+        if key not in keys:
+            raise ConfigurationError(f"{where}: there is no option {key!r}. {nearest(str(key), keys)}")
+    if missing := [key for key in keys if given.get(key) is None]:
+        raise ConfigurationError(f"{where} lacks {', '.join(missing)}.")
+
+
+def _mapping(given: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"{where} must be a mapping, not {given!r}.")
+    return given
+
+
+def _options(given: Any, where: str) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for name, options in _mapping(given, where).items():
+        if not NAME.fullmatch(str(name)):
+            raise ConfigurationError(f"{where}: {name!r} cannot be a folder's name; use letters, digits, _, - and .")
+        found[str(name)] = _strings(options, f"{where}.{name}")
+    return found
+
+
+def _strings(given: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(option, str) for option in given):
+        raise ConfigurationError(f"{where} must be a list of options as they are typed, [key=value, …], not {given!r}.")
+    return tuple(given)
+
+
+def _settled(options: Sequence[str], places: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(PLACE.sub(lambda found: places.get(found[1], found[0]), option) for option in options)

@@ -1,0 +1,115 @@
+"""Report of a study: the primary contrast, every arm in every regime, and whether trainings were matched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from forehand.evaluation.comparison.arms import Run, pair, read_run
+from forehand.evaluation.comparison.compare import compare_arms
+from forehand.learning.checkpoint import latest_checkpoint, read_provenance
+from forehand.utils.files import replacing
+from forehand_apps.comparison_page import comparison_page
+from forehand_apps.study_plan import Cell, Study
+
+REPORT, COMPARISONS = "report.md", "comparisons"
+MATCHED = ("parameters", "steps", "batch size", "precision")
+
+
+def write_report(study: Study, seeds: Sequence[int], record: Mapping[str, Any]) -> None:
+    """Compare what these training seeds brought, and write ``report.md`` and a page for every comparison."""
+    found = {
+        (judged, regime): _compare(study, judged, regime, seeds) for judged in study.judge for regime in study.regimes
+    }
+    folder = study.folder / COMPARISONS
+    folder.mkdir(exist_ok=True)
+    for (judged, regime), comparison in found.items():
+        for suffix, text in (("json", json.dumps(comparison, indent=1) + "\n"), ("html", comparison_page(comparison))):
+            with replacing(folder / f"{judged}-{regime}.{suffix}") as staging:
+                staging.write_text(text, encoding="utf-8")
+    with replacing(study.folder / REPORT) as staging:
+        staging.write_text("\n".join(_lines(study, seeds, record, found)) + "\n", encoding="utf-8")
+
+
+def _compare(study: Study, judged: str, regime: str, seeds: Sequence[int]) -> dict[str, Any]:
+    """Every arm of the regime against the primary contrast's second one."""
+    first = study.primary.against
+    names = [first, *(name for name in study.arms if name != first)]
+    runs: list[Run] = [
+        read_run(study.judged(judged, Cell(regime, name), seed), name, seed) for name in names for seed in seeds
+    ]
+    return compare_arms(pair(runs))
+
+
+def _lines(
+    study: Study, seeds: Sequence[int], record: Mapping[str, Any], found: Mapping[tuple[str, str], dict[str, Any]]
+) -> Iterator[str]:
+    primary = study.primary
+    comparison = found[primary.judged, primary.regime]
+    (contrast,) = (one for one in comparison["contrasts"] if one["arm"] == primary.arm)
+    hours = (sum(record["rounds"].values()) + sum(record["prepared"].values())) / 3600
+    yield f"# {study.question}\n"
+    yield (
+        f"{len(seeds)} of {len(study.seeds)} training seeds, {hours:.1f} hours on {record['machine']}, "
+        f"commit {record['commit']}; declared {record['declared']}, before anything ran.\n"
+    )
+    yield "## Primary contrast\n"
+    yield (
+        f"**{primary.arm} − {primary.against}**, regime {primary.regime}, judged in {primary.judged}: "
+        f"{comparison['measure']} **{contrast['difference']:+.3g}** {_interval(contrast)}, p = {_said(contrast['p'])} "
+        f"over {len(seeds)} training seeds and {comparison['scenes']} scenes.\n"
+    )
+    if len(seeds) < len(study.seeds):
+        yield "This is an interim look: the declared number of seeds is not reached, and its p is not the study's.\n"
+    yield f"{contrast['verdict']}\n"
+    yield "## All arms\n"
+    yield "Differences are from the arm that the primary contrast is against; p is corrected for all arms of a table."
+    for (judged, regime), one in found.items():
+        yield f"\n### {judged}, {regime}: {one['measure']}\n"
+        yield f"[Page](comparisons/{judged}-{regime}.html)\n"
+        yield "| arm | mean | by seed | difference | 95 % interval | p (Holm) |"
+        yield "|---|---:|---|---:|---|---:|"
+        of = {contrast["arm"]: contrast for contrast in one["contrasts"]}
+        for arm in one["arms"]:
+            by_seed = ", ".join(f"{value:.3g}" for value in arm["by_seed"])
+            beside = of.get(arm["name"])
+            rest = "– | – | –"
+            if beside:
+                rest = f"{beside['difference']:+.3g} | {_interval(beside)} | {_said(beside['p_holm'])}"
+            yield f"| {arm['name']} | {arm['mean']:.3g} | {by_seed} | {rest} |"
+    yield "\n## What was trained\n"
+    yield "| regime | arm | " + " | ".join(MATCHED) + " | demonstrations | frames |"
+    yield "|---|---|" + "---:|" * (len(MATCHED) + 2)
+    trained = {cell: _training(study, cell, seeds[0]) for cell in study.cells}
+    for cell, facts in trained.items():
+        yield f"| {cell.regime} | {cell.arm} | " + " | ".join(map(str, facts.values())) + " |"
+    yield ""
+    for regime in study.regimes:
+        for name in MATCHED:
+            values = {facts[name] for cell, facts in trained.items() if cell.regime == regime}
+            if len(values) > 1:
+                yield f"- Not matched in {regime}: {name} ({', '.join(map(str, sorted(values, key=str)))})."
+
+
+def _training(study: Study, cell: Cell, seed: int) -> dict[str, Any]:
+    checkpoint = latest_checkpoint(study.trained(cell, seed))
+    assert checkpoint is not None  # it was judged
+    about = read_provenance(checkpoint)
+    recipe, data = about["recipe"], about["data"]
+    return {
+        "parameters": sum(group["parameters"] for group in about["parameter_groups"]),
+        "steps": about["step"],
+        "batch size": recipe["batch_size"] * recipe["gradient_accumulation_steps"],
+        "precision": recipe["precision"],
+        "demonstrations": " + ".join(str(source["episodes"]) for source in data),
+        "frames": " + ".join(str(source["frames"]) for source in data),
+    }
+
+
+def _interval(of: Mapping[str, Any]) -> str:
+    return "–" if of["interval"] is None else "[{:.3g}, {:.3g}]".format(*of["interval"])
+
+
+def _said(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
