@@ -84,8 +84,9 @@ def _print(found: Mapping[str, Any]) -> None:
         gained, lost = (sum(flip[key] for flip in one["flips"]) for key in ("gained", "lost"))
         flips = f" {len(one['flips'])} scenes flip: {gained} times for {one['arm']}, {lost} times for {one['against']}."
         mcnemar = f" McNemar's p of the two policies: {one['mcnemar_p']:.3g}." if "mcnemar_p" in one else ""
-        said = f"{one['arm']}: {one['verdict']}{flips if one['flips'] else ''}{mcnemar}"
-        console.print(said, markup=False, highlight=False)
+        reading = f" {one['reading']}" if "reading" in one else ""
+        said = f"{one['arm']}: {one['verdict']}{flips if one['flips'] else ''}{mcnemar}{reading}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def _said(value: float | None) -> str:

@@ -20,6 +20,7 @@ from forehand.evaluation.shards import Shard
 from forehand.utils.progress import progress
 from forehand_apps.inside import run_inside
 from forehand_apps.instantiate import is_hosted, make, plain, policy_source
+from forehand_apps.interventions import bank_facts
 from forehand_apps.make_runner import latency_of, make_runner
 from forehand_apps.replay import compare, replayed
 from forehand_apps.results_tables import headline, print_table
@@ -136,4 +137,4 @@ def _setup(config: DictConfig, policy: dict[str, Any]) -> dict[str, Any]:
     setup = {key: value for key, value in plain(config, partial=True).items() if key not in NOT_DECISIVE}
     irrelevant = ("address", "timeout", *(() if latency_of(config) else ("latency",)))
     decisive = {key: value for key, value in setup["policy"].items() if key not in irrelevant}
-    return setup | {"policy": decisive, "policy_facts": policy}
+    return setup | {"policy": decisive, "policy_facts": policy, **bank_facts(config)}

@@ -27,6 +27,7 @@ from forehand_apps.instantiate import (
     policy_source,
     workers_of,
 )
+from forehand_apps.interventions import intervened, require_local
 
 LOCAL_POLICY_TIMEOUT = 600.0  # seconds that a policy of this process may take, which may be slow, but cannot be lost
 
@@ -45,10 +46,11 @@ def make_runner(config: DictConfig, benchmark: Benchmark) -> Iterator[tuple[Epis
     if is_hosted(config):
         threads, workers = workers, 1
     here = policy_source(config.policy) in ("checkpoint", "name")
+    require_local(config)
     with ExitStack() as stack:
         if here and (workers > 1 or (threads > 1 and config.policy.max_batch > 1)):
             policy = open_local_policy(config.policy, lambda: contract_of(make_robots(config)[0]))
-            config = stack.enter_context(_served(policy, config))
+            config = stack.enter_context(_served(intervened(config, policy), config))
         if workers > 1:
             (policy,) = open_policies(config.policy, [make_robot(config.robot)], benchmark)
             make_worker = functools.partial(_make_worker, OmegaConf.to_yaml(config, resolve=True))
@@ -56,6 +58,7 @@ def make_runner(config: DictConfig, benchmark: Benchmark) -> Iterator[tuple[Epis
         else:
             robots = make_robots(config)
             policies = open_policies(config.policy, robots, benchmark)
+            intervened(config, policies[0])  # which is that of all robots
             runner = ThreadRunner(policies, robots, chunker_factory(config), benchmark, latency_of(config))
             yield runner, policies[0].describe()
 
@@ -76,7 +79,7 @@ def _served(policy: Policy, config: DictConfig) -> Iterator[DictConfig]:
             "timeout": LOCAL_POLICY_TIMEOUT,
             "jpeg": None,
         }
-        merged = OmegaConf.merge(config, {"policy": client})
+        merged = OmegaConf.merge(config, {"policy": client, "foresight": None})
         assert isinstance(merged, DictConfig)
         yield merged
 

@@ -2,13 +2,17 @@
 
 import itertools
 import random
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from forehand import registry
+from forehand.compose.interventions import intervene
+from forehand.compose.parts import IterativeActionHead
 from forehand.conformance import assert_policy_conforms
-from forehand.conformance.example import CONTRACT
+from forehand.conformance.example import CONTRACT, observation
 from forehand.learning.checkpoint import build_policy, load_policy, save_policy
 
 CAMERAS = ["static", "wrist"]
@@ -161,6 +165,43 @@ def check(row, tmp_path):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert_policy_conforms(lambda: loaded)
+    check_causality(loaded)
+    if loaded.world_model is not None:
+        check_interventions(tmp_path / "checkpoint", rounded=row["action_head"] == "discrete_bins")
+
+
+@torch.no_grad()
+def check_causality(policy):
+    """Frames after a timestep of a window change nothing there, to the bit."""
+    observation = window_of(policy)["observation"]
+    later = {key: value.clone() if key != "instruction" else value for key, value in observation.items()}
+    for key in later.keys() - {"instruction"}:
+        later[key][:, 1:] = later[key][:, 1:].flip(0)
+    before, after = ({k: read.float() for k, read in policy.readouts(seen).items()} for seen in (observation, later))
+    for name in before:
+        assert torch.equal(before[name][:, 0], after[name][:, 0]), f"{name} reads the future"
+        assert not torch.equal(before[name][:, 1], after[name][:, 1])
+    head = policy.action_head
+    if not isinstance(head, IterativeActionHead):
+        assert torch.equal(head(before["action"][:, 0]), head(after["action"][:, 0]))
+
+
+def check_interventions(checkpoint, rounded):
+    """A donor that saw the same changes no action; zeros do, unless actions are rounded to the same bins."""
+    generator = np.random.default_rng(3)
+    frames = [observation(CONTRACT, generator, i / CONTRACT.rate) for i in range(3)]
+
+    def actions(intervention, recordings=None):
+        policy = load_policy(checkpoint)
+        if intervention is not None:
+            intervene(policy, intervention, recordings)
+        session = policy.open("lift the red block", 5)
+        return np.stack([policy.step([session], [frame])[0].actions for frame in frames])
+
+    same = SimpleNamespace(draw=lambda instruction, seed, same_sentence: (instruction, frames))
+    own = actions(None)
+    np.testing.assert_allclose(actions("other_scene", same), own, rtol=1e-4, atol=1e-4)
+    assert rounded or not np.array_equal(actions("zero"), own)
 
 
 @pytest.mark.slow

@@ -63,6 +63,12 @@ class Plans:
         self.window = lru_cache(maxsize=64)(self._window)
         self.incremental = lru_cache(maxsize=64)(self._incremental)
 
+    def with_donor(self, groups: Sequence[TokenGroup], reads: Reads) -> Plans:
+        """Plans with more groups and another table, in which every query keeps its role in the backbone."""
+        plans = Plans([*self._groups, *groups], self._queries, reads, self.history)
+        plans._unread = self._unread
+        return plans
+
     def _needed(self, steps: int, wanted: Wanted, query_steps: Iterable[int]) -> Layout:
         whole = Layout(self._groups, self._queries, steps, range(steps))
         return whole.needed(self._reads, dict.fromkeys(wanted, tuple(query_steps)))

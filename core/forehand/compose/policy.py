@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -40,10 +40,12 @@ class ComposedPolicy(Composition, Policy):
 
     Training computes the queries of every timestep that yields a loss, a session only those of its newest frame; both
     compute only the tokens that these depend on. ``inference_precision``: what sessions are computed in where it loses
-    little, if not in the weights' own (:func:`forehand.compose.acceleration.accelerate`).
+    little, if not in the weights' own (:func:`forehand.compose.acceleration.accelerate`). ``make_session`` opens its
+    sessions (:func:`forehand.compose.interventions.intervene`).
     """
 
     inference_precision: torch.dtype | None = None
+    make_session: Callable[[str, int], ComposedSession] = ComposedSession
 
     @property
     def window(self) -> dict[str, Any]:
@@ -79,7 +81,7 @@ class ComposedPolicy(Composition, Policy):
 
     def open(self, instruction: str, seed: int = 0) -> ComposedSession:
         """A new session with an empty history."""
-        return ComposedSession(instruction, seed)
+        return self.make_session(instruction, seed)
 
     @torch.inference_mode()
     def step(
@@ -159,14 +161,27 @@ class ComposedPolicy(Composition, Policy):
         """
         for observation in observations:
             require_observation(observation, self.contract, [c for c in self.cameras if c not in self.absent_cameras])
-        device = self.device
         if fresh := [s for s in sessions if s.instruction_tokens is None]:
             text = self.encode({INSTRUCTION: [s.instruction for s in fresh]}, once=True)
             for i, session in enumerate(fresh):
-                session.instruction_tokens = {name: t[i : i + 1] for name, t in text.items()}
+                session.keep_instruction({name: t[i : i + 1] for name, t in text.items()})
+        inputs = self.inputs(observations, [s.instruction for s in sessions])
+        if features:
+            inputs |= self.towers.features([FEATURES + name for name in self.target_features], inputs)
+        tokens = self.encode(inputs, once=False)
+        for i, session in enumerate(sessions):
+            session.append_frame({name: t[i : i + 1] for name, t in tokens.items()}, self.history)
+        return inputs
+
+    def inputs(self, observations: Sequence[Observation], instructions: Sequence[str]) -> dict[str, Any]:
+        """What the encoders take of N observations under their instructions, on the policy's device.
+
+        ``images.<camera>`` (N, H, W, 3) uint8, ``state`` (N, S), ``sensors.<name>`` and ``instruction``, N strings.
+        """
+        device = self.device
         inputs: dict[str, Any] = {
             STATE: torch.from_numpy(np.stack([o.state for o in observations], dtype=np.float32)).to(device),
-            INSTRUCTION: [s.instruction for s in sessions],
+            INSTRUCTION: list(instructions),
         }
         for camera in self.absent_cameras:
             black = torch.zeros(len(observations), self.image_size, self.image_size, 3, dtype=torch.uint8, device=device)
@@ -178,11 +193,6 @@ class ComposedPolicy(Composition, Policy):
         for sensor in self.contract.sensors:
             measured = np.stack([sensor.padded(o.sensors[sensor.name]) for o in observations])
             inputs[SENSORS + sensor.name] = torch.from_numpy(measured).to(device)
-        if features:
-            inputs |= self.towers.features([FEATURES + name for name in self.target_features], inputs)
-        tokens = self.encode(inputs, once=False)
-        for i, session in enumerate(sessions):
-            session.append_frame({name: t[i : i + 1] for name, t in tokens.items()}, self.history)
         return inputs
 
     def describe(self) -> dict[str, Any]:

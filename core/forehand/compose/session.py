@@ -49,6 +49,10 @@ class ComposedSession(Session):
             self._generator = torch.Generator().manual_seed(self.seed)
         return torch.randn(shape, generator=self._generator)
 
+    def keep_instruction(self, tokens: dict[str, Tensor]) -> None:
+        """Keep the tokens of the instruction, group name → (1, count, D)."""
+        self.instruction_tokens = tokens
+
     def append_frame(self, frame: dict[str, Tensor], history: int) -> None:
         """Append the tokens of the newest frame, group name → (1, count, D); keep no more than ``history`` frames."""
         self.frames.append(frame)

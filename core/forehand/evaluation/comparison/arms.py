@@ -20,6 +20,8 @@ from forehand.utils.reading import read_json
 
 SUCCESS, LENGTH, ERROR = "success rate", "average chain length", "error"
 PLAN, SETUP = "scenes", "setup"
+OF_AN_ARM = ("policy", "policy_facts", "notes", "environment", "foresight", "foresight_bank")
+"""What may differ in the setups of evaluations that are compared."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Run:
     measure: what ``values`` (scenes,) are, larger being better unless ``lower`` says otherwise. scenes: what identifies
     each; tasks: that of each. success: whether each scene's whole trial, or its first ``k + 1`` episodes, succeeded,
     (scenes, K); None where there is no success. conditions: what has to be the same in runs that are compared.
+    intervention: what stood in for the policy's foresight, None for its own; fingerprint: of the weights, if known.
     """
 
     folder: Path
@@ -41,6 +44,8 @@ class Run:
     success: Outcomes | None
     conditions: Mapping[str, Any]
     lower: bool = False
+    intervention: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,9 +120,20 @@ def _run(folder: Path, arm: str, seed: int | str) -> Run:
     for entry in record.plan:
         entries.setdefault(entry["trial"], []).append({k: v for k, v in entry.items() if k != "trial"})
     scenes = tuple(json.dumps(of, sort_keys=True) for of in entries.values())
-    conditions = {k: v for k, v in record.setup.items() if k not in ("policy", "policy_facts", "notes", "environment")}
-    measure = LENGTH if longest > 1 else SUCCESS
-    return Run(folder, arm, seed, measure, scenes, tuple(t[0].task for t in trials), in_a_row, success, conditions)
+    conditions = {k: v for k, v in record.setup.items() if k not in OF_AN_ARM}
+    return Run(
+        folder,
+        arm,
+        seed,
+        LENGTH if longest > 1 else SUCCESS,
+        scenes,
+        tuple(trial[0].task for trial in trials),
+        in_a_row,
+        success,
+        conditions,
+        intervention=record.setup.get("foresight"),
+        fingerprint=record.setup.get("policy_facts", {}).get("fingerprint"),
+    )
 
 
 def _open_loop_run(folder: Path, arm: str, seed: int | str, field: str | None) -> Run:

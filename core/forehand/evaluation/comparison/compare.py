@@ -39,7 +39,8 @@ def compare_arms(arms: Sequence[Arm]) -> dict[str, Any]:
     The unit is the training seed. A ``difference`` is the arm's mean minus the first's; ``p`` that of the permutation
     test and ``p_holm`` the same for all arms together; ``detectable`` the smallest difference that as many seeds would
     find, and ``seeds_needed`` how many would find this one. McNemar's ``mcnemar_p`` is of two single policies, where each
-    arm has one seed.
+    arm has one seed. Where an arm is the first one's policies under an ``intervention`` on foresight, ``reading`` says
+    whether that shows that the forecast is read.
     """
     first, *others = arms
     outcomes = {arm.name: _outcome(arm) for arm in arms}
@@ -48,6 +49,9 @@ def compare_arms(arms: Sequence[Arm]) -> dict[str, Any]:
     for contrast, adjusted in zip(contrasts, holm([one["p"] for one in contrasts]), strict=True):
         contrast["p_holm"] = adjusted
         contrast["verdict"] = _verdict(contrast, len(first.seeds))
+    for contrast, other in zip(contrasts, others, strict=True):
+        if (name := _intervention(first, other)) is not None:
+            contrast |= {"intervention": name, "reading": _reading(contrast, name)}
     return {
         "kind": "comparison",
         "measure": a_run.measure,
@@ -130,3 +134,22 @@ def _verdict(found: dict[str, Any], seeds: int) -> str:
     if found["seeds_needed"] is None:
         return f"Undecided with {seeds} seeds, and no number up to 1000 would find so small a difference."
     return f"Undecided with {seeds} seeds; about {needed} would find a difference of this size."
+
+
+def _intervention(first: Arm, other: Arm) -> str | None:
+    """What stands in for the foresight of ``first`` in ``other``, the same weights; None where they differ otherwise."""
+    pairs = [(first.runs[seed], other.runs[seed]) for seed in first.seeds]
+    names = {under.intervention for _, under in pairs}
+    same = all(own.fingerprint is not None and own.fingerprint == under.fingerprint for own, under in pairs)
+    plain = all(own.intervention is None for own, _ in pairs)
+    return names.pop() if same and plain and len(names) == 1 else None
+
+
+def _reading(found: dict[str, Any], name: str) -> str:
+    """Whether success that moves, or stays, under an intervention shows that actions read the forecast."""
+    low, high = found["interval"] or (-np.inf, np.inf)
+    changed = f"with foresight={name} the mean changes by {found['difference']:+.3g}"
+    if low > 0 or high < 0 or found.get("mcnemar_p", 1.0) < LEVEL or (found["p_holm"] or 1.0) < LEVEL:
+        return f"The forecast is read: {changed}."
+    between = "" if found["interval"] is None else f", and is between {low:+.3g} and {high:+.3g} by its 95 % interval"
+    return f"The forecast is not read, as far as these scenes show: {changed}{between}. More scenes would narrow it."

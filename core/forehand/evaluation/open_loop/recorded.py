@@ -52,9 +52,13 @@ class RecordedEpisodes:
 
     def why_not(self, position: int) -> str | None:
         """Why a policy cannot be given the episode, or None where it can."""
-        rows, table = self.rows(position), self.data.episodes
-        if not table.has_action[rows].any():
+        if not self.data.episodes.has_action[self.rows(position)].any():
             return "no recorded actions"
+        return self.why_not_seen(position)
+
+    def why_not_seen(self, position: int) -> str | None:
+        """Why a policy cannot observe the episode, or None where it can."""
+        rows, table = self.rows(position), self.data.episodes
         if self.needed.state and table.has_state is not None and not table.has_state[rows].all():
             return "states that were not measured"
         absent = self.data.sources[self._source_number(position)].absent_cameras
