@@ -43,6 +43,7 @@ def demo(config: DictConfig) -> None:
     stages.run("record", lambda: _record(config, folder))
     stages.run("train", lambda: _train(config, folder))
     stages.run("evaluate", lambda: _evaluate(config, folder))
+    stages.run("look", lambda: _look(config, folder))
     stages.run("page", lambda: write_page(folder, _summarize(config, folder, stages)))
     summary = _summarize(config, folder, stages)
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
@@ -119,6 +120,13 @@ def _evaluate(config: DictConfig, folder: Path) -> None:
                 f"num_videos={chosen.num_videos} chunking={chosen.chunking} binary_gripper=true "
                 f"output={folder}/{evaluation.folder}"
             )
+
+
+def _look(config: DictConfig, folder: Path) -> None:
+    _run(
+        f"view {folder}/{EVALUATIONS[0].folder} policy.checkpoint={folder}/{EVALUATIONS[0].policy} policy.device=cpu "
+        f"episodes={config.evaluation.num_shown}"
+    )
 
 
 def _summarize(config: DictConfig, folder: Path, stages: Stages) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import numpy as np
 from forehand.evaluation.results import RESULTS
 from forehand.learning.trainer import LOG
 from forehand_apps.pages import data_url, embed, jpeg, render
+from forehand_apps.view import PARTS
+from forehand_apps.view_page import foresight_episodes
 
 PAGE = "index.html"
 STRIP = 5  # moments of a rollout that are shown as pictures
@@ -43,10 +45,12 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> None:
     results = {e.folder: json.loads((folder / e.folder / RESULTS).read_text()) for e in EVALUATIONS}
     main, counterfactual = "evaluation", "evaluation_other_instruction"
     filmed = _filmed(results[main])
+    parts = folder / main / PARTS
     page = render(
         "demo.html",
         summary=summary,
         table=_table(results),
+        shown=foresight_episodes(parts, [json.loads(path.read_text()) for path in sorted(parts.glob("*.json"))]),
         rollouts=[(e, embed(folder / main / e["video"])) for e in filmed],
         strips=[(e, _moments(folder / main / e["video"], e["steps"])) for e in filmed[:3]],
         counterfactual=[(e, embed(folder / counterfactual / e["video"])) for e in _filmed(results[counterfactual])[:3]],

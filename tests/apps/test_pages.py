@@ -11,6 +11,7 @@ from forehand import Camera, Contract, Episode, Field, Registry, Showcase
 from forehand.utils.video import Encoding, VideoWriter
 from forehand_apps import demo_page, gallery_page
 from forehand_apps.gallery_page import RenderedShowcase
+from forehand_apps.view import PARTS
 
 HOSTILE = """<script>alert('&amp;')</script>"> <img src=x onerror="alert(1)">"""
 
@@ -64,7 +65,7 @@ def test_a_gallery_shows_hostile_words_as_text(film, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_demo_shows_hostile_words_as_text(film, tmp_path):
+def test_a_demo_shows_hostile_words_as_text(film, browser, tmp_path):
     row = {"task": HOSTILE, "successes": 1, "n": 2, "rate": 0.5, "interval": (0.1, 0.9)}
     episode = {"video": film.name, "heard": HOSTILE, "instruction": "lift", "success": True, "steps": 10}
     for evaluation in demo_page.EVALUATIONS:
@@ -89,11 +90,21 @@ def test_a_demo_shows_hostile_words_as_text(film, tmp_path):
         "versions": {"numpy": HOSTILE},
         "commit": None,
     }
+    parts = tmp_path / "evaluation" / PARTS
+    parts.mkdir()
+    (parts / film.name).write_bytes(film.read_bytes())
+    values = {"error": {"static": [None, 0.1]}, "unchanged": {"static": [None, 0.2]}, "attention": {"state": [1.0, None]}}
+    words = {"task": HOSTILE, "instruction": HOSTILE, "given": HOSTILE, "otherwise": HOSTILE}
+    about = {"trial": 3, "success": False, "then": False, "steps": 2, "rate": 10.0, "frames": 2, "horizon": 1}
+    films = [{"file": film.name, "rows": ["now"], "columns": [HOSTILE]}]
+    (parts / "3.json").write_text(json.dumps(values | words | about | {"apart": {"static": [0.1, None]}, "films": films}))
     demo_page.write_page(tmp_path, summary)
     page = Page((tmp_path / demo_page.PAGE).read_text())
-    assert "script" not in page.elements
+    assert page.elements.count("script") == 2  # its own, and the episode's numbers
     assert "onerror" not in dict(page.attributes)
-    assert page.text.count(HOSTILE) == 7
+    assert page.text.count(HOSTILE) == 9
     assert "50% of 2 held-out episodes succeed" in page.text
-    assert page.elements.count("video") == 2
-    assert page.elements.count("svg") == 1
+    assert page.elements.count("video") == 3
+    assert page.elements.count("svg") == 4
+    browser.open(tmp_path / demo_page.PAGE)
+    assert [browser.evaluate("document.documentElement.scrollWidth"), browser.complaints] == [390, []]

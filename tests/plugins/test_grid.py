@@ -1,5 +1,6 @@
 """Any encoder goes with any world model, action head and backbone: composed, trained a step, stored, loaded, served."""
 
+import copy
 import itertools
 import random
 from types import SimpleNamespace
@@ -166,8 +167,8 @@ def check(row, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert_policy_conforms(lambda: loaded)
     check_causality(loaded)
-    if loaded.world_model is not None:
-        check_interventions(tmp_path / "checkpoint", rounded=row["action_head"] == "discrete_bins")
+    if loaded.world_model is not None and row["encoder"] == "keypoints":  # which meets all backbones, heads and models
+        check_interventions(loaded, rounded=row["action_head"] == "discrete_bins")
 
 
 @torch.no_grad()
@@ -186,13 +187,13 @@ def check_causality(policy):
         assert torch.equal(head(before["action"][:, 0]), head(after["action"][:, 0]))
 
 
-def check_interventions(checkpoint, rounded):
+def check_interventions(original, rounded):
     """A donor that saw the same changes no action; zeros do, unless actions are rounded to the same bins."""
     generator = np.random.default_rng(3)
     frames = [observation(CONTRACT, generator, i / CONTRACT.rate) for i in range(3)]
 
     def actions(intervention, recordings=None):
-        policy = load_policy(checkpoint)
+        policy = copy.deepcopy(original)
         if intervention is not None:
             intervene(policy, intervention, recordings)
         session = policy.open("lift the red block", 5)

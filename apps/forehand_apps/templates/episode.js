@@ -1,8 +1,8 @@
-// One cursor for the video and all curves of an episode: the slider, a click on a curve, and playing move it.
+// One cursor for the films and all curves of an episode: the slider, a click on a curve, and playing move it.
 const players = new Map();
 document.querySelectorAll("article").forEach(article => {
   const data = JSON.parse(article.querySelector("script").textContent);
-  const film = article.querySelector("video"), slider = article.querySelector("input"), button = article.querySelector("button");
+  const films = [...article.querySelectorAll("video")], slider = article.querySelector("input"), button = article.querySelector("button");
   const words = article.querySelector(".controls output"), plots = [...article.querySelectorAll(".plot")];
   let playing = null;
   const show = frame => {
@@ -16,10 +16,11 @@ document.querySelectorAll("article").forEach(article => {
       });
     });
   };
+  const pause = () => films.forEach(film => film.pause());
   const halt = () => { cancelAnimationFrame(playing); playing = null; button.textContent = "▶"; };
   const seek = frame => {
     slider.value = frame;
-    if (film) film.currentTime = (Number(slider.value) + 0.5) / data.rate;
+    films.forEach(film => { film.currentTime = (Number(slider.value) + 0.5) / data.rate; });
     show(Number(slider.value));
   };
   const play = () => {
@@ -30,18 +31,18 @@ document.querySelectorAll("article").forEach(article => {
       const frame = Math.min(data.frames - 1, first + Math.floor((now - began) / 1000 * data.rate));
       slider.value = frame;
       show(frame);
-      if (frame >= data.frames - 1) { if (film) film.pause(); halt(); } else playing = requestAnimationFrame(step);
+      if (frame >= data.frames - 1) { pause(); halt(); } else playing = requestAnimationFrame(step);
     };
     playing = requestAnimationFrame(step);
-    if (film) film.play().catch(() => {});
+    films.forEach(film => film.play().catch(() => {}));
   };
-  const toggle = () => { if (playing === null) play(); else { if (film) film.pause(); halt(); seek(slider.value); } };
+  const toggle = () => { if (playing === null) play(); else { pause(); halt(); seek(slider.value); } };
   button.addEventListener("click", toggle);
-  if (film) film.addEventListener("click", toggle);
-  slider.addEventListener("input", () => { if (film) film.pause(); halt(); seek(slider.value); });
+  films.forEach(film => film.addEventListener("click", toggle));
+  slider.addEventListener("input", () => { pause(); halt(); seek(slider.value); });
   plots.forEach(plot => plot.querySelector("svg").addEventListener("click", event => {
     const box = event.currentTarget.getBoundingClientRect();
-    if (film) film.pause();
+    pause();
     halt(); seek(Math.round((event.clientX - box.left) / box.width * (data.frames - 1)));
   }));
   players.set(article.id, seek);

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from forehand.compose.parts import FEATURES, IMAGES, DecodesFeatures, DecodesImages, WorldModel
 from forehand.policy import Forecast
+from forehand.robot import Observation
+
+if TYPE_CHECKING:
+    from forehand.compose.policy import ComposedPolicy
 
 
 def decode_forecasts(
@@ -45,3 +52,19 @@ def decode_forecasts(
 def _by_horizon(values: Mapping[str, Tensor], horizons: int) -> dict[str, NDArray[Any]]:
     """(N, K, ...) arrays, also of a single horizon, which has no axis of its own."""
     return {name: (v if horizons > 1 else v[:, None]).cpu().numpy() for name, v in values.items()}
+
+
+@torch.inference_mode()
+def patch_features(policy: ComposedPolicy, observation: Observation) -> dict[str, NDArray[np.float32]]:
+    """The features that ``policy`` forecasts, as they are now: ``<tower>.<camera>`` → (h, w, W), layer-normed likewise.
+
+    {} for a policy that forecasts none.
+    """
+    names = policy.target_features
+    inputs = policy.inputs([observation], [""])
+    found = policy.towers.features([FEATURES + name for name in names], inputs)
+    patches = {}
+    for name in names:
+        values = F.layer_norm(found[FEATURES + name][0, :-1].float(), found[FEATURES + name].shape[-1:])
+        patches[name] = values.unflatten(0, policy.towers.shapes[name.partition(".")[0]].grid).cpu().numpy()
+    return patches

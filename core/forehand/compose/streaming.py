@@ -94,8 +94,10 @@ def _runs(composition: Composition, sessions: Sequence[ComposedSession], wanted:
     return runs
 
 
-def _whole(composition: Composition, members: list[int], sessions: list[ComposedSession], wanted: Wanted) -> _Run:
-    """All frames of sessions of equal length, behind the cache of the episode's tokens if there are any."""
+def window_of(
+    composition: Composition, sessions: Sequence[ComposedSession], wanted: Wanted
+) -> tuple[WindowPlan, Tensor, Tensor]:
+    """All frames of sessions of equal length: their plan, their sequence (B, L, D), and its mask, (L, L) or (B, L, L)."""
     steps = len(sessions[0].frames)
     plan = composition.plans.window(steps, wanted, (steps - 1,), composition.device)
     observed = {b.group.name for b in plan.layout.blocks} - set(composition.query_parts)
@@ -108,6 +110,13 @@ def _whole(composition: Composition, members: list[int], sessions: list[Composed
     sequence, mask = arrange(plan.layout, tokens, composition.query_parts), plan.mask
     if valid := {name: stacked(VALID + name) for name in observed if sessions[0].has(VALID + name)}:
         mask = hide_invalid(mask, layout_validity(plan.layout, valid))
+    return plan, sequence, mask
+
+
+def _whole(composition: Composition, members: list[int], sessions: list[ComposedSession], wanted: Wanted) -> _Run:
+    """All frames of sessions of equal length, behind the cache of the episode's tokens if there are any."""
+    plan, sequence, mask = window_of(composition, sessions, wanted)
+    prefix = {group.name for group in plan.prefix}
     timesteps, query_index, queries = plan.timesteps, plan.query_index, plan.queries
     if not (prefix and isinstance(composition.backbone, StreamingBackbone)):
         return _Run(members, sessions, sequence, timesteps, mask, query_index, queries, None)

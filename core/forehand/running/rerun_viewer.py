@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -10,32 +11,46 @@ from numpy.typing import NDArray
 from forehand.contracts.contract import Contract, Field
 from forehand.contracts.sensor import DEPTH, POINT_CLOUD, VECTOR, Sensor
 from forehand.errors import ConfigurationError
+from forehand.robot import Observation
 from forehand.running.control_step import Step
+from forehand.running.forecast_errors import ForecastErrors
 from forehand.running.forecasts import ForecastBuffer
 from forehand.running.observers import BackgroundObserver, StepObserver
 from forehand.running.viewer import PLACE, open_viewer
+from forehand.utils.heat import heat_picture
 
 JPEG_QUALITY = 85
+BRIGHTEST = 0.3
+"""Error of a pixel, of 1, that is drawn brightest."""
+
+REMEMBERED = 64
+"""Steps that an answer may come behind its request for its errors to be shown."""
 
 
 class RerunViewer(StepObserver):
     """Logs every moment to the rerun recording ``stream``, step by step on the timeline ``step``.
 
     Of sensors beside cameras it logs ``sensors/<name>``: depth in colours by metres, point clouds, and vectors as curves.
-    Other entities: ``cameras/<name>/now`` and ``…/foreseen`` (what the policy had expected to see at this moment),
+    Other entities: ``cameras/<name>/now``, ``…/foreseen`` (what the policy had expected to see at this moment) and
+    ``…/error`` (how far it was off, as heat), ``forecast_error/<name>`` and ``…/nothing_changes``,
     ``state/<field>``, ``action/<field>`` (as commanded), ``latency/<stage>`` (ms), ``held``, and ``events`` in words.
     """
 
     def __init__(self, stream: Any, contract: Contract) -> None:
         self._stream, self._contract = stream, contract
         self._first = self._last = 0  # steps of the run
-        self._foreseen = ForecastBuffer()
+        self._begin()
 
     def on_episode_start(self, episode: int, instruction: str) -> None:
         """Log the start of the episode."""
-        self._first, self._foreseen = self._last, ForecastBuffer()
+        self._first = self._last
+        self._begin()
         self._stream.set_time("step", sequence=self._first)
         self.say(f"episode {episode}: {instruction}", "INFO")
+
+    def _begin(self) -> None:
+        self._foreseen, self._errors = ForecastBuffer(), ForecastErrors()
+        self._seen: deque[tuple[int, Observation]] = deque(maxlen=REMEMBERED)
 
     def on_step(self, step: Step) -> None:
         """Log one step."""
@@ -48,6 +63,7 @@ class RerunViewer(StepObserver):
             self._picture(f"cameras/{camera.name}/now", seen.images[camera.name])
             if camera.name in foreseen:
                 self._picture(f"cameras/{camera.name}/foreseen", foreseen[camera.name])
+        self._forecast_errors(step)
         for sensor in self._contract.sensors:
             self._sensor(sensor, seen.sensors[sensor.name])
         self._vector("state", self._contract.state, seen.state)
@@ -58,6 +74,18 @@ class RerunViewer(StepObserver):
             self._stream.log(f"latency/{stage}", rerun.Scalars(took * 1000))
         for clipping in step.clippings:
             self.say(str(clipping), "WARN")
+
+    def _forecast_errors(self, step: Step) -> None:
+        import rerun
+
+        self._seen.append((step.step, step.observation))
+        for camera, found in self._errors.pop(step.step, step.observation).items():
+            self._picture(f"cameras/{camera}/error", heat_picture(found.heat, BRIGHTEST))
+            self._stream.log(f"forecast_error/{camera}", rerun.Scalars(found.error))
+            self._stream.log(f"forecast_error/{camera}/nothing_changes", rerun.Scalars(found.unchanged))
+        requested = step.step if step.requested_at is None else step.requested_at
+        if step.prediction is not None and (then := dict(self._seen).get(requested)) is not None:
+            self._errors.add(requested, then, step.prediction.forecasts)
 
     def on_episode_end(self, ending: str, success: bool | None) -> None:
         """Log the end of the episode."""
@@ -159,14 +187,18 @@ def _blueprint(contract: Contract, recorded: bool = False) -> Any:
         cameras.append(
             now
             if recorded
-            else rrb.Vertical(now, rrb.Spatial2DView(origin=f"cameras/{camera.name}/foreseen", name=foreseen))
+            else rrb.Vertical(
+                now,
+                rrb.Spatial2DView(origin=f"cameras/{camera.name}/foreseen", name=foreseen),
+                rrb.Spatial2DView(origin=f"cameras/{camera.name}/error", name=f"{camera.name}, error"),
+            )
         )
     for sensor in contract.sensors:
         if sensor.kind != VECTOR:
             view = rrb.Spatial2DView if sensor.kind == DEPTH else rrb.Spatial3DView
             cameras.append(view(origin=f"sensors/{sensor.name}", name=sensor.name))
     vectors = [f"sensors/{sensor.name}" for sensor in contract.sensors if sensor.kind == VECTOR]
-    last = () if recorded else ("latency",)
+    last = () if recorded else ("forecast_error", "latency")
     curves = [rrb.TimeSeriesView(origin=name, name=name) for name in ("action", "state", *vectors, *last)]
     return rrb.Blueprint(
         rrb.Vertical(

@@ -46,6 +46,8 @@ def test_a_run_is_shown_step_by_step(ticker, tmp_path):
     every, moving = [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 5, 6]
     assert shown["cameras/static/now"] == every
     assert shown["cameras/static/foreseen"] == [1, 2, 3, 4, 6, 7]  # one step ahead, and nothing for an episode's first
+    for entity in ("cameras/static/error", "forecast_error/static", "forecast_error/static/nothing_changes"):
+        assert shown[entity] == shown["cameras/static/foreseen"]
     assert shown["state/position"] == every
     assert shown["action/motion"] == moving
     for stage in ("observe", "policy", "act", "step"):
