@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import runpy
 import subprocess
 import sys
@@ -53,6 +54,28 @@ def test_a_benchmark_runs(run_here, name, options, told):
     said = run_here(PERFORMANCE / f"{name}.py", *options, *SMALL)
     for words in (*told, "floor:"):
         assert words in said
+
+
+@pytest.mark.slow
+def test_cached_features_are_measured(run_here):
+    small = (*SMALL[:-2], "+policy.towers.mae={name:seer/mae_vit,width:16,layers:1,heads:2}")
+    said = run_here(PERFORMANCE / "cached_features.py", "--rounds=1", *small)
+    for words in ("features computed", "features on disk", "times as fast", "an image"):
+        assert words in said
+
+
+@pytest.mark.slow
+def test_a_process_of_several_trains_by_turns(own_process, slider_dataset, monkeypatch, tmp_path):
+    small = (*SMALL, "policy.encoders.cameras.cameras=[static,wrist]", "policy.random_shift=null")
+    small += ("policy.encoders.state=null", "policy.encoders.text=null")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("on\non\nstop\n"))
+    options = (f"--dataset={slider_dataset}", f"--folder={tmp_path}", "--policy=seer_calvin", "--batch=2", "--steps=1")
+    script = PERFORMANCE / "training_processes.py"
+    monkeypatch.setattr(sys, "argv", [str(script), *options, *small])
+    with own_process(), contextlib.redirect_stdout(io.StringIO()) as said:
+        runpy.run_path(str(script), run_name="__main__")
+    turns = said.getvalue().splitlines()
+    assert [len(json.loads(turn)) for turn in turns] == [2, 2]
 
 
 @pytest.mark.slow

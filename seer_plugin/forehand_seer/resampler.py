@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from forehand import Contract
 from forehand.compose.making import make_part
-from forehand.compose.parts import IMAGES, Encoder, Inputs, VisionTower, require_cameras
+from forehand.compose.parts import FEATURES, IMAGES, Encoder, FeatureShape, Inputs, VisionTower, require_cameras
 from forehand.compose.tokens import TokenGroup
+from forehand.compose.towers import FeatureShapes
 from forehand.errors import ConfigurationError
 
 
@@ -73,7 +74,7 @@ class Resampler(Encoder):
 
     One tower and one resampler serve all cameras; each has its own linear maps to D. Groups: ``<camera>`` for every
     camera, then ``class_<camera>`` for every camera; the tag ``images`` means them all. tower: a registered vision tower
-    (``{name: seer/mae_vit, options}``).
+    (``{name: seer/mae_vit, options}``), or the name of one of the policy's ``towers``, whose features it then reads.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class Resampler(Encoder):
         dim: int,
         image_size: int,
         cameras: Sequence[str],
-        tower: Mapping[str, Any],
+        tower: str | Mapping[str, Any],
+        towers: Mapping[str, FeatureShape] | None = None,
         queries: int = 6,
         layers: int = 3,
         heads: int = 8,
@@ -91,28 +93,35 @@ class Resampler(Encoder):
     ) -> None:
         super().__init__()
         require_cameras(contract, cameras, "seer/resampler")
-        if "name" not in tower:
+        if not isinstance(tower, str) and "name" not in tower:
             raise ConfigurationError(
                 "seer/resampler: its tower has no name; use for example tower: {name: seer/mae_vit}."
             )
         self.cameras = tuple(cameras)
-        self.inputs = tuple(IMAGES + c for c in cameras)
+        read = f"{FEATURES}{tower}." if isinstance(tower, str) else IMAGES
+        self.inputs = tuple(read + c for c in cameras)
         self.groups = (
             *(TokenGroup(c, queries, ("images",)) for c in cameras),
             *(TokenGroup(f"class_{c}", 1, ("images",)) for c in cameras),
         )
-        self.tower: VisionTower = make_part("vision_tower", tower, {"image_size": image_size})
-        self.resample = PerceiverResampler(self.tower.width, queries, layers, heads, head_dim)
-        self.project = nn.ModuleDict({c: nn.Linear(self.tower.width, dim) for c in cameras})
-        self.project_class = nn.ModuleDict({c: nn.Linear(self.tower.width, dim) for c in cameras})
+        self.tower: VisionTower | None = None
+        if isinstance(tower, str):
+            width = FeatureShapes(towers or {})[tower].width
+        else:
+            self.tower = make_part("vision_tower", tower, {"image_size": image_size})
+            width = self.tower.width
+        self.resample = PerceiverResampler(width, queries, layers, heads, head_dim)
+        self.project = nn.ModuleDict({c: nn.Linear(width, dim) for c in cameras})
+        self.project_class = nn.ModuleDict({c: nn.Linear(width, dim) for c in cameras})
 
     def group_inputs(self, group: str) -> tuple[str, ...]:
         """See :meth:`forehand.compose.parts.Encoder.group_inputs`."""
-        return (IMAGES + group.removeprefix("class_"),)
+        return (self.inputs[self.cameras.index(group.removeprefix("class_"))],)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """``images.<camera>`` (N, H, W, 3) → ``<camera>`` (N, queries, D) and ``class_<camera>`` (N, 1, D)."""
-        patches, whole = self.tower(torch.cat([inputs[key] for key in self.inputs]))
+        """``images.<camera>`` (N, H, W, 3) or features → ``<camera>`` (N, queries, D), ``class_<camera>`` (N, 1, D)."""
+        seen = torch.cat([inputs[key] for key in self.inputs])
+        patches, whole = self.tower(seen) if self.tower is not None else (seen[:, :-1], seen[:, -1])
         latents = self.resample(patches).chunk(len(self.cameras))
         classes = whole[:, None].chunk(len(self.cameras))
         out = {c: self.project[c](x) for c, x in zip(self.cameras, latents, strict=True)}

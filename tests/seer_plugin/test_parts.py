@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from forehand import Camera, Contract, Field, registry
 from forehand.compose import Layout, TokenGroup, read_mask
+from forehand.compose.parts import FeatureShape
 from forehand.conformance.example import CONTRACT
 from forehand.errors import ConfigurationError
 from forehand_seer.backbone import bands_of
@@ -134,6 +135,26 @@ def test_each_camera_has_its_own_way_out_of_the_shared_resampler():
     tokens = encoder({"images.static": images, "images.wrist": images})
     torch.testing.assert_close(tokens["static"], tokens["wrist"])
     torch.testing.assert_close(tokens["class_static"], tokens["class_wrist"])
+
+
+def test_a_tower_of_the_policy_is_read_as_its_own_would_be():
+    options = {"cameras": ["static", "wrist"], "queries": 2}
+    own = make(
+        "encoder", "seer/resampler", tower={"name": "seer/mae_vit", "width": 16, "layers": 1, "heads": 2}, **options
+    )
+    shared = make("encoder", "seer/resampler", tower="eyes", towers={"eyes": FeatureShape((2, 2), 16)}, **options)
+    shared.load_state_dict({name: w for name, w in own.state_dict().items() if not name.startswith("tower.")})
+    images = torch.randint(0, 256, (2, 3, 32, 32, 3)).byte()
+    seen = {f"images.{camera}": some for camera, some in zip(own.cameras, images, strict=True)}
+    features = {
+        key.replace("images", "features.eyes"): torch.cat([p, w[:, None]], 1)
+        for key, (p, w) in ((key, own.tower(some)) for key, some in seen.items())
+    }
+    assert shared.inputs == tuple(features)
+    assert shared.group_inputs("class_wrist") == ("features.eyes.wrist",)
+    torch.testing.assert_close(shared(features), own(seen))
+    with pytest.raises(ConfigurationError, match=r"has none called 'eye'.*eyes"):
+        make("encoder", "seer/resampler", tower="eye", towers={"eyes": FeatureShape((2, 2), 16)}, **options)
 
 
 def test_the_tower_takes_no_gradient():

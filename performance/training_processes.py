@@ -1,0 +1,197 @@
+"""Windows a second of two processes that train together on two cores, beside one process on one of them.
+
+    python performance/training_processes.py [--policy seer_small] [--batch 32] 2> /dev/null
+
+Each process computes with one thread and has as many windows a step (``--batch``), which it reads from a LeRobotDataset
+on disk while it computes the step before; two of them exchange gradients (DDP over gloo), as ``forehand train launch=ddp
+launch.processes=2 device=cpu`` does. One process and two take turns in one run, all of them warm. Windows are counted by
+the clock, and by the second of processor time of the busiest process, in which waiting for a core that others use does
+not count, but nor does waiting for the other process. At a load above the number of processes, the clock says little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+COUNTS = (1, 2)
+
+
+def main() -> None:
+    """Print windows a second of one and of two processes, and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--policy", default="seer_small", help="preset of Seer (default: seer_small)")
+    parser.add_argument("--batch", type=int, default=32, help="windows a step in each process (default: 32)")
+    parser.add_argument("--steps", type=int, default=10, help="in a turn (default: 10)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns, and one to warm up (default: 5)")
+    parser.add_argument("--dataset", type=Path, help="LeRobotDataset (default: eight episodes of the embedded tabletop)")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", help="of the preset's configuration, as in policy.backbone.layers=2")
+    options = parser.parse_args()
+    if options.folder:
+        train(options)
+        return
+    given = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if not options.dataset:
+            given += ["--dataset", str(record(folder / "data"))]
+        groups = {count: start(count, [*given, "--folder", str(folder)]) for count in COUNTS}
+        turns: dict[int, list[tuple[float, float]]] = {count: [] for count in COUNTS}
+        for number in range(-1, options.rounds):
+            for count, processes in groups.items():
+                found = turn(processes)
+                if number >= 0:
+                    turns[count].append(found)
+        for processes in groups.values():
+            stop(processes)
+        print(f"{options.policy}, {options.batch} windows a step in each process, {os.cpu_count()} cores")
+        windows = {count: count * options.batch * options.steps for count in COUNTS}
+        for count, found in turns.items():
+            clock, processor = (
+                statistics.median(windows[count] / t for t in times) for times in zip(*found, strict=True)
+            )
+            speed = f"{clock:8.1f} windows/s by the clock, {processor:8.1f} by processor time"
+            print(f"  processes: {count}  {speed}; {parts(folder, count)}")
+        by_clock, by_processor = (
+            statistics.median(2 * a[kind] / b[kind] for a, b in zip(turns[1], turns[2], strict=True)) for kind in (0, 1)
+        )
+        print(f"two processes: {by_clock:.2f} times one by the clock, {by_processor:.2f} by processor time")
+        print(f"load {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def record(folder: Path) -> Path:
+    """Demonstrations of the embedded tabletop's expert."""
+    from forehand_apps.main import run
+
+    if run(["record", "robot=tabletop", f"output={folder}", "episodes=8", "workers=1"]):
+        sys.exit("nothing was recorded")
+    return folder
+
+
+def start(count: int, options: list[str]) -> list[subprocess.Popen[str]]:
+    """``count`` processes that train together, by turns."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = os.environ | {"OMP_NUM_THREADS": "1"}
+    if count > 1:
+        shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        subprocess.Popen(
+            [sys.executable, __file__, *options],
+            env=shared | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def turn(processes: list[subprocess.Popen[str]]) -> tuple[float, float]:
+    """Let them train so many steps: seconds by the clock, and of the processor, those of the process that took most."""
+    for process in processes:
+        print("on", file=process.stdin, flush=True)
+    said = [json.loads(process.stdout.readline()) for process in processes]  # type: ignore[union-attr]
+    clock, processor = (max(times) for times in zip(*said, strict=True))
+    return clock, processor
+
+
+def stop(processes: list[subprocess.Popen[str]]) -> None:
+    """Let them end."""
+    for process in processes:  # all, before one is waited for
+        print("stop", file=process.stdin, flush=True)
+    for process in processes:
+        process.communicate()
+        if process.returncode:
+            sys.exit("a process failed")
+
+
+def parts(folder: Path, count: int) -> str:
+    """What a step of the main process spent its time on."""
+    entries = [json.loads(line) for line in (folder / str(count) / "training.jsonl").read_text().splitlines()][1:]
+    names = [
+        name for name in entries[0] if name.startswith("time/") and name != "time/callbacks"
+    ]  # which waited for its turn
+    seconds = {name: statistics.median(entry[name] for entry in entries) for name in names}
+    return ", ".join(f"{name.removeprefix('time/')} {s * 1e3:.0f} ms" for name, s in seconds.items()) + " a step"
+
+
+def train(options: argparse.Namespace) -> None:
+    """One of the processes: train by turns."""
+    import torch
+    from hydra import compose, initialize_config_module
+
+    from forehand.data.dataset import Dataset
+    from forehand.data.sampling import ShuffledBatches
+    from forehand.data.windows import WindowDataset
+    from forehand.learning.callbacks.callback import TrainingCallback
+    from forehand.learning.checkpoint import build_policy
+    from forehand.learning.distributed.processes import join_processes, leave_processes
+    from forehand.learning.recipe import Recipe
+    from forehand.learning.trainer import Trainer
+
+    class Turns(TrainingCallback):
+        """Steps by turns: waits for a line, and answers with the seconds that they took."""
+
+        def on_start(self, run: Any) -> None:
+            self.wait(run)
+
+        def on_step(self, run: Any) -> None:
+            if run.step % options.steps == 0:
+                print(json.dumps([time.perf_counter() - self.began, time.process_time() - self.used]), flush=True)
+                self.wait(run)
+
+        def wait(self, run: Any) -> None:
+            if sys.stdin.readline().strip() != "on":
+                run.request_stop("all turns were taken")
+            self.began, self.used = time.perf_counter(), time.process_time()
+
+    torch.set_num_threads(1)
+    processes = join_processes(torch.device("cpu"))
+    with initialize_config_module("forehand_seer.conf", version_base=None):
+        config = compose(overrides=[f"+policy={options.policy}", *options.overrides]).policy
+    torch.manual_seed(0)
+    data = Dataset.open(options.dataset)
+    policy = build_policy(config, data.contract, data.statistics)
+    with processes.main_first():
+        windows = WindowDataset(data, policy.window, cache=options.folder / "cache")
+    recipe = Recipe(
+        steps=10**6,
+        batch_size=options.batch * processes.count,
+        learning_rate=1e-4,
+        seed=0,
+        log_every=options.steps,
+        save_every=10**6,
+    )
+    order = ShuffledBatches(len(windows), recipe.batch_size, recipe.seed)
+    folder = options.folder / str(processes.count)
+    folder.mkdir(exist_ok=True)
+    trainer = Trainer(
+        policy,
+        lambda number: windows.batch(processes.share(order.at(number)), step=number, seed=recipe.seed),
+        recipe,
+        folder,
+        config={},
+        statistics=data.statistics,
+        facts={},
+        callbacks=[Turns()],
+        processes=processes,
+    )
+    trainer.run()
+    leave_processes()
+
+
+if __name__ == "__main__":
+    main()
