@@ -15,6 +15,7 @@ from forehand import Policy, registry
 from forehand.data.dataset import Dataset
 from forehand.data.dataset_facts import dataset_facts
 from forehand.data.embodiments import open_datasets
+from forehand.data.frame_store import FrameStore
 from forehand.errors import ConfigurationError
 from forehand.evaluation.open_loop.judge import judge
 from forehand.evaluation.open_loop.record import OPEN_LOOP, OpenLoopRecord, PlannedEpisode
@@ -203,6 +204,9 @@ def _judge(config: DictConfig, policy: Policy, episodes: RecordedEpisodes, recor
     """Judge what has not been judged, and keep each episode."""
     there = set(record.finished)
     todo = [position for position in record.chosen if position not in there]
+    if getattr(policy, "inverse_dynamics", False):
+        _judge_found(policy, episodes, record, todo)
+        return
     frames = {one.position: one.frames for one in record.plan}
     given = 0
     with progress("judging frames", sum(frames[p] for p in todo)) as show:
@@ -216,3 +220,16 @@ def _judge(config: DictConfig, policy: Policy, episodes: RecordedEpisodes, recor
         for judged in judge(policy, episodes, todo, every=config.open_loop.every, together=together, begun=begun):
             record.keep(judged)
         show(given)
+
+
+def _judge_found(policy: Policy, episodes: RecordedEpisodes, record: OpenLoopRecord, todo: Sequence[int]) -> None:
+    """Judge a model of inverse dynamics: by the actions that it finds between the frames."""
+    from forehand.evaluation.labelling.estimates import Estimator, Model
+    from forehand.evaluation.labelling.judging import judge_found
+
+    model = Model("the policy", "", policy, np.ones(policy.contract.action_size))
+    estimator = Estimator([model], episodes.data, frames=FrameStore("video"))
+    with progress("judging episodes", len(todo)) as show:
+        for number, judged in enumerate(judge_found(estimator, episodes, todo), 1):
+            record.keep(judged)
+            show(number)

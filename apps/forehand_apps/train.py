@@ -340,9 +340,10 @@ def _train(trainer: Trainer, console: Console, named: str) -> Path:
             if measured := {k: v for k, v in entry.items() if k.startswith(("validation/", "evaluation/"))}:
                 numbers = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
                 console.print(f"step {entry['step']}: {numbers}", soft_wrap=True, markup=False, highlight=False)
-                for field, value in not_recovered(measured).items():
+                if lost := not_recovered(measured):
+                    fields = ", ".join(f"{field} (R² {value:.3g})" for field, value in lost.items())
                     console.print(
-                        f"not recovered: {field}, R² {value:.2f} below {RECOVERED:g}; the images do not tell it",
+                        f"not recovered, R² below {RECOVERED:g}: {fields}; not learned yet, or not to be seen",
                         soft_wrap=True,
                         markup=False,
                     )

@@ -42,6 +42,9 @@ def _vectors(contract: Contract) -> str:
     names = ["elements", "field", "unit", "frame", "rotation", "mode", "range"]
     parts = []
     for title, fields in (("State", contract.state), ("Action", contract.action)):
+        if not fields:
+            parts.append(f"## {title}\n\nNone.")
+            continue
         rows, first = [], 0
         for field in fields:
             elements = str(first) if field.size == 1 else f"{first}–{first + field.size - 1}"

@@ -18,7 +18,7 @@ def card_sections(labellings: Sequence[Mapping[str, Any]], command: str) -> list
         source, rows = record["source"], []
         for model in record["models"]:
             known = model["r_squared"]
-            accuracy = ", ".join(f"{field} {value:.2f}" for field, value in known.items()) if known else "not measured"
+            accuracy = ", ".join(f"{field} {value:.3g}" for field, value in known.items()) if known else "not measured"
             rows.append([f"`{model['checkpoint']}`", f"`{model['fingerprint']}`", accuracy])
         parts += [
             f"### Actions of `{source['name']}`\n\nThey were not recorded: inverse dynamics found them between its "
@@ -34,6 +34,8 @@ def card_sections(labellings: Sequence[Mapping[str, Any]], command: str) -> list
 def notices(record: Mapping[str, Any]) -> list[str]:
     """What a user of the labels of one labelling has to know."""
     found = []
+    if not record["labelled"]:
+        found.append("Not one action has a confidence above 0: the models do no better than by the mean action.")
     if record["not_recovered"]:
         fields = ", ".join(record["not_recovered"])
         found.append(f"Not recovered, R² below {RECOVERED:g} in validation: {fields}.")

@@ -19,6 +19,7 @@ from forehand.data.dataset import Dataset
 from forehand.data.frame_store import FrameStore
 from forehand.data.merging.labelled import EpisodeLabels
 from forehand.data.windows import WindowDataset
+from forehand.evaluation.open_loop.scores import ROUNDING
 
 AT_ONCE = 32
 """Windows that are run in one batch."""
@@ -57,6 +58,19 @@ class Model:
         return contract
 
 
+@dataclass(frozen=True)
+class Average:
+    """Means of the estimates of each action of an episode.
+
+    actions: (T, A). spread: (T, D), variance over the estimates of each number, with the matrices of absolute rotations
+    behind them. known: (T,), which actions have an estimate.
+    """
+
+    actions: NDArray[np.float32]
+    spread: NDArray[np.float64]
+    known: NDArray[np.bool_]
+
+
 class Estimator:
     """Actions of whole episodes of ``data``, which has none, by ``models`` of one contract, each with windows of its own.
 
@@ -87,6 +101,16 @@ class Estimator:
 
     def label(self, position: int) -> EpisodeLabels:
         """The actions of the episode at ``position``; raises :class:`DatasetError` for damaged images."""
+        found = self.average(position)
+        actions, known = found.actions.copy(), found.known
+        if known.any():  # what is not known repeats the nearest that is
+            nearest = np.abs(np.flatnonzero(known)[None] - np.flatnonzero(~known)[:, None]).argmin(1)
+            actions[~known] = actions[known][nearest]
+        confidence = np.where(known, self._confidence(found.spread), 0)
+        return EpisodeLabels(actions, confidence.astype(np.float32))
+
+    def average(self, position: int) -> Average:
+        """The estimates of each action of the episode at ``position`` together; raises :class:`DatasetError`."""
         first, end = int(self.starts[position]), int(self.starts[position + 1])
         size = self.contract.action_size + 9 * len(self._rotations)
         count, total, squares = np.zeros(end - first), np.zeros((end - first, size)), np.zeros((end - first, size))
@@ -98,20 +122,15 @@ class Estimator:
                 np.add.at(count, where - first, 1)
                 np.add.at(total, where - first, numbers)
                 np.add.at(squares, where - first, numbers**2)
-        known = count > 0
         mean = total / np.maximum(count, 1)[:, None]
         spread = np.maximum(squares / np.maximum(count, 1)[:, None] - mean**2, 0)
         actions = mean[:, : self.contract.action_size].astype(np.float32)
         for i, (part, name, unit) in enumerate(self._rotations):
             matrices = mean[:, self.contract.action_size + 9 * i :][:, :9].reshape(-1, 3, 3)
-            for row in np.flatnonzero(known):
+            for row in np.flatnonzero(count):
                 if (rotation := nearest_rotation(matrices[row])) is not None:
                     actions[row, part] = form(name)[1](rotation) / unit
-        confidence = np.where(known, self._confidence(spread), 0)
-        if known.any():  # what is not known repeats the nearest that is
-            nearest = np.abs(np.flatnonzero(known)[None] - np.flatnonzero(~known)[:, None]).argmin(1)
-            actions[~known] = actions[known][nearest]
-        return EpisodeLabels(actions, confidence.astype(np.float32))
+        return Average(actions, spread, count > 0)
 
     def _estimates(
         self, model: Model, windows: WindowDataset, anchors: NDArray[np.int64]
@@ -138,6 +157,7 @@ class Estimator:
     def _confidence(self, spread: NDArray[np.float64]) -> NDArray[np.float64]:
         """:data:`FORMULA`, (T,), of the variances of numbers over the estimates of each action, (T, D)."""
         variance = np.mean([model.variance for model in self.models], axis=0)
+        still = ROUNDING**2 * variance.max(initial=0.0)
         matrices = {part.start: i for i, (part, _, _) in enumerate(self._rotations)}
         units = {part.start: unit for part, _, unit in self._rotations}
         shares = []
@@ -147,7 +167,7 @@ class Estimator:
                 scale = units[part.start] ** 2 if field.size == 3 else 1.0
                 theirs = min(theirs * scale * _SQUARES[field.size], _MOST_VARIANCE)
                 ours = spread[:, self.contract.action_size + 9 * i :][:, :9].sum(1)
-            if theirs > 0:
+            if theirs > still:
                 shares.append(max(0.0, r_squared(self.models, field.name)) * np.maximum(0, 1 - ours / theirs))
         return np.mean(shares, axis=0) if shares else np.ones(len(spread))
 

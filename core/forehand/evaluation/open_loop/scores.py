@@ -141,7 +141,8 @@ def field_scores(contract: Contract, scores: Scores) -> list[FieldScore]:
         part = slice(first, first + width)
         first += width
         squared, spread, mean = whole.squared[0, part], whole.spread[0, part], whole.mean[0, part]
-        still = np.sqrt(spread / whole.count[0]) <= ROUNDING * np.maximum(np.abs(mean), np.finfo(np.float32).tiny)
+        scale = max(float(np.abs(mean).max()), float(np.finfo(np.float32).tiny))  # of the field: rounding is that of all
+        still = np.sqrt(spread / whole.count[0]) <= ROUNDING * scale
         each = [None if s else float(1 - q / v) for q, v, s in zip(squared, spread, still, strict=True)]
         moving = ~still
         r2 = float(1 - squared.sum() / spread[moving].sum()) if moving.any() else None
