@@ -293,7 +293,7 @@ class Composition(nn.Module):
     def _window_tokens(self, observation: Inputs) -> dict[str, Tensor]:
         """The tokens of every group at every timestep, name → (B, T, count, D)."""
         batch, length = observation[STATE].shape[:2]
-        frames = {k: v.reshape(-1, *v.shape[2:]) for k, v in observation.items() if k != INSTRUCTION}
+        frames = {k: v.flatten(0, 1) for k, v in observation.items() if k != INSTRUCTION}
         instruction = observation[INSTRUCTION]
         frames[INSTRUCTION] = (
             instruction.repeat_interleave(length, dim=0)

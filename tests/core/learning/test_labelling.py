@@ -204,6 +204,14 @@ def test_what_cannot_be_labelled_is_refused_by_name(slider_dataset, video, train
         label(video, tmp_path / "out", tmp_path / "new/inverse")
 
 
+def test_video_alone_teaches_a_forecast(video, begin, tmp_path):
+    world_model = {"name": "example/colour", "cameras": ["static"]}
+    reads = {"observation": {"observation": "past"}, "foresight": {"observation": "past"}}
+    parts = {"encoders": INVERSE["encoders"], "world_model": world_model, "action_head": None, "reads": reads}
+    begin(tmp_path / "forward", sources=video, **parts, token_dropout={}, steps=1).run(ignore)
+    assert not load_policy(tmp_path / "forward").acts
+
+
 def test_a_model_is_given_no_state_where_there_is_none(video, trained, tmp_path):
     part = read_parts([video])[0]
     data = open_source(part, models(trained))
