@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from forehand import Policy
+from forehand import Benchmark, Policy, Robot
 from forehand.errors import ConfigurationError
-from forehand_apps.instantiate import policy_source
+from forehand_apps.instantiate import is_hosted, policy_source
 
 if TYPE_CHECKING:
     from forehand.data.dataset import Dataset
 
 
-def intervened(config: DictConfig, policy: Policy) -> Policy:
+def intervened(config: DictConfig, policy: Policy, benchmark: Benchmark, robots: Sequence[Robot]) -> Policy:
     """``policy``, of this process, under the intervention that ``config.foresight`` names, if it names one.
 
-    Raises :class:`ConfigurationError` where that cannot be done.
+    robots: those that it drives, if they are simulated in this process. Raises :class:`ConfigurationError` where that
+    cannot be done.
     """
     if (name := config.get("foresight")) is None:
         return policy
-    from forehand.compose.interventions import RECORDED, intervene
+    from forehand.compose.interventions import ORACLE, RECORDED, intervene
+    from forehand.evaluation.expert_future import ExpertFuture
     from forehand.evaluation.recordings import RecordedDonors
 
     recordings = None
     if name in RECORDED and (data := _bank(config)) is not None:
         policy.for_robot(data.contract, "the policy", "foresight_bank")
         recordings = RecordedDonors(data, policy.contract, config.seed)
-    intervene(policy, name, recordings)
+    if name == ORACLE and (len(robots) != 1 or is_hosted(config)):
+        raise ConfigurationError(
+            "foresight=oracle: it takes one simulator in this process: workers=1, and no robots=[…]."
+        )
+    intervene(policy, name, recordings, lambda: ExpertFuture(benchmark, robots[0]))
     return policy
 
 

@@ -50,7 +50,7 @@ def make_runner(config: DictConfig, benchmark: Benchmark) -> Iterator[tuple[Epis
     with ExitStack() as stack:
         if here and (workers > 1 or (threads > 1 and config.policy.max_batch > 1)):
             policy = open_local_policy(config.policy, lambda: contract_of(make_robots(config)[0]))
-            config = stack.enter_context(_served(intervened(config, policy), config))
+            config = stack.enter_context(_served(intervened(config, policy, benchmark, []), config))
         if workers > 1:
             (policy,) = open_policies(config.policy, [make_robot(config.robot)], benchmark)
             make_worker = functools.partial(_make_worker, OmegaConf.to_yaml(config, resolve=True))
@@ -58,7 +58,7 @@ def make_runner(config: DictConfig, benchmark: Benchmark) -> Iterator[tuple[Epis
         else:
             robots = make_robots(config)
             policies = open_policies(config.policy, robots, benchmark)
-            intervened(config, policies[0])  # which is that of all robots
+            intervened(config, policies[0], benchmark, [] if config.robots else robots)  # it drives all robots
             runner = ThreadRunner(policies, robots, chunker_factory(config), benchmark, latency_of(config))
             yield runner, policies[0].describe()
 

@@ -192,7 +192,8 @@ class _Viewer:
         if self._made is None:
             settings = self._settings
             robot, benchmark = make_robot(settings.robot), make("benchmark", settings.benchmark)
-            policy = intervened(settings, open_local_policy(settings.policy, lambda: contract_of(robot)))
+            policy = open_local_policy(settings.policy, lambda: contract_of(robot))
+            intervened(settings, policy, benchmark, [robot])
             known, found = (
                 facts.get("fingerprint") for facts in (self._record.setup.get("policy_facts", {}), policy.describe())
             )

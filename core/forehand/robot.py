@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,3 +108,11 @@ class Robot(ABC):
 
     def close(self) -> None:  # noqa: B027
         """Close the hardware or the simulator; calling it twice is harmless."""
+
+
+@runtime_checkable
+class Undoes(Protocol):
+    """A simulated robot that can go back to where it was, so that actions can be tried."""
+
+    def undone(self) -> AbstractContextManager[None]:
+        """Whatever the robot does inside the ``with`` statement has not happened after it."""

@@ -61,6 +61,18 @@ def test_interventions_are_evaluations_of_their_own_that_compare_says_the_meanin
 
 
 @pytest.mark.slow
+def test_an_oracle_is_for_policies_that_read_the_future_and_one_simulator(run, judged, slider_dataset, tmp_path):
+    refused = run(*JUDGE, f"policy.checkpoint={judged}/seer", "foresight=oracle", "output=refused", status=2)
+    assert "foresight tokens, which no picture gives" in refused.stderr
+    run("train", f"dataset={slider_dataset}", "policy=tiny", "+policy.reads.action.static=+1", *RECIPE, "output=reader")
+    learned = (*JUDGE, "policy.checkpoint=reader", "episodes=1")
+    run(*learned, "foresight=oracle", "output=oracle")
+    assert json.loads((tmp_path / "oracle/results.json").read_text())["setup"]["foresight"] == "oracle"
+    refused = run(*learned, "foresight=oracle", "workers=2", "output=refused", status=2)
+    assert "it takes one simulator in this process" in refused.stderr
+
+
+@pytest.mark.slow
 def test_trials_are_driven_again_into_a_page_that_is_drawn_once(run, judged, browser, tmp_path):
     view = ("view", str(judged / "own"), f"policy.checkpoint={judged}/seer", "policy.device=cpu", "output=seen")
     run(*view, "episodes=2", "otherwise=slide up", "image_height=64")

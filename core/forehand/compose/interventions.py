@@ -11,6 +11,10 @@ cached or not:
 ``other_scene``, ``other_task``
     The foresight of a recorded episode, frame by frame, of the same sentence or of another one; after its end that of its
     last frame.
+``oracle``
+    The future itself, as far as a policy reads ahead (``+k`` in its reads table, as it was trained): frames that would
+    come if an expert acted from here on, encoded as any other. A policy that reads nothing but foresight tokens, which no
+    picture gives, has no oracle.
 
 What a policy shows as its forecast is still that of its own scene.
 """
@@ -29,8 +33,8 @@ from forehand.compose.tokens import ACTION, FORESIGHT, Reads, Rule, TokenGroup
 from forehand.errors import ConfigurationError, nearest
 from forehand.robot import Observation
 
-ZERO, FROZEN, OTHER_SCENE, OTHER_TASK = "zero", "frozen", "other_scene", "other_task"
-INTERVENTIONS = (ZERO, FROZEN, OTHER_SCENE, OTHER_TASK)
+ZERO, FROZEN, OTHER_SCENE, OTHER_TASK, ORACLE = "zero", "frozen", "other_scene", "other_task", "oracle"
+INTERVENTIONS = (ZERO, FROZEN, OTHER_SCENE, OTHER_TASK, ORACLE)
 RECORDED = (OTHER_SCENE, OTHER_TASK)
 """Those that need recorded episodes."""
 
@@ -49,12 +53,21 @@ class Recordings(Protocol):
         """
 
 
-def intervene(policy: Any, name: str, recordings: Recordings | None = None) -> None:
+class Future(Protocol):
+    """What lies ahead of a robot."""
+
+    def ahead(self, count: int) -> Sequence[Observation]:
+        """The next ``count`` observations of its running episode, as if an expert acted."""
+
+
+def intervene(
+    policy: Any, name: str, recordings: Recordings | None = None, future: Callable[[], Future] | None = None
+) -> None:
     """Let the actions of ``policy``, which is not trained any more, read the foresight of a donor from now on.
 
     policy: a :class:`~forehand.compose.policy.ComposedPolicy` whose actions read its world model. name: one of
-    :data:`INTERVENTIONS`; recordings: of the last two. Raises :class:`ConfigurationError` where there is nothing to
-    replace.
+    :data:`INTERVENTIONS`; recordings: of those in :data:`RECORDED`; future: of the one robot that is driven, made when
+    it is needed, for ``oracle``. Raises :class:`ConfigurationError` where there is nothing to replace.
     """
     if name not in INTERVENTIONS:
         raise ConfigurationError(f"foresight: there is no {name!r}. {nearest(name, INTERVENTIONS)} Or use null.")
@@ -63,6 +76,9 @@ def intervene(policy: Any, name: str, recordings: Recordings | None = None) -> N
             f"foresight={name}: {type(policy).__name__} is not a composed policy of one embodiment, so that the tokens "
             f"that its actions read are not known. Leave foresight out."
         )
+    if name == ORACLE:
+        _read_the_future(policy, future)
+        return
     if not reads_foresight(policy):
         reason = "has no world model" if policy.world_model is None else "lets its actions read no foresight"
         raise ConfigurationError(f"foresight={name}: this policy {reason}, so that there is nothing to replace.")
@@ -82,6 +98,17 @@ def intervene(policy: Any, name: str, recordings: Recordings | None = None) -> N
         )
     policy.plans = policy.plans.with_donor(_donor_groups(policy), donor_reads(policy.reads, blank=name == ZERO))
     policy.make_session = lambda instruction, seed: IntervenedSession(instruction, seed, donors)
+
+
+def _read_the_future(policy: ComposedPolicy, future: Callable[[], Future] | None) -> None:
+    if not (steps := policy.lookahead):
+        raise ConfigurationError(
+            "foresight=oracle: what this policy's actions read are foresight tokens, which no picture gives. An oracle "
+            "is for a policy that was trained to read the future itself, for example policy.reads.action.static=+3."
+        )
+    if future is None:
+        raise ConfigurationError("foresight=oracle: the robot's future is needed, of one simulator in this process.")
+    policy.make_session = lambda instruction, seed: ForeknowingSession(instruction, seed, policy, future(), steps)
 
 
 def reads_foresight(policy: ComposedPolicy) -> bool:
@@ -198,6 +225,25 @@ class IntervenedSession(ComposedSession):
         if self._donor is None:
             self._donor = self._donors(self)
         return self._donor
+
+
+class ForeknowingSession(ComposedSession):
+    """A session with the next ``steps`` frames of its robot, in a window as long as in training."""
+
+    def __init__(self, instruction: str, seed: int, policy: ComposedPolicy, future: Future, steps: int) -> None:
+        super().__init__(instruction, seed)
+        self._policy, self._future, self._steps = policy, future, steps
+
+    def append_frame(self, frame: dict[str, Tensor], history: int) -> None:
+        """Append the tokens of the newest frame, and take those of the frames ahead of it."""
+        super().append_frame(frame, history - self._steps)
+        frames = self._future.ahead(self._steps)
+        inputs = self._policy.inputs(frames, [self.instruction] * len(frames))
+        tokens = self._policy.encode(inputs, once=False)
+        self.ahead = [{name: t[i : i + 1] for name, t in tokens.items()} for i in range(len(frames))]
+
+    def append_cache(self, newest: Tensor, groups: tuple[str, ...], history: int) -> None:
+        """Keep none: every frame is computed anew with what lies ahead."""
 
 
 def _renamed(tokens: Tokens) -> dict[str, Tensor]:

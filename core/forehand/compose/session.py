@@ -14,7 +14,8 @@ class ComposedSession(Session):
     """Tokens of a robot's last frames, each encoded once, and those of its instruction.
 
     ``prefix``: the backbone's cache of the episode's tokens, (E, M), of the groups ``prefix_groups``. While the window
-    grows also that of each earlier timestep, (K, M), of the tokens of the groups ``cached_groups``.
+    grows also that of each earlier timestep, (K, M), of the tokens of the groups ``cached_groups``. ``ahead``: tokens of
+    frames after the newest one, where an intervention has them.
     """
 
     def __init__(self, instruction: str, seed: int = 0) -> None:
@@ -27,6 +28,7 @@ class ComposedSession(Session):
         self.prefix_groups: tuple[str, ...] = ()
         self.cached: list[Tensor] = []
         self.cached_groups: tuple[str, ...] = ()
+        self.ahead: list[dict[str, Tensor]] = []
         self._generator: torch.Generator | None = None
 
     def reset(self, instruction: str | None = None) -> None:
@@ -35,6 +37,7 @@ class ComposedSession(Session):
             self.instruction_tokens = self.prefix = None
         super().reset(instruction)
         self.frames.clear()
+        self.ahead.clear()
         self.cached.clear()
         self._generator = None
 
@@ -62,10 +65,11 @@ class ComposedSession(Session):
 
     def tokens(self, name: str) -> Tensor:
         """The tokens of one group over the window, (T, count, D), or their validity, (T, count)."""
+        frames = [*self.frames, *self.ahead]
         if self.instruction_tokens and name in self.instruction_tokens:
             once = self.instruction_tokens[name]
-            return once.expand(len(self.frames), *once.shape[1:])
-        return torch.cat([frame[name] for frame in self.frames])
+            return once.expand(len(frames), *once.shape[1:])
+        return torch.cat([frame[name] for frame in frames])
 
     def newest(self, name: str) -> Tensor:
         """The newest of :meth:`tokens`, (1, count, D) or (1, count)."""
@@ -85,7 +89,11 @@ class ComposedSession(Session):
 
     def has_cache(self, groups: tuple[str, ...]) -> bool:
         """Whether the tokens of ``groups`` are cached for every timestep but the newest."""
-        return len(self.cached) == len(self.frames) - 1 and (self.cached_groups == groups or not self.cached)
+        return (
+            not self.ahead
+            and len(self.cached) == len(self.frames) - 1
+            and (self.cached_groups == groups or not self.cached)
+        )
 
     def cache(self, width: int) -> Tensor:
         """The cache of earlier timesteps, (P, ``width``), timestep by timestep."""

@@ -84,10 +84,10 @@ def _runs(composition: Composition, sessions: Sequence[ComposedSession], wanted:
     streams = isinstance(composition.backbone, StreamingBackbone)
     plan = composition.plans.incremental(wanted, composition.device) if streams else None
     growing: list[int] = []
-    whole: dict[int, list[int]] = defaultdict(list)
+    whole: dict[tuple[int, int], list[int]] = defaultdict(list)
     for i, session in enumerate(sessions):
         cached = plan is not None and session.has_cache(plan.cached_groups)
-        (growing if cached else whole[len(session.frames)]).append(i)
+        (growing if cached else whole[len(session.frames), len(session.ahead)]).append(i)
     runs = [_whole(composition, members, [sessions[i] for i in members], wanted) for members in whole.values()]
     if plan is not None and growing:
         runs.append(_growing(composition, growing, [sessions[i] for i in growing], plan))
@@ -98,8 +98,8 @@ def window_of(
     composition: Composition, sessions: Sequence[ComposedSession], wanted: Wanted
 ) -> tuple[WindowPlan, Tensor, Tensor]:
     """All frames of sessions of equal length: their plan, their sequence (B, L, D), and its mask, (L, L) or (B, L, L)."""
-    steps = len(sessions[0].frames)
-    plan = composition.plans.window(steps, wanted, (steps - 1,), composition.device)
+    newest, ahead = len(sessions[0].frames) - 1, len(sessions[0].ahead)
+    plan = composition.plans.window(newest + 1 + ahead, wanted, (newest,), composition.device)
     observed = {b.group.name for b in plan.layout.blocks} - set(composition.query_parts)
     prefix = {group.name for group in plan.prefix}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +138,16 @@ class ArmRobot(Robot):
     def hold(self) -> None:
         """One control step with the target pose and the gripper command left as they are."""
         self._step()
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """The physics, the target pose and the gripper command are afterwards what they were, to the bit."""
+        target = self._target_position, self._target_rotation, self._gripper
+        with self.simulation.undone():
+            try:
+                yield
+            finally:
+                self._target_position, self._target_rotation, self._gripper = target
 
     def _joints_at(self, position: Vector) -> Vector:
         solver, joints = self.simulation.inverse_kinematics, np.array(panda.READY)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 
 import mujoco
 import numpy as np
@@ -73,6 +75,21 @@ class ArmSimulation:
         self._lead = after
         self._joint_target += travel
         mujoco.mj_forward(self._model, self._data)  # poses and contacts as they are now, not one substep ago
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What is simulated inside the ``with`` statement has not happened after it, to the bit."""
+        before, commanded = self._spare, (self._joint_target.copy(), self._lead.copy())
+        mujoco.mj_copyData(before, self._model, self._data)
+        try:
+            yield
+        finally:
+            mujoco.mj_copyData(self._data, self._model, before)
+            self._joint_target, self._lead = commanded
+
+    @cached_property
+    def _spare(self) -> mujoco.MjData:
+        return mujoco.MjData(self._model)
 
     @property
     def time(self) -> float:

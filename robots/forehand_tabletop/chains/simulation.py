@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import mujoco
 import numpy as np
 from dm_control import mjcf
 
+from forehand.errors import ConfigurationError
 from forehand_tabletop.arm import panda
 from forehand_tabletop.arm.arm_simulation import CAMERAS, ArmSimulation
 from forehand_tabletop.arm.kinematics import InverseKinematics, Vector
@@ -126,6 +128,19 @@ class ChainSimulation(ArmSimulation):
         elif pressed < RELEASED:
             self._armed = True
         self._show_lamps()
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """See :meth:`ArmSimulation.undone`; raises :class:`ConfigurationError` under disturbances, which have plans."""
+        if self._disturbances:
+            raise ConfigurationError("What a disturbance does cannot be undone. Leave disturbances out.")
+        lamps = self._shines, self._armed
+        try:
+            with super().undone():
+                yield
+        finally:
+            self._shines, self._armed = lamps
+            self._show_lamps()
 
     @property
     def armed(self) -> bool:

@@ -1,5 +1,8 @@
 """The actions read other foresight than that of their own scene, whatever the table, and as exactly as their own."""
 
+from collections import deque
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +11,9 @@ from forehand.compose.interventions import INTERVENTIONS, intervene
 from forehand.conformance import example
 from forehand.conformance.example import CONTRACT
 from forehand.errors import ConfigurationError
+from forehand.utils.images import resize
 
-from .test_streaming import ALL_FORESIGHT, NOW_ALONE, PRE_TRAINING, WORDS
+from .test_streaming import ALL_FORESIGHT, NOW_ALONE, PRE_TRAINING, WORDS, WithoutMemory
 
 SENTENCE = "lift the red block"
 TABLES = [{}, ALL_FORESIGHT, PRE_TRAINING, NOW_ALONE, WORDS]
@@ -82,6 +86,29 @@ def test_a_session_that_begins_anew_begins_a_donor_anew(make_policy):
     assert len(tape.asked) == 2
 
 
+@pytest.mark.parametrize("remembers", [True, False])
+def test_an_oracle_reads_the_future_as_in_training(make_policy, remembers):
+    changes = {"reads.action": {"observation": "past", "images": "+2"}, "world_model": None}
+    policy, frames = make_policy(changes), scene(1)
+    if not remembers:
+        policy.backbone = WithoutMemory(policy.backbone)
+    left = deque(frames)
+    future = SimpleNamespace(ahead=lambda count: (left.popleft(), list(left)[:count])[1])
+    blind = actions_of(policy, frames[:4])[0]
+    intervene(policy, "oracle", future=lambda: future)
+    foreseen = actions_of(policy, frames[:4])[0]
+    assert np.abs(foreseen - blind).max() > 1e-4
+    for step in range(4):
+        first = max(0, step - 1)  # of a history of 4, two lie ahead
+        seen = frames[first : step + 3]
+        images = {c: resize(np.stack([o.images[c] for o in seen]), policy.image_size) for c in ("static", "wrist")}
+        window = {f"images.{c}": torch.from_numpy(pictures)[None] for c, pictures in images.items()}
+        window |= {"state": torch.from_numpy(np.stack([o.state for o in seen]))[None], "instruction": [SENTENCE]}
+        with torch.no_grad():
+            expected = policy.action_head(policy.readouts(window)["action"][:, step - first])[0]
+        np.testing.assert_allclose(foreseen[step], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_where_there_is_nothing_to_replace_it_says_so(make_policy):
     for changes, name, words in (
         ({"world_model": None}, "zero", "has no world model"),
@@ -89,6 +116,7 @@ def test_where_there_is_nothing_to_replace_it_says_so(make_policy):
         ({"reads.foresight.action": "same"}, "zero", "the world model reads the actions"),
         ({}, "other_task", "foresight_bank=DATASET"),
         ({}, "frozne", "Did you mean 'frozen'"),
+        ({}, "oracle", "foresight tokens, which no picture gives"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             intervene(make_policy(changes), name)

@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,12 @@ class Slider(Robot):
             raise OSError("the cable came loose")
         self.position = np.clip(self.position + action, 0, 1)
         return action
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        position, steps = self.position, self.steps
+        yield
+        self.position, self.steps = position, steps
 
     def hold(self) -> None:
         if self.loose:

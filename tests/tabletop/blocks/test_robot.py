@@ -9,6 +9,7 @@ import pytest
 
 from forehand import Contract, Episode, Robot, registry
 from forehand.errors import ConfigurationError
+from forehand.robot import Undoes
 from forehand_tabletop.arm import panda
 from forehand_tabletop.blocks.blocks import APART, BLOCKS, sample_blocks
 from forehand_tabletop.blocks.robot import InvalidAction, NotConnected, TabletopRobot
@@ -232,3 +233,21 @@ def test_it_may_be_served_by_another_thread_than_the_one_that_connected_it(robot
     np.testing.assert_array_equal(robot.observe().state, seen[0].state)
     difference = robot.observe().images["static"].astype(int) - seen[0].images["static"]
     assert np.abs(difference).mean() < 1
+
+
+def test_what_was_tried_has_not_happened(robot: TabletopRobot) -> None:
+    assert isinstance(robot, Undoes)
+    moves = np.random.default_rng(0).uniform(-0.02, 0.02, (8, 7)).astype(np.float32)
+
+    def states(tries: bool) -> list[np.ndarray]:
+        robot.reset(episode())
+        found = []
+        for move in moves:
+            if tries:
+                with robot.undone():
+                    for other in moves[::-1]:
+                        robot.act(other)
+            found.append(robot.step(move).state)
+        return found
+
+    np.testing.assert_array_equal(states(tries=True), states(tries=False))

@@ -10,6 +10,7 @@ import pytest
 
 from forehand import Contract, Episode, Robot, registry
 from forehand.errors import ConfigurationError
+from forehand.evaluation.expert_future import ExpertFuture
 from forehand_tabletop.blocks.robot import NotConnected
 from forehand_tabletop.chains.benchmark import TabletopChainsBenchmark
 from forehand_tabletop.chains.experts import ChainExpert
@@ -167,3 +168,19 @@ def test_a_portrait_is_one_camera_more() -> None:
     robot.connect()
     assert set(robot.reset().images) == {"portrait", "static", "wrist"}
     robot.close()
+
+
+def test_the_expert_s_future_is_what_comes_if_it_acts(robot):
+    benchmark = registry().create("benchmark", "tabletop-chains")
+    (episode,) = benchmark.episodes(1, 3, ["turn_on_light"])
+    robot.reset(episode)
+    seen = ExpertFuture(benchmark, robot).ahead(5)
+    expert = benchmark.expert(robot, episode, episode.seed)
+    came = [robot.step(expert.act()) for _ in range(5)]
+    for expected, now in zip(seen, came, strict=True):
+        np.testing.assert_array_equal(expected.state, now.state)
+        np.testing.assert_array_equal(expected.images["static"], now.images["static"])
+    (disturbed,) = registry().create("benchmark", "tabletop-chains", disturbances=["pushed_block"]).episodes(1, 3)
+    robot.reset(disturbed)
+    with pytest.raises(ConfigurationError, match="cannot be undone"):
+        ExpertFuture(benchmark, robot).ahead(1)
