@@ -15,7 +15,11 @@ from rich.table import Table
 from forehand.errors import ConfigurationError
 from forehand.evaluation.comparison.arms import pair, read_run
 from forehand.evaluation.comparison.compare import compare_arms
+from forehand.evaluation.open_loop.record import OPEN_LOOP
+from forehand.evaluation.results import RESULTS
+from forehand.learning.checkpoint import PROVENANCE, latest_checkpoint
 from forehand.utils.files import replacing
+from forehand.utils.reading import read_json
 from forehand_apps.comparison_page import comparison_page
 from forehand_apps.instantiate import plain
 from forehand_apps.paths import paths_of
@@ -25,7 +29,7 @@ NOT_STATED = "not stated"
 
 def compare(config: DictConfig) -> None:
     """Compare the evaluations, print the differences, and write JSON and the page."""
-    runs = [read_run(folder, arm, seed, config.field) for folder, arm, seed in _named(config)]
+    runs = [read_run(folder, arm, training_seed(folder, seed), config.field) for folder, arm, seed in _named(config)]
     if not runs:
         raise ConfigurationError("Nothing to compare was given: forehand compare RUN RUN…")
     found = compare_arms(pair(runs))
@@ -47,6 +51,19 @@ def arm_and_seed(folder: Path) -> tuple[str, int | str]:
     if not found:
         return path.name, NOT_STATED
     return found[1] or path.parent.name, int(found[2])
+
+
+def training_seed(folder: Path, otherwise: int | str) -> int | str:
+    """The training seed of the checkpoint that was judged, where that is still at hand; else what its folder says."""
+    for name in (RESULTS, OPEN_LOOP):
+        if (folder / name).is_file():
+            setup = read_json(folder / name)["setup"]
+            place = setup.get("policy_facts", {}).get("checkpoint") or (setup.get("policy") or {}).get("checkpoint")
+            checkpoint = latest_checkpoint(Path(place)) or Path(place) if place else None
+            if checkpoint and (checkpoint / PROVENANCE).is_file():
+                seed: int | str = read_json(checkpoint / PROVENANCE).get("seed", otherwise)
+                return seed
+    return otherwise
 
 
 def _named(config: DictConfig) -> list[tuple[Path, str, int | str]]:

@@ -7,7 +7,8 @@ import pytest
 
 from forehand import Episode
 from forehand.evaluation.results import EpisodeResult, Evaluation, ResultsFile, trial_plan
-from forehand_apps.compare import NOT_STATED, arm_and_seed
+from forehand.learning.checkpoint import PROVENANCE
+from forehand_apps.compare import NOT_STATED, arm_and_seed, training_seed
 
 from .browser import PROGRAM, Browser
 from .test_pages import Page
@@ -43,6 +44,18 @@ def test_arms_are_compared_and_what_is_not_finished_is_refused(forehand, tmp_pat
     (tmp_path / "bc/0/results.json").write_text(json.dumps(short | {"episodes": short["episodes"][:2]}))
     refused = forehand("compare", *runs)
     assert [refused.returncode, "trials [2, 3, 4" in refused.stderr] == [2, True]
+
+
+def test_the_checkpoint_says_the_training_seed_where_it_is_at_hand(tmp_path):
+    write(tmp_path / "bc_3", [1, 0])
+    checkpoint = tmp_path / "run/checkpoints/step_0000005"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / PROVENANCE).write_text(json.dumps({"seed": 7}))
+    results = tmp_path / "bc_3/results.json"
+    record = json.loads(results.read_text())
+    for place, seed in ((checkpoint, 7), (tmp_path / "run", 7), (tmp_path / "moved", 3), (None, 3)):
+        results.write_text(json.dumps(record | {"setup": {"policy": {"checkpoint": place and str(place)}}}))
+        assert training_seed(tmp_path / "bc_3", 3) == seed
 
 
 @pytest.mark.slow
