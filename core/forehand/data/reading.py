@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from forehand.data.frame_cache import cache_folder
+from forehand.data.many_tables import GatheredTables, gather_tables, scratch_file
 from forehand.errors import DatasetError
 from forehand.utils.progress import progress
 
@@ -70,15 +70,29 @@ def refuse_lfs_pointer(path: Path) -> None:
 
 def table_files(root: Path, folder: str) -> list[Path]:
     """The tables in a folder of the dataset at ``root``, in the order of their rows."""
-    files = sorted((root / folder).rglob("*.parquet"), key=_numbers_in)
-    if not files:
+    names = [name for name in files_below(root, folder) if name.endswith(".parquet")]
+    if not names:
         raise DatasetError(f"The dataset at {root} has no table in {folder}/. Fetch or copy it again, whole.")
-    return files
+    return [root / name for name in sorted(names, key=_numbers_in)]
 
 
-def _numbers_in(path: Path) -> list[str | int]:
+def files_below(root: Path, folder: str) -> Iterator[str]:
+    """The names of all files in ``folder`` and below it, from ``root`` on with slashes, as quickly as may be.
+
+    A format with a file for each episode has hundreds of thousands.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(root / folder) as found:
+        for entry in found:
+            name = f"{folder}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from files_below(root, name)
+            elif entry.is_file():
+                yield name
+
+
+def _numbers_in(name: str) -> list[str | int]:
     """A key that sorts names by the numbers in them, chunk-1000 behind chunk-999."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", path.as_posix()))]
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pa.Table:
@@ -161,13 +175,6 @@ def count_rows(path: Path) -> int:
         return int(pq.read_metadata(path).num_rows)
 
 
-def scratch_file() -> IO[bytes]:
-    """An open file without a name, below the folder of decoded frames; it is gone with the last that reads it."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(dir=folder)
-
-
 class Rows:
     """Some columns of the tables in one folder of a dataset, N rows end to end, each of which can be named.
 
@@ -181,6 +188,7 @@ class Rows:
         self.root = root
         self._files = table_files(root, tables) if isinstance(tables, str) else list(tables)
         self._tables: list[pa.Table] | None = None  # large ones are read again for each column
+        self._gathered: GatheredTables | None = None  # or once, where they are many
         if not isinstance(tables, str):
             self._tables = [_select(file, table, columns, optional) for file, table in tables.items()]
             first = self._tables[0]
@@ -188,12 +196,18 @@ class Rows:
             first = read_table(self._files[0], columns, optional)
             if first.nbytes * len(self._files) <= _KEPT:
                 self._tables = [first, *_read_all(self._files[1:], first.column_names)]
+            elif len(self._files) >= _MANY:
+                self._gathered = gather_tables(self._files, first.schema.remove_metadata())
         self.columns: tuple[str, ...] = tuple(first.column_names)
-        lengths = [count_rows(file) for file in self._files] if self._tables is None else map(len, self._tables)
-        self._until = np.cumsum(list(lengths))
+        self._until = np.cumsum(self._lengths())
 
     def __len__(self) -> int:
         return int(self._until[-1])
+
+    def _lengths(self) -> Sequence[int] | NDArray[np.int64]:
+        if self._gathered is not None:
+            return self._gathered.lengths
+        return [count_rows(file) for file in self._files] if self._tables is None else list(map(len, self._tables))
 
     def describe_rows(self, *rows: int) -> str:
         """``row 3 of data/chunk-000/file-000.parquet`` (counted from 0): the file of the first, and a few rows there."""
@@ -222,10 +236,13 @@ class Rows:
         return self._tables is None
 
     def _read(self, columns: Sequence[str]) -> Iterator[tuple[Path, pa.Table]]:
-        """Each file with its rows of ``columns``."""
+        """Each file with its rows of ``columns``, and with those of the files behind it where they are gathered."""
         if self._tables is not None:
             for file, table in zip(self._files, self._tables, strict=True):
                 yield file, table.select(list(columns))
+            return
+        if self._gathered is not None:
+            yield from ((self._files[numbers[0]], table) for numbers, table in self._gathered.groups(columns))
             return
         with progress(f"reading {', '.join(columns)}", len(self._files), transient=True) as show:
             for number, file in enumerate(self._files, 1):
@@ -239,6 +256,9 @@ class Rows:
             try:
                 part = to_matrix(table[column]) if len(table) else None
             except ValueError as error:
+                if self._gathered is not None:  # the file that it is about is found by itself
+                    self._gathered = None
+                    list(self.matrices(column))
                 raise DatasetError(f"{column!r} in {file} cannot be read: {error}.") from error
             if part is None:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 from pathlib import Path
@@ -53,12 +54,17 @@ class FeatureFile:
     def __init__(self, path: Path, layout: MapLayout) -> None:
         self.path, self._layout = path, layout
         self._row = math.prod(layout.shape) * layout.dtype.itemsize
+        header, shape = io.BytesIO(), (layout.total, *layout.shape)
+        about = {"descr": np.lib.format.dtype_to_descr(layout.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, about)
+        self._header = header.getvalue()
+        self._marks = len(self._header) + layout.total * self._row
 
     def fill(self, numbers: NDArray[np.int64], frames: FrameReader, features: FrozenFeatures) -> None:
         """Compute and write the rows ``numbers`` that are not there; other processes wait for them meanwhile."""
         with FileLock(self.path.with_suffix(".lock")):
-            if not self.path.exists() or not self.path.stat().st_size:
-                self._create()
+            if not self.path.exists() or self.path.stat().st_size != self._marks + self._layout.total:
+                self._create()  # for the first time, or since it was cut
             hold(self.path)
             missing = self._missing(numbers)
             try:
@@ -68,25 +74,18 @@ class FeatureFile:
                     raise
                 raise no_room(self._layout.key, len(missing) * self._row, self.path.parent, error.strerror) from error
 
-    @property
-    def _begin(self) -> int:
-        return self.path.stat().st_size - self._layout.total * (self._row + 1)
-
     def _missing(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        written = np.fromfile(self.path, np.uint8, offset=self._begin + self._layout.total * self._row)
+        written = np.fromfile(self.path, np.uint8, offset=self._marks)
         return numbers[written[numbers] == 0]
 
     def _create(self) -> None:
-        partial, layout = self.path.with_suffix(".partial"), self._layout
+        partial = self.path.with_suffix(".partial")
         with partial.open("wb") as file:
-            about = {"descr": np.lib.format.dtype_to_descr(layout.dtype), "fortran_order": False}
-            np.lib.format.write_array_header_1_0(file, {**about, "shape": (layout.total, *layout.shape)})
-            file.truncate(file.tell() + layout.total * (self._row + 1))
+            file.write(self._header)
+            file.truncate(self._marks + self._layout.total)
         os.replace(partial, self.path)
 
     def _write(self, numbers: NDArray[np.int64], frames: FrameReader, features: FrozenFeatures) -> None:
-        begin = self._begin
-        marks = begin + self._layout.total * self._row
         with (
             self.path.open("r+b") as file,
             progress(f"computing {self._layout.key}", len(numbers), transient=True) as show,
@@ -94,12 +93,12 @@ class FeatureFile:
             for start in range(0, len(numbers), FRAMES_AT_ONCE):
                 some = numbers[start : start + FRAMES_AT_ONCE]
                 for number, row in zip(some, features.encode(frames[some]).astype(self._layout.dtype), strict=True):
-                    file.seek(begin + int(number) * self._row)
+                    file.seek(len(self._header) + int(number) * self._row)
                     file.write(row.tobytes())
                 file.flush()
                 os.fsync(file.fileno())  # before the marks, which say that the rows are there
                 for number in some:
-                    file.seek(marks + int(number))
+                    file.seek(self._marks + int(number))
                     file.write(b"\1")
                 show(start + len(some))
 

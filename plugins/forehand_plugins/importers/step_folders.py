@@ -92,7 +92,7 @@ class StepFoldersImporter(Importer):
     ) -> None:
         self._root, self._numbers = source_path(source), numbers
         self._cameras = dict(CAMERAS if cameras is None else cameras)
-        self._steps = _steps_by_episode(self._root, numbers)
+        self._steps = _steps_by_episode(self._root, numbers, tuple(self._cameras.values()))
         self.statements = statements = Statements("step_folders")
         statements.ask("platform", platform, "what the numbers mean", tuple(PLATFORMS))
         firsts = [steps[0] for steps in self._steps.values()]
@@ -179,13 +179,15 @@ class StepFoldersImporter(Importer):
             know("orientation", orientation, origin)
 
 
-def _steps_by_episode(root: Path, numbers: str) -> dict[str, list[Path]]:
-    """Episode → its folders of steps, in the order of their numbers."""
+def _steps_by_episode(root: Path, numbers: str, pictures: Sequence[str]) -> dict[str, list[Path]]:
+    """Episode → its folders of steps, in the order of their numbers; those, too, that lack one of their files."""
+    steps = {file.parent for file in root.rglob(numbers)}
+    if steps:
+        steps |= {file.parent for name in pictures for file in root.rglob(name)}
     found: dict[str, list[Path]] = {}
-    for file in root.rglob(numbers):
-        episode = file.parent.parent
-        episode = episode.parent if episode.name == "steps" else episode
-        found.setdefault(episode.relative_to(root).as_posix(), []).append(file.parent)
+    for step in steps:
+        episode = step.parent.parent if step.parent.name == "steps" else step.parent
+        found.setdefault(episode.relative_to(root).as_posix(), []).append(step)
     if not found:
         raise DatasetError(f"There is no {numbers} in {root.absolute()} or below it. Correct source=… or numbers=….")
     return {name: sorted(found[name], key=lambda step: natural(step.name)) for name in sorted(found, key=natural)}

@@ -50,6 +50,7 @@ def test_sources_of_opposite_senses_fit_each_other_once_one_is_converted(droid_l
         (["state.positon:cm"], "convert: .* has no 'positon'. Did you mean 'position'"),
         (["action.gripper:rad"], "convert: 'action.gripper:rad'"),
         ([3], "convert: 3 is not about a field"),
+        (3, "convert is a list of conversions"),
     ],
 )
 def test_what_cannot_be_converted_is_named(convert, message, droid_like: Path):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from forehand.data import episode_table, reading
+from forehand.data import episode_table, many_tables, reading
 from forehand.data.dataset import Dataset
 from forehand.data.windows import WindowDataset
 from forehand.errors import DatasetError
@@ -69,3 +69,61 @@ def test_what_is_wrong_is_named(tmp_path: Path, write: Write, column: str, chang
     change(root, column, changed)
     with pytest.raises(DatasetError, match=message):
         Dataset.open(root)
+
+
+LENGTHS = (3, 2, 0, 5, 4)
+
+
+def small_tables(root: Path, **changed: Any) -> reading.Rows:
+    """Tables of :data:`LENGTHS` rows, read as many; ``changed``: columns of the fourth, None for none."""
+    (root / "data").mkdir(parents=True)
+    first = 0
+    for number, length in enumerate(LENGTHS):
+        index = np.arange(first, first + length)
+        columns: dict[str, Any] = {
+            "index": index,
+            "state": pa.array([[float(i), 0.5] for i in index], pa.list_(pa.float32())),
+            "word": pa.array([f"word {i % 2}" for i in index], pa.string()),
+        }
+        if number == 3:
+            columns = {name: values for name, values in (columns | changed).items() if values is not None}
+        pq.write_table(pa.table(columns), root / f"data/file-{number}.parquet")
+        first += length
+    return reading.Rows(root, "data", ["index", "state", "word"])
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything counts as large, and two tables as many."""
+    monkeypatch.setattr(reading, "_KEPT", 0)
+    monkeypatch.setattr(reading, "_MANY", 2)
+    monkeypatch.setattr(many_tables, "_ROWS", 4)
+
+
+@pytest.mark.usefixtures("many")
+def test_many_small_tables_are_read_as_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = small_tables(tmp_path)
+    monkeypatch.setattr(reading, "read_table", None)  # no file is opened again
+    assert rows.large
+    assert len(list(rows.matrices("index"))) == 3
+    np.testing.assert_array_equal(rows.integers("index"), np.arange(14))
+    np.testing.assert_array_equal(rows.vectors("state", 2), [[i, 0.5] for i in range(14)])
+    numbers, words = rows.words("word")
+    assert [words[n] for n in numbers] == [f"word {i % 2}" for i in range(14)]
+    assert rows.describe_rows(5, 6) == "rows 0, 1 of data/file-3.parquet"
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"state": pa.array([[1.0], *[[1.0, 2.0]] * 4], pa.list_(pa.float32()))}, r"file-3\.parquet cannot .*: the rows"),
+        ({"state": pa.array([None, *[[1.0, 2.0]] * 4], pa.list_(pa.float32()))}, r"file-3\.parquet cannot be .* missing"),
+        ({"state": pa.array([[np.nan, 1.0], *[[1.0, 2.0]] * 4], pa.list_(pa.float32()))}, r"row 0 of data/file-3\.parq"),
+        ({"state": pa.array(["x"] * 5)}, r"file-3\.parquet cannot be read: values of type string"),
+        ({"state": None}, r"file-3\.parquet"),
+    ],
+)  # fmt: skip
+def test_one_of_many_small_tables_that_is_wrong_is_named(tmp_path: Path, changed: dict[str, Any], message: str):
+    with pytest.raises(DatasetError, match=message):
+        small_tables(tmp_path, **changed).vectors("state", 2)

@@ -1,5 +1,6 @@
 """Features of a frozen tower are computed once a frame, and training with them is training without, but for rounding."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,9 @@ def test_only_frames_of_windows_are_computed_and_an_interruption_loses_none(slid
     with pytest.raises(KeyboardInterrupt):
         read(2, episodes=[0, 1])
     assert read(1000) == lengths.sum() - lengths[1] - 2
+    (file,) = {f for f in (tmp_path / "frames").glob("*.npy") if f.stat().st_size < 2000}
+    os.truncate(file, 200)
+    assert read(1000) == lengths.sum()
 
 
 def test_what_learns_or_is_shifted_is_not_kept(data):

@@ -79,10 +79,14 @@ def test_pictures_that_must_be_turned_lose_nothing(tmp_path, imported):
 
 
 def test_a_damaged_first_step_hides_no_other_episode(tmp_path, imported):
-    source = write_step_folders(tmp_path / "in", (2, 3))
+    source = write_step_folders(tmp_path / "in", (2, 3, 4))
     sorted(source.rglob("image_primary.jpg"))[0].write_bytes(b"torn")
     sorted(source.rglob("other.h5"))[0].write_bytes(b"torn")
     options = {"source": str(source), "platform": "real", "keys": KEYS, "orientation": "upright", "scaled": True}
     there = imported("step_folders", job={"damaged": "drop"}, **options)
-    assert [row["length"] for row in there.rows] == [3]
+    assert [row["length"] for row in there.rows] == [3, 4]
     assert len(there.record["dropped_episodes"]) == 1
+    lost = sorted(source.rglob("other.h5"))[3]  # in the middle of an episode, which is not joined over it
+    lost.unlink()
+    with pytest.raises(DatasetError, match=rf"step 1: .*{lost} is missing"):
+        imported("step_folders", "lost", **{**options, "source": str(lost.parents[2])})

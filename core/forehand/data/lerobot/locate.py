@@ -14,7 +14,7 @@ from forehand.data.content_digest import content_digest
 from forehand.data.features import INFO_FILE, SENSOR_PREFIX, STATE_KEY, camera_keys, is_depth, read_info
 from forehand.data.lerobot.formats import OLD_INFO_FILE, old_format, open_layout
 from forehand.data.lerobot.hub import download_dataset
-from forehand.data.reading import refuse_lfs_pointer
+from forehand.data.reading import files_below, refuse_lfs_pointer
 from forehand.errors import ConfigurationError, DatasetError
 
 STAGING = ".recording"
@@ -30,7 +30,7 @@ def locate_dataset(source: str | Path, revision: str | None = None, stateless: b
     :func:`check_dataset`. Raises :class:`DatasetError`.
     """
     path = Path(source).expanduser()
-    if path.exists() or isinstance(source, Path) or not _REPO_ID.fullmatch(source):
+    if _exists(path) or isinstance(source, Path) or not _REPO_ID.fullmatch(source):
         if revision is not None:
             raise ConfigurationError(f"{path} is a folder, and revision={revision!r} is of repositories on the hub.")
         return check_dataset(path, stateless)
@@ -51,7 +51,7 @@ def check_dataset(root: str | Path, stateless: bool = False) -> Path:
     stateless: whether it may do without ``observation.state``, since other columns are the state.
     """
     path = Path(root).expanduser().absolute()
-    if not path.is_dir():
+    if not _exists(path) or not path.is_dir():
         raise DatasetError(
             f"There is no dataset at {path}: no such folder. Give the folder that holds {INFO_FILE}, or record one there "
             f"with: forehand record output={root}"
@@ -79,6 +79,14 @@ def check_dataset(root: str | Path, stateless: bool = False) -> Path:
     return path
 
 
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder; there is none of a name that the system refuses, such as a long one."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def fingerprint(root: Path) -> str:
     """A short name for the content of the dataset at ``root``, the same on every machine."""
     return content_digest(root, dataset_files(root))
@@ -86,7 +94,8 @@ def fingerprint(root: Path) -> str:
 
 def dataset_files(root: Path) -> list[Path]:
     """Every file that belongs to the dataset itself, in a fixed order."""
-    return sorted(p for folder in ("meta", "data", "videos") for p in (root / folder).rglob("*") if p.is_file())
+    names = [name for folder in ("meta", "data", "videos") for name in files_below(root, folder)]
+    return [root / name for name in sorted(names, key=lambda name: name.split("/"))]
 
 
 def _check_features(path: Path, info: dict[str, Any], stateless: bool) -> None:

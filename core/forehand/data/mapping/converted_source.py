@@ -25,8 +25,10 @@ class ConvertedSource(WrappedSource):
 
     def __init__(self, base: DataSource, convert: Sequence[str] | str) -> None:
         super().__init__(base)
-        names = [convert] if isinstance(convert, str) else list(convert)
         where = f"the dataset at {base.root}: convert"
+        if not isinstance(convert, Sequence):
+            raise ConfigurationError(f"{where} is a list of conversions, as [action.gripper:open], not {convert!r}.")
+        names = [convert] if isinstance(convert, str) else list(convert)
         if wrong := [name for name in names if not (isinstance(name, str) and name.startswith(("state.", "action.")))]:
             raise ConfigurationError(f"{where}: {wrong[0]!r} is not about a field: state.FIELD:… or action.FIELD:….")
         try:

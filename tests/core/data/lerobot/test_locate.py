@@ -23,7 +23,7 @@ def test_a_good_dataset_is_found_by_its_path(small_dataset: Path):
     assert check_dataset(small_dataset) == locate_dataset(str(small_dataset)) == small_dataset
 
 
-@pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "data/sets/lift", "nowhere"])
+@pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "data/sets/lift", "nowhere", "x" * 5000])
 def test_a_wrong_path_is_reported_at_once(source: str, monkeypatch: pytest.MonkeyPatch):
     def never(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the hub was asked for a path")
