@@ -11,6 +11,8 @@ Size = tuple[int, int]
 
 METHODS = ("area", "bicubic")
 
+_CUBIC_ONE = 2**22
+
 _FRAMES_AT_ONCE = 64  # keeps the floating-point copies of large recordings small
 
 
@@ -74,25 +76,43 @@ def _middle(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
     scale = max(height / frames.shape[1], width / frames.shape[2])
     rows, columns = max(height, int(frames.shape[1] * scale)), max(width, int(frames.shape[2] * scale))
     top, left = round((rows - height) / 2), round((columns - width) / 2)
-    vertical = _cubic_weights(frames.shape[1], rows)[top : top + height]
-    horizontal = _cubic_weights(frames.shape[2], columns)[left : left + width]
+    vertical, horizontal = _cubic_taps(frames.shape[1], rows), _cubic_taps(frames.shape[2], columns)
+    down, across = slice(top, top + height), slice(left, left + width)
     out = np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
     for start in range(0, len(frames), _FRAMES_AT_ONCE):
-        block = frames[start : start + _FRAMES_AT_ONCE].astype(np.float32)
-        # Pillow rounds to whole levels between its two passes, too.
-        block = np.floor(np.clip(horizontal @ block + 0.5, 0, 255))
-        block = vertical @ block.reshape(len(block), frames.shape[1], -1)
-        block = block.reshape(len(block), height, width, -1)
-        out[start : start + len(block)] = np.clip(block + 0.5, 0, 255).astype(np.uint8)
+        block = frames[start : start + _FRAMES_AT_ONCE].astype(np.int32)
+        block = _interpolated(block, 2, horizontal[0][across], horizontal[1][across])
+        out[start : start + len(block)] = _interpolated(block, 1, vertical[0][down], vertical[1][down])
     return out
 
 
+def _interpolated(
+    frames: NDArray[np.int32], axis: int, pixels: NDArray[np.intp], weights: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """``frames`` (N, H, W, C) along ``axis``: sums of ``pixels`` by ``weights`` (target, K each), as whole levels."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = len(pixels)
+    total: NDArray[np.int32] = np.array(_CUBIC_ONE // 2, np.int32)  # to round
+    for taken, weight in zip(pixels.T, weights.T, strict=True):
+        total = total + np.take(frames, taken, axis) * weight.reshape(shape)
+    levels: NDArray[np.int32] = np.clip(total // _CUBIC_ONE, 0, 255)
+    return levels
+
+
 @functools.cache
-def _cubic_weights(source: int, target: int) -> NDArray[np.float32]:
-    """(target, source): how much of each source pixel each target pixel takes (Keys 1981, a = -0.5)."""
+def _cubic_taps(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """(target, K) each: the source pixels that each target pixel takes, and how much of each (Keys 1981, a = -0.5).
+
+    In whole parts of :data:`_CUBIC_ONE`, as Pillow has them, so that sums are exact, and round as Pillow's do.
+    """
     scale = source / target
     centres = (np.arange(target) + 0.5) * scale
     x = np.abs(np.arange(source) + 0.5 - centres[:, None]) / max(scale, 1.0)
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0.0))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares = np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    shares *= _CUBIC_ONE / shares.sum(axis=1, keepdims=True)
+    parts = np.trunc(shares + np.copysign(0.5, shares)).astype(np.int32)
+    first, after = (parts != 0).argmax(axis=1), source - (parts[:, ::-1] != 0).argmax(axis=1)
+    count = int((after - first).max())
+    pixels = np.minimum(first, source - count)[:, None] + np.arange(count)
+    return pixels, np.take_along_axis(parts, pixels, axis=1)

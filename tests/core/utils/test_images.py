@@ -43,13 +43,11 @@ def test_anything_but_uint8_frames_is_refused():
         resize(np.zeros((2, 8, 8, 3), np.float32), 4)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("shape", [(200, 200), (84, 84), (480, 640), (250, 300)])
+@pytest.mark.parametrize("shape", [(128, 128), (200, 200), (84, 84), (480, 640), (250, 300), (672, 700)])
 def test_bicubic_is_pillows_with_the_middle_cut_out(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     scale = 224 / min(shape)
     height, width = (max(224, int(side * scale)) for side in shape)
     whole = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
     top, left = round((height - 224) / 2), round((width - 224) / 2)
-    difference = resize(image[None], 224, "bicubic")[0].astype(int) - whole[top : top + 224, left : left + 224]
-    assert np.abs(difference).max() <= 1
-    assert (difference == 0).mean() > 0.99
+    np.testing.assert_array_equal(resize(image[None], 224, "bicubic")[0], whole[top : top + 224, left : left + 224])
