@@ -123,6 +123,13 @@ def test_the_simulators_are_measured():
 
 
 @pytest.mark.slow
+def test_hosts_are_measured_beside_the_simulator_alone():
+    run = run_child([sys.executable, PERFORMANCE / "hosted_simulators.py", "--rounds=1", "--steps=2"], check=True)
+    for words in ("alone ", "behind a host ", "a host costs ", "CPU time over the simulator alone", "two workers do "):
+        assert words in run.stdout
+
+
+@pytest.mark.slow
 def test_the_experts_are_counted(tmp_path):
     options = ("--seeds=1", "--chains=1", "--variants=A", f"--results={tmp_path / 'found.jsonl'}")
     command = [sys.executable, EXPERIMENTS / "tabletop_experts.py", *options]
