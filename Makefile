@@ -41,7 +41,7 @@ test-trajectories: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m trajectory tests/seer_plugin/test_trajectories.py $(PYTEST)
 
 test-simulators: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m simulator tests/libero tests/calvin tests/metaworld $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m simulator tests/libero tests/calvin tests/metaworld tests/seer_plugin/test_traces.py $(PYTEST)
 
 # Ray's launcher needs older versions of some packages than those of constraints.txt.
 CLUSTER := .venv-cluster
