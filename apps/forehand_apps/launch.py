@@ -75,7 +75,6 @@ def train_by_processes(config: DictConfig, output: Path, count: int) -> None:
     ]
     threads = config.threads or max(1, (os.cpu_count() or 1) // count)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP's advice about parameters that are always used
     os.environ[SILENT_VARIABLE] = "1"
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with stopped_by_signals(_stop_children, forced_by=[signal.SIGINT]):
