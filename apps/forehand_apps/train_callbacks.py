@@ -80,9 +80,11 @@ def _validation(
     data = open_datasets(with_split(_plain(config.dataset), VALIDATION) if named is None else named, opened)
     options: dict[str, Any] = {"cache": config.cache, "frames": frames}
     if isinstance(data, EmbodimentDatasets):
+        data = EmbodimentDatasets({name: _judged(of) for name, of in data.datasets.items()})
         windows: Any = data.windows(policy.window, whole=recipe.windows, **options)
         parts = {name: (of, policy.embodiments[name]) for name, of in data.datasets.items()}
     else:
+        data = _judged(data)
         windows = WindowDataset(data, policy.window, whole=recipe.windows, **options)
         parts = {"": (data, policy)}
     errors = {}
@@ -96,6 +98,11 @@ def _validation(
         batch_size=recipe.batch_size,
         action_error=errors,
     )
+
+
+def _judged(data: Dataset) -> Dataset:
+    """``data`` without labelled actions, by which nothing is judged, where some were recorded."""
+    return data.recorded_only if data.episodes.recorded.any() else data
 
 
 def _has_error(data: Dataset, policy: Any) -> bool:
