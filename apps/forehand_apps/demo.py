@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from forehand.plugins import registry
 from forehand_apps.demo_page import EVALUATIONS, PAGE, write_page
 
 STAGES, SUMMARY, LOGS = "stages.json", "summary.json", "logs"
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # several processes share the cores: spinning threads would slow them
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # where processes share the cores, threads only spin
 CONSOLE = Console(stderr=True, highlight=False)
 
 
@@ -125,7 +125,8 @@ def _evaluate(config: DictConfig, folder: Path) -> None:
 def _look(config: DictConfig, folder: Path) -> None:
     _run(
         f"view {folder}/{EVALUATIONS[0].folder} policy.checkpoint={folder}/{EVALUATIONS[0].policy} policy.device=cpu "
-        f"episodes={config.evaluation.num_shown}"
+        f"episodes={config.evaluation.num_shown}",
+        ONE_THREAD,
     )
 
 
@@ -164,8 +165,9 @@ def _arguments(command: str) -> list[str]:
     return [sys.executable, "-m", "forehand_apps", *shlex.split(command)]
 
 
-def _run(command: str) -> None:
-    _require_success(subprocess.run(_arguments(command), stdout=sys.stderr, check=False).returncode, command)
+def _run(command: str, environment: Mapping[str, str] | None = None) -> None:
+    ended = subprocess.run(_arguments(command), stdout=sys.stderr, check=False, env=environment)
+    _require_success(ended.returncode, command)
 
 
 class _Background:

@@ -37,7 +37,7 @@ def test_the_whole_loop_ends_in_a_page_a_record_and_one_line(forehand, tmp_path)
     assert last == f"success {summary['success_rate']:.2f} [{low:.2f}, {high:.2f}] n=1"
 
     page = (folder / "index.html").read_text()
-    assert page.count("data:video/mp4;base64,") == 2
+    assert page.count("data:video/mp4;base64,") == 4  # two rollouts, and two of what was foreseen
     assert page.count("data:image/jpeg;base64,") >= 1
     assert "<svg" in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page), "the page needs nothing beside itself"

@@ -84,20 +84,21 @@ def intervene(
         raise ConfigurationError(f"foresight={name}: this policy {reason}, so that there is nothing to replace.")
     if (policy.reads.get(FORESIGHT) or {}).get(ACTION) is not None:
         raise ConfigurationError(f"foresight={name}: the world model reads the actions, which a donor does not have.")
-    donors: Callable[[ComposedSession], Donor]
-    if name == ZERO:
-        donors = lambda session: Blank(policy)  # noqa: E731
-    elif name == FROZEN:
-        donors = lambda session: FirstFrame(policy)  # noqa: E731
-    elif recordings is None:
-        raise ConfigurationError(f"foresight={name}: it takes recorded episodes; give them with foresight_bank=DATASET.")
-    else:
-        same = name == OTHER_SCENE
-        donors = lambda session: Recording(  # noqa: E731
-            policy, *recordings.draw(session.instruction, session.seed, same_sentence=same)
-        )
+    donors = _donors(policy, name, recordings)
     policy.plans = policy.plans.with_donor(_donor_groups(policy), donor_reads(policy.reads, blank=name == ZERO))
     policy.make_session = lambda instruction, seed: IntervenedSession(instruction, seed, donors)
+
+
+def _donors(policy: ComposedPolicy, name: str, recordings: Recordings | None) -> Callable[[ComposedSession], Donor]:
+    """What makes the donor of a session."""
+    if name == ZERO:
+        return lambda session: Blank(policy)
+    if name == FROZEN:
+        return lambda session: FirstFrame(policy)
+    if recordings is None:
+        raise ConfigurationError(f"foresight={name}: it takes recorded episodes; give them with foresight_bank=DATASET.")
+    same = name == OTHER_SCENE
+    return lambda session: Recording(policy, *recordings.draw(session.instruction, session.seed, same_sentence=same))
 
 
 def _read_the_future(policy: ComposedPolicy, future: Callable[[], Future] | None) -> None:
