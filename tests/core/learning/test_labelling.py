@@ -98,6 +98,7 @@ def test_an_action_is_the_mean_of_its_estimates_and_their_spread_its_doubt(slide
     assert found.confidence[0] == pytest.approx(0.8), "all of its estimates agree"
 
 
+@pytest.mark.slow
 def test_a_recording_is_labelled_resumed_and_never_encoded_again(video, trained, tmp_path):
     whole = label(video, tmp_path / "whole", trained)
     begun = label(video, tmp_path / "begun", trained, most=2)
@@ -126,6 +127,7 @@ def test_a_recording_is_labelled_resumed_and_never_encoded_again(video, trained,
     assert (labelling["labelled"], labelling["unknown"]) == (len(table) - 3, 3)
 
 
+@pytest.mark.slow
 def test_merged_shards_are_as_a_single_labelling(video, trained, tmp_path):
     whole = label(video, tmp_path / "whole", trained)
     shards = [label(video, tmp_path / "part", trained, f"{i}/2") for i in (2, 1)]
@@ -140,6 +142,7 @@ def test_merged_shards_are_as_a_single_labelling(video, trained, tmp_path):
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.slow
 def test_labelled_and_recorded_actions_stay_apart(slider_dataset, video, trained, begin, tmp_path):
     stated = without(slider_dataset, tmp_path / "stated", "action")
     labelled = label(stated, tmp_path / "labelled", trained)
@@ -181,6 +184,7 @@ def test_labelled_and_recorded_actions_stay_apart(slider_dataset, video, trained
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_labelled_is_refused_by_name(slider_dataset, video, trained, begin, tmp_path):
     with pytest.raises(DatasetError, match="has actions already: position"):
         label(slider_dataset, tmp_path / "out", trained)
