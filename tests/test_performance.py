@@ -129,6 +129,20 @@ def test_hosts_are_measured_beside_the_simulator_alone():
         assert words in run.stdout
 
 
+def test_the_board_counts_minutes_of_training_and_has_one_row_a_commit(monkeypatch, tmp_path):
+    board = runpy.run_path(str(EXPERIMENTS / "board.py"))
+    (tmp_path / "training").mkdir()
+    entries = [{"step": 20, "time/data": 0.5, "time/compute": 1.0}, {"step": 40, "time/data": 0.0, "time/compute": 3.0}]
+    entries.insert(1, {"step": 20, "validation/loss": 1.0})
+    (tmp_path / "training/training.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert [board["_minutes"](tmp_path, step) for step in (20, 40)] == [0.5, 1.5]
+    page = tmp_path / "board.md"
+    page.write_text(f"| 2026-01-01 | {board['_commit']()} | seer_small |\n")
+    monkeypatch.setattr(sys, "argv", ["board.py", "--board", str(page)])
+    with pytest.raises(SystemExit, match="has a row of the commit"):
+        board["main"]()
+
+
 @pytest.mark.slow
 def test_the_experts_are_counted(tmp_path):
     options = ("--seeds=1", "--chains=1", "--variants=A", f"--results={tmp_path / 'found.jsonl'}")
