@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from forehand.utils.mapped_pages import give_back
 
 _AT_ONCE = 2**22  # rows whose statistics are computed together
 
@@ -116,9 +117,7 @@ def column_statistics(values: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
 def _column(values: NDArray[Any], number: int) -> NDArray[np.float64]:
     """A copy of one column, (N, 1); pages of a memory-mapped file that this took are given back to the system."""
     found = np.array(values[:, number : number + 1], np.float64)
-    mapped = getattr(values, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+    give_back(values)
     return found
 
 

@@ -13,9 +13,11 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from forehand.data.frame_cache import cache_folder
+from forehand.utils.mapped_pages import give_back
 from forehand.utils.progress import progress
 
 _ROWS = 200_000  # of a group
+_TOGETHER = 1000  # tables whose metadata is in memory at once
 
 
 def scratch_file() -> IO[bytes]:
@@ -30,13 +32,15 @@ class GatheredTables:
 
     def __init__(self, file: IO[bytes], lengths: NDArray[np.int64], firsts: Sequence[int]) -> None:
         self.lengths, self._firsts = lengths, firsts
-        self._reader = pa.ipc.open_file(pa.py_buffer(np.memmap(file, np.uint8, "r")))
+        self._map = np.memmap(file, np.uint8, "r")
+        self._reader = pa.ipc.open_file(pa.py_buffer(self._map))
 
     def groups(self, columns: Sequence[str]) -> Iterator[tuple[range, pa.Table]]:
         """The numbers of the tables of each group, and their ``columns``, end to end."""
         for number, (first, end) in enumerate(zip(self._firsts, [*self._firsts[1:], len(self.lengths)], strict=True)):
             batch = self._reader.get_batch(number)
             yield range(first, end), pa.Table.from_batches([batch]).select(list(columns))
+            give_back(self._map)
 
 
 def gather_tables(files: Sequence[Path], schema: pa.Schema) -> GatheredTables | None:
@@ -46,12 +50,11 @@ def gather_tables(files: Sequence[Path], schema: pa.Schema) -> GatheredTables | 
     waiting: list[pa.RecordBatch] = []
     place, count, file = -1, 0, scratch_file()
     try:
-        found = ds.dataset(list(numbers), schema=schema, format="parquet")
         with (
             pa.ipc.new_file(pa.PythonFile(file, "w"), schema) as writer,
             progress("reading tables", len(files), transient=True) as show,
         ):
-            for tagged in found.scanner(columns=schema.names).scan_batches():
+            for tagged in _scanned(list(numbers), schema):
                 batch, number = tagged.record_batch, numbers[tagged.fragment.path]
                 if number < place or any(column.null_count for column in batch.columns):
                     return None
@@ -70,3 +73,10 @@ def gather_tables(files: Sequence[Path], schema: pa.Schema) -> GatheredTables | 
         return None
     file.flush()
     return GatheredTables(file, lengths, [0, *firsts[1:]]) if firsts else None
+
+
+def _scanned(files: Sequence[str], schema: pa.Schema) -> Iterator[ds.TaggedRecordBatch]:
+    """The rows of all files in their order, each batch with the file that it is from."""
+    for first in range(0, len(files), _TOGETHER):
+        some = ds.dataset(list(files[first : first + _TOGETHER]), schema=schema, format="parquet")
+        yield from some.scanner(columns=schema.names).scan_batches()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -66,6 +66,14 @@ def refuse_lfs_pointer(path: Path) -> None:
                 f"{path} is a Git LFS pointer: the content of the file was never fetched. Run git lfs pull in the "
                 f"dataset's folder, or download the dataset with: hf download --repo-type dataset <owner/name>"
             )
+
+
+def refuse_lfs_pointers(root: Path, names: Iterable[str]) -> None:
+    """Raise :class:`DatasetError` for the first of the files ``names`` below ``root`` that is a Git LFS pointer."""
+    folder = str(root)
+    for name in names:
+        if os.stat(f"{folder}/{name}").st_size <= _MAX_POINTER_BYTES:  # without a Path, of which there may be too many
+            refuse_lfs_pointer(root / name)
 
 
 def table_files(root: Path, folder: str) -> list[Path]:

@@ -14,7 +14,7 @@ from forehand.data.content_digest import content_digest
 from forehand.data.features import INFO_FILE, SENSOR_PREFIX, STATE_KEY, camera_keys, is_depth, read_info
 from forehand.data.lerobot.formats import OLD_INFO_FILE, old_format, open_layout
 from forehand.data.lerobot.hub import download_dataset
-from forehand.data.reading import files_below, refuse_lfs_pointer
+from forehand.data.reading import files_below, refuse_lfs_pointers
 from forehand.errors import ConfigurationError, DatasetError
 
 STAGING = ".recording"
@@ -68,8 +68,7 @@ def check_dataset(root: str | Path, stateless: bool = False) -> Path:
         raise DatasetError(
             f"{path} is not a LeRobotDataset: it has no {INFO_FILE}. Give the folder that holds meta/, data/ and videos/."
         )
-    for file in dataset_files(path):
-        refuse_lfs_pointer(file)
+    refuse_lfs_pointers(path, _names(path))
     info = read_info(path)
     layout = open_layout(path, info)
     _check_features(path, info, stateless)
@@ -94,8 +93,11 @@ def fingerprint(root: Path) -> str:
 
 def dataset_files(root: Path) -> list[Path]:
     """Every file that belongs to the dataset itself, in a fixed order."""
-    names = [name for folder in ("meta", "data", "videos") for name in files_below(root, folder)]
-    return [root / name for name in sorted(names, key=lambda name: name.split("/"))]
+    return [root / name for name in sorted(_names(root), key=lambda name: name.split("/"))]
+
+
+def _names(root: Path) -> list[str]:
+    return [name for folder in ("meta", "data", "videos") for name in files_below(root, folder)]
 
 
 def _check_features(path: Path, info: dict[str, Any], stateless: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from forehand.data.features import STATS_FILE, read_mapping
 from forehand.data.lerobot.layout import Layout, named_tasks
-from forehand.data.reading import Rows, fill_template, path_inside, refuse_lfs_pointer, table_files
+from forehand.data.reading import Rows, files_below, fill_template, path_inside, refuse_lfs_pointer
 from forehand.errors import DatasetError
 from forehand.utils.reading import read_json_lines
 
@@ -33,22 +33,23 @@ class LayoutV2(Layout):
 
     def check(self) -> None:
         """See :meth:`Layout.check`."""
-        template, there = str(self.info.get("data_path") or DATA_TEMPLATE), set(table_files(self.root, "data"))
+        template = str(self.info.get("data_path") or DATA_TEMPLATE)
+        there = {name for name in files_below(self.root, "data") if name.endswith(".parquet")}
         due = []
         for episode in range(len(self._lines)):
             name = fill_template(template, episode_chunk=self._chunk(episode), episode_index=episode)
-            if (path := path_inside(self.root, name)) not in there:
+            if name not in there and not path_inside(self.root, name).is_file():
                 raise DatasetError(
                     f"The dataset at {self.root} lacks {name}, the table of episode {episode} of "
                     f"{EPISODES_FILE}. Fetch or copy it again, whole."
                 )
-            due.append(path)
-        if strange := sorted(there - set(due)):
+            due.append(name)
+        if strange := sorted(there - {str(PurePosixPath(name)) for name in due}):
             raise DatasetError(
-                f"The dataset at {self.root} has {strange[0].relative_to(self.root)}, and {EPISODES_FILE} has no such "
+                f"The dataset at {self.root} has {strange[0]}, and {EPISODES_FILE} has no such "
                 f"episode. Remove that table if it is not wanted; otherwise fetch or copy the dataset again, whole."
             )
-        self.require_whole("data", due)
+        self.require_whole("data", (self.root / name for name in due))
         for key in self.video_keys:
             if not any(path_inside(self.root, self._video(key, episode)).is_file() for episode in range(len(due))):
                 raise self.no_video(key)
