@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from forehand_libero.contract import contract, pictures, state
 from forehand_libero.protocols import FRESH
 from forehand_libero.protocols import protocol as find_protocol
 from forehand_libero.simulation import RATE, LiberoSimulation, Readings
+from forehand_libero.sketches import Moment
 
 SUITE, INDEX, STATE, SCENE = "suite", "index", "state", "scene_seed"
 """Options of an episode: its suite; the task's number there; the fixed initial state, or -1 for one that the episode's
@@ -53,6 +56,8 @@ class LiberoRobot(Robot):
         self._simulation: LiberoSimulation | None = None
         self._seen: Observation | None = None
         self._steps = 0
+        self._rehearsed: list[tuple[Observation, Moment]] = []  # by control step
+        self._performed: list[tuple[Observation, Moment]] | None = None  # what is left of it, while it is performed
 
     @property
     def simulation(self) -> LiberoSimulation:
@@ -70,15 +75,22 @@ class LiberoRobot(Robot):
         """Build the episode's scene, and let it settle; the observation is that before or after, as the protocol says."""
         if episode is None or SUITE not in episode.options:
             raise ConfigurationError("The robot libero needs episodes of benchmark=libero, which name a suite.")
+        if self._performed is not None:
+            return self._next()
+        self._rehearsed.clear()
         options = episode.options
         number = int(options[STATE])
         seed = episode.seed if number < 0 else int(options[SCENE])
         fresh, index = self._protocol.fresh, int(options[INDEX])
         readings = self.simulation.begin(str(options[SUITE]), index, None if number < 0 else number, seed, fresh)
         self.episode, self._steps = episode, 0
-        first = self._observed(readings)
+        first = self._remembered(self._observed(readings))
         settled = self._settle()
-        self._seen = first if settled is None or self._protocol.first == "before" else self._observed(settled)
+        if settled is None or self._protocol.first == "before":
+            self._seen = first
+        else:
+            self._rehearsed.clear()
+            self._seen = self._remembered(self._observed(settled))
         return self._seen
 
     def observe(self) -> Observation:
@@ -89,10 +101,34 @@ class LiberoRobot(Robot):
 
     def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """One control step with ``action`` (7,)."""
+        if self._performed is not None:
+            self._next()
+            return action
         readings = self.simulation.step(np.asarray(action, np.float64))
         self._steps += 1
-        self._seen = self._observed(readings)
+        self._seen = self._remembered(self._observed(readings))
         return action
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """A block of one episode in which nothing is drawn: pictures are black, and :meth:`performance` has them."""
+        self.simulation.sketching = True
+        try:
+            yield
+        finally:
+            self.simulation.sketching = False
+
+    @contextmanager
+    def performance(self) -> Iterator[None]:
+        """A block in which the rehearsed episode is observed again, with its pictures; actions have no effect.
+
+        It begins with a reset, and has one observation for each step of the rehearsal.
+        """
+        self._performed, self._rehearsed = self._rehearsed, []
+        try:
+            yield
+        finally:
+            self._performed = None
 
     def hold(self) -> None:
         """Nothing: the world stands still between steps."""
@@ -102,6 +138,7 @@ class LiberoRobot(Robot):
         if self._simulation is not None:
             self._simulation.close()
         self._simulation = self._seen = None
+        self._rehearsed = []
 
     def _settle(self) -> Readings | None:
         still = np.zeros(7)
@@ -110,6 +147,20 @@ class LiberoRobot(Robot):
         for _ in range(self._protocol.settling):
             readings = self.simulation.step(still)
         return readings
+
+    def _remembered(self, observation: Observation) -> Observation:
+        if self.simulation.sketching:
+            self._rehearsed.append((observation, self.simulation.sketches.moment))
+        return observation
+
+    def _next(self) -> Observation:
+        """The next observation of the rehearsed episode, with its pictures."""
+        if not self._performed:
+            raise ConfigurationError("The rehearsed episode has ended.")
+        observation, moment = self._performed.pop(0)
+        drawn = self.simulation.sketches.draw(moment)
+        self._seen = replace(observation, images=pictures(drawn, self._protocol.orientation))
+        return self._seen
 
     def _observed(self, readings: Readings) -> Observation:
         return Observation(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from forehand.errors import ConfigurationError
 from forehand.utils.rendering import choose_renderer
+from forehand_libero.sketches import Sketches
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 RATE = 20  # Hz
@@ -41,6 +42,9 @@ class LiberoSimulation:
         self._suite: Any = None
         self._env: Any = None
         self._memory: Memory
+        self.sketches: Sketches
+        """The cameras, once an episode has begun; they draw later where :attr:`sketching` is true."""
+        self.sketching = False
 
     def begin(self, suite: str, index: int, state: int | None, seed: int, fresh: str) -> Readings:
         """Bring the scene of a task to its fixed initial state number ``state``, or to one drawn with ``seed``.
@@ -50,6 +54,7 @@ class LiberoSimulation:
         same = self._task == (suite, index)
         if not same or fresh == "environment":
             self._open(suite, index, seed)
+        self.sketches.on = self.sketching
         if same and fresh == "state" and state is not None:
             self._memory.restore()
         else:
@@ -104,6 +109,7 @@ class LiberoSimulation:
             control_freq=RATE,
             ignore_done=True,  # else it raises after 1000 steps since its reset
         )
+        self.sketches = Sketches(self._env.env, [f"{camera}_image" for camera in CAMERAS], self._image_size)
         if not self._smooth:
             self._env.env.set_xml_processor(_without_multisampling)
         self._task = suite, index
@@ -117,6 +123,7 @@ class LiberoSimulation:
 
         _seed(seed)
         for _ in range(ATTEMPTS):
+            self._env.env.object_property_initializers.clear()  # building adds to them, and each draws
             try:
                 readings: Readings = self._env.env.reset()
                 return readings

@@ -1,12 +1,15 @@
 """The driver of LIBERO, on the stand-in."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from forehand import Expert
 from forehand.contracts.compatibility import differences, suggest_conversions
 from forehand.control.converted_robot import converted
+from forehand.data.demonstrations.demonstrate import Noise, demonstrate
 from forehand.errors import ConfigurationError
 from forehand_libero.benchmark import LiberoBenchmark
 from forehand_libero.contract import axis_angle
@@ -63,9 +66,10 @@ def test_initial_states_are_the_fixed_ones_and_the_rest_of_the_scene_is_always_t
     assert len({str(entries[0][0]) for entries in seen.values()}) == 3
 
 
-def test_drawn_states_follow_from_the_seed_alone(connected):
+@pytest.mark.parametrize("fresh", ["reset", "state"])
+def test_drawn_states_follow_from_the_seed_alone(connected, fresh):
     one, other = (e for e in LiberoBenchmark().episodes(11, 5)[::10])
-    robot = connected(fresh="state")
+    robot = connected(fresh=fresh)
     states = [robot.reset(episode).state.tolist() for episode in (one, other, one)]
     assert states[0] == states[2] != states[1]
 
@@ -124,6 +128,29 @@ def test_success_is_the_task_s_goal(connected):
     assert robot.step(np.array([0, 0, 0, 0, 0, 0, 1], np.float32)).success
 
 
+@pytest.mark.parametrize("protocol", ["seer", "openvla"])
+def test_a_rehearsed_episode_is_drawn_afterwards_as_it_would_have_been_at_once(connected, protocol):
+    (episode,) = LiberoBenchmark("libero_10", protocol).episodes(1, 3)
+    robot, command = connected(protocol=protocol), np.array([0.2, 0.3, 0.5, 0, 0, 0, -1], np.float32)
+    at_once = [robot.reset(episode), *(robot.step(command) for _ in range(4))]
+    with robot.rehearsal():
+        black = [robot.reset(episode), *(robot.step(command) for _ in range(4))]
+        before = robot.simulation.environment.env.drawn
+        robot.step(command)
+        assert robot.simulation.environment.env.drawn == before
+    with robot.performance():
+        later = [robot.reset(episode), *(robot.step(command) for _ in range(4))]
+    assert len({seen.images["static"].tobytes() for seen in at_once}) > 2
+    for one, two, three in zip(at_once, black, later, strict=True):
+        assert not two.images["static"].any()
+        assert np.array_equal(one.state, two.state)
+        assert np.array_equal(one.state, three.state)
+        assert one.time == three.time
+        for name in one.images:
+            assert np.array_equal(one.images[name], three.images[name])
+    assert robot.reset(episode).images["static"].any(), "afterwards it draws at once"
+
+
 def test_fast_pictures_are_drawn_with_one_sample_a_pixel(connected):
     robot = connected(render="fast")
     robot.reset(trial())
@@ -142,3 +169,46 @@ def test_without_the_simulator_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "libero", None)
     with pytest.raises(ConfigurationError, match="forehand env make libero"):
         LiberoRobot().connect()
+
+
+class Reaching(Expert):
+    """Brings the hand of the stand-in to its target, and closes."""
+
+    def __init__(self, world):
+        self._world = world
+
+    def act(self):
+        missing = self._world.target - self._world.eef
+        closing = 1.0 if np.abs(missing).max() < 0.008 else -1.0
+        return np.array([*np.clip(missing / 0.15, -1, 1), 0, 0, 0, closing], np.float32)
+
+
+class ReachingBenchmark(LiberoBenchmark):
+    def expert(self, robot, episode, seed):
+        return Reaching(robot.simulation.environment.env)
+
+
+class AtOnce(LiberoRobot):
+    rehearsal = None
+
+
+def test_a_searched_demonstration_is_the_one_that_is_drawn_at_once(standin):
+    benchmark = ReachingBenchmark(max_steps=60)
+    (episode,) = benchmark.episodes(1, 3)
+    frames = []
+    for kind in (LiberoRobot, AtOnce):
+        robot, kept = kind(), []
+        robot.connect()
+        recorder = SimpleNamespace(add=lambda *frame, kept=kept: kept.append(frame))
+        noise = Noise(std=0.3, share=0.5)
+        assert demonstrate(robot, benchmark, episode, recorder, seed=1, noise=noise, hold_steps=3)
+        frames.append(kept)
+        robot.close()
+    searched, at_once = frames
+    assert len(searched) == len(at_once) > 5
+    for (one, action, about), (other, its_action, its_about) in zip(searched, at_once, strict=True):
+        assert np.array_equal(action, its_action)
+        assert about == its_about
+        assert np.array_equal(one.state, other.state)
+        assert np.array_equal(one.images["static"], other.images["static"])
+        assert one.images["static"].any()

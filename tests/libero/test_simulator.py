@@ -30,6 +30,48 @@ for name in json.loads(input()):
     ]
 print("\\n" + json.dumps(found))
 """
+REHEARSED = """
+import numpy as np
+from forehand_libero.benchmark import LiberoBenchmark
+from forehand_libero.robot import LiberoRobot
+robot, benchmark = LiberoRobot(image_size=32, fresh="reset"), LiberoBenchmark("libero_10")
+robot.connect()
+(episode,) = benchmark.episodes(1, 7, ["turn on the stove and put the moka pot on it"])
+
+def drive():
+    seen = [robot.reset(episode)]
+    for step in range(10):
+        if step == 4:  # the burner glows from now on
+            robot.simulation.environment.sim.data.set_joint_qpos("flat_stove_1_button", 1.5)
+        seen.append(robot.step(np.array([1, 0.5, -1, 0, 0, 0.5, 1], np.float32)))
+    return seen
+
+with robot.rehearsal():
+    dark = drive()
+with robot.performance():
+    later = drive()
+at_once = drive()
+assert len({seen.images["static"].tobytes() for seen in later}) > 9
+assert not any(seen.images["static"].any() for seen in dark)
+for one, two, three in zip(at_once, dark, later, strict=True):
+    assert np.array_equal(one.state, two.state) and np.array_equal(one.state, three.state)
+    assert all(np.array_equal(one.images[name], three.images[name]) for name in one.images)
+print("equal")
+"""
+EXPERTS = """
+from forehand_libero.benchmark import LiberoBenchmark
+from forehand_libero.robot import LiberoRobot
+robot = LiberoRobot(image_size=8, fresh="reset")
+robot.connect()
+for suite, task in (("libero_object", 1), ("libero_10", 2), ("libero_10", 3), ("libero_10", 4), ("libero_10", 5)):
+    benchmark = LiberoBenchmark(suite)
+    (episode,) = benchmark.episodes(1, 7, [benchmark.tasks[task]])
+    with robot.rehearsal():
+        seen, expert, steps = robot.reset(episode), benchmark.expert(robot, episode, episode.seed), 0
+        while not seen.success and steps < episode.max_steps and (action := expert.act()) is not None:
+            seen, steps = robot.step(action), steps + 1
+    print("result", suite, task, int(seen.success))
+"""
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (8, 7)).astype(np.float32)
 
 
@@ -104,3 +146,17 @@ def test_one_episode_by_seer_s_protocol(hosted):
     (episode,) = LiberoBenchmark("libero_10", max_steps=20).trials(1, 0)[0]
     robot = hosted(fresh="environment")
     assert rollout(robot, ZeroActionPolicy(robot.contract), episode, RecedingHorizon()) == Outcome(False, 20)
+
+
+def test_experts_solve_drawn_states():
+    done = subprocess.run([find("libero").executable, "-c", EXPERTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    outcomes = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("result")]
+    assert len(outcomes) == 5
+    assert outcomes.count("1") >= 4
+
+
+def test_rehearsed_pictures_are_those_of_the_simulator():
+    done = subprocess.run([find("libero").executable, "-c", REHEARSED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "equal"

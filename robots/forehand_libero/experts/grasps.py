@@ -87,6 +87,14 @@ def grasps(
     return sorted(found, key=lambda grasp: grasp.cost)
 
 
+def fits(position: Array, yaw: float, obstacles: Array, hand: Hand | None = None) -> bool:
+    """Whether the open hand can be at ``position`` (3,) without touching ``obstacles`` (m, 3), and come down there."""
+    hand = hand or Hand()
+    near = _in_frame(obstacles, np.asarray(position[:2]), yaw)
+    near = near[near[:, 2] > position[2] - hand.below]
+    return _free(near, near[:0], 0.0, 0.0, float(position[2]), hand)
+
+
 def _across(
     points: Array, others: Array, centre: Array, height: float, yaw: float, present_yaw: float, hand: Hand
 ) -> Iterator[Grasp]:
@@ -111,7 +119,7 @@ def _across(
             c, s = math.cos(yaw), math.sin(yaw)
             place = centre + np.array([c * along - s * across, s * along + c * across])
             off = math.hypot(along, float(across))
-            cost = 5 * span + 3 * off + 0.08 * abs(yaw - present_yaw) + 2 * (points[:, 2].max() - height < 0.018)
+            cost = 3 * span + 6 * off + 0.08 * abs(yaw - present_yaw) + 2 * (points[:, 2].max() - height < 0.018)
             yield Grasp(np.array([*place, height]), yaw, span, cost)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +17,7 @@ from forehand.control.limited_robot import LimitedRobot
 from forehand.control.rest import at_rest_afterwards
 from forehand.data.recording.recorder import Recorder
 from forehand.errors import ConfigurationError
-from forehand.robot import Episode, Robot
+from forehand.robot import Episode, Observation, Robot
 from forehand.utils.numbers import not_negative
 
 Action = NDArray[np.float32]
@@ -100,6 +104,17 @@ def demonstrate(
         return _demonstrate(robot, benchmark, episode, recorder, seed, noise, hold_steps)
 
 
+@runtime_checkable
+class Rehearsing(Protocol):
+    """A simulated robot that can act without drawing, and show the same episode with its pictures afterwards."""
+
+    def rehearsal(self) -> AbstractContextManager[None]:
+        """A block of one episode, from its reset on, in which pictures are not drawn."""
+
+    def performance(self) -> AbstractContextManager[None]:
+        """A block in which a reset, and a step after step, observe the rehearsed episode again, with its pictures."""
+
+
 def _demonstrate(
     robot: Robot,
     benchmark: Benchmark,
@@ -109,7 +124,34 @@ def _demonstrate(
     noise: Noise,
     hold_steps: int,
 ) -> bool:
-    body = LimitedRobot(robot)
+    """One episode; where the robot can, it is searched without pictures, and drawn only if it succeeds."""
+    body, stage = LimitedRobot(robot), robot.unwrapped
+    play = functools.partial(_play, robot, body, benchmark, episode, seed, noise, hold_steps)
+    if not isinstance(stage, Rehearsing):
+        return play(lambda observation, action, about, _: recorder.add(observation, action, about))
+    rehearsed: list[tuple[Action, dict[str, str], Action]] = []
+    with stage.rehearsal():
+        success = play(lambda _, action, about, done: rehearsed.append((action, about, done)))
+    if success:
+        with stage.performance():
+            observation = body.reset(episode)
+            for action, about, done in rehearsed:
+                recorder.add(observation, action, about)
+                observation = body.step(done)
+    return success
+
+
+def _play(
+    robot: Robot,
+    body: Robot,
+    benchmark: Benchmark,
+    episode: Episode,
+    seed: int | list[int],
+    noise: Noise,
+    hold_steps: int,
+    add: Callable[[Observation, Action, dict[str, str], Action], None],
+) -> bool:
+    """Let the expert act; ``add`` gets each observation, the expert's action, annotations, and what is carried out."""
     observation = body.reset(episode)
     expert = benchmark.expert(robot.unwrapped, episode, episode.seed)
     perturb = Perturbation(noise, robot.contract, seed) if noise.std else None
@@ -122,7 +164,8 @@ def _demonstrate(
         if own is None:
             break
         action = robot.from_unwrapped(own)
-        recorder.add(observation, action, about if expert.phase is None else about | {"phase": expert.phase})
+        done = perturb(action) if perturb and not observation.success else action
+        add(observation, action, about if expert.phase is None else about | {"phase": expert.phase}, done)
         held = held + 1 if observation.success else 0
-        observation = body.step(perturb(action) if perturb and not observation.success else action)
+        observation = body.step(done)
     return bool(observation.success)
