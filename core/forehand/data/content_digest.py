@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,9 +19,11 @@ def content_digest(root: Path, files: Iterable[Path], about: str = "") -> str:
     """
     digest, files = hashlib.blake2b(about.encode(), digest_size=16), list(files)
     ends = _HASHED_ENDS if len(files) <= _MANY_FILES else _HASHED_ENDS_OF_MANY
+    before = f"{root}{os.sep}"
     for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
+        size, text = path.stat().st_size, str(path)
+        name = text.removeprefix(before) if text.startswith(before) else str(path.relative_to(root))
+        digest.update(f"{name.replace(os.sep, '/')}\0{size}\0".encode())
         with path.open("rb") as file:
             digest.update(file.read(ends))
             file.seek(max(size - ends, 0))
