@@ -109,7 +109,7 @@ def test_interrupted_with_workers_it_goes_on_without_them(judge, begun, tmp_path
     judge(*whole, "output=whole")
     interrupted = (*whole, "output=interrupted", "+robot.options.delay=0.01")
     # To everyone in its group, as the terminal does it:
-    process = begun(*interrupted, "workers=2", signalled=(signal.SIGINT, "*/results.json", 3), **PLUGINS)
+    process = begun(*interrupted, "workers=2", signalled=(signal.SIGINT, "*/results.json", 5), **PLUGINS)
     _, said = process.communicate()
     assert process.returncode == 130, said
     assert "of 20 finished episodes are kept in" in said
