@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,12 @@ class Browser:
     def __init__(self, folder: Path, width: int, height: int = 900) -> None:
         assert PROGRAM
         flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0")
+        # Debian's command is a script: what it starts is ended by their group.
         self._process = subprocess.Popen(
-            [PROGRAM, *flags, f"--user-data-dir={folder}", "about:blank"], stderr=subprocess.PIPE, text=True
+            [PROGRAM, *flags, f"--user-data-dir={folder}", "about:blank"],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self._numbers, self._events = itertools.count(1), list[dict[str, Any]]()
         assert self._process.stderr
@@ -84,9 +90,9 @@ class Browser:
         return found
 
     def close(self) -> None:
-        """End the browser."""
+        """End the browser, with all of its processes: one that is left plays its page's videos for ever."""
         self._open.close()
-        self._process.terminate()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(30)
         assert self._process.stderr
         self._process.stderr.close()

@@ -89,7 +89,9 @@ def test_one_that_dies_again_ends_the_evaluation_with_its_last_words(judge, tmp_
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_behind(begun, tmp_path, number):
-    process = begun(*SLIDER, *HOSTED, "episodes=100000", "workers=2", "output=o", **PLUGINS)
+    process = begun(
+        *SLIDER, *HOSTED, "+robot.options.options.delay=0.02", "episodes=1000", "workers=2", "output=o", **PLUGINS
+    )
     while not (tmp_path / "o/results.json").exists() or not outcomes(tmp_path / "o"):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.02)

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import time
 from html.parser import HTMLParser
 
 import numpy as np
+import psutil
 import pytest
 
 from forehand import Camera, Contract, Episode, Field, Registry, Showcase
@@ -12,6 +14,8 @@ from forehand.utils.video import Encoding, VideoWriter
 from forehand_apps import demo_page, gallery_page
 from forehand_apps.gallery_page import RenderedShowcase
 from forehand_apps.view import PARTS
+
+from .browser import PROGRAM, Browser
 
 HOSTILE = """<script>alert('&amp;')</script>"> <img src=x onerror="alert(1)">"""
 
@@ -108,3 +112,20 @@ def test_a_demo_shows_hostile_words_as_text(film, browser, tmp_path):
     assert page.elements.count("svg") == 4
     browser.open(tmp_path / demo_page.PAGE)
     assert [browser.evaluate("document.documentElement.scrollWidth"), browser.complaints] == [390, []]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROGRAM is None, reason="there is no browser")
+def test_a_browser_that_is_closed_leaves_no_process(tmp_path):
+    (tmp_path / "page.html").write_text("<p>still</p>")
+    browser = Browser(tmp_path / "profile", width=390)
+    browser.open(tmp_path / "page.html")
+    browser.close()
+
+    def left():
+        return [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())]
+
+    until = time.monotonic() + 20
+    while left() and time.monotonic() < until:  # what was killed ends a moment later
+        time.sleep(0.02)
+    assert not left()
