@@ -33,6 +33,7 @@ AT_LEAST_ONE = (
 )
 FROM_ZERO = (
     *("seed", "num_videos", "hold_steps", "video.crf", "evaluation.seed", "evaluation.num_videos", "chunking.blend"),
+    "evaluation.num_shown",
     *("preceding_tasks", "benchmark.options.preceding_tasks"),
     *("open_loop.shown",),
     *("recipe.seed", "recipe.steps", "recipe.warmup_steps", "recipe.schedule_steps", "recipe.extra_schedule_steps"),

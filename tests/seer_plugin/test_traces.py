@@ -71,7 +71,7 @@ class Seen:
 class Recorded:
     """A simulation that gives recorded readings, one after the other, and keeps what it was sent."""
 
-    success, info = False, {}
+    success, info, sketching = False, {}, False
 
     def __init__(self, readings):
         self.readings, self.sent, self.begun = readings, [], None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from forehand.data.frame_cache import cache_folder
@@ -75,8 +74,10 @@ def gather_tables(files: Sequence[Path], schema: pa.Schema) -> GatheredTables | 
     return GatheredTables(file, lengths, [0, *firsts[1:]]) if firsts else None
 
 
-def _scanned(files: Sequence[str], schema: pa.Schema) -> Iterator[ds.TaggedRecordBatch]:
-    """The rows of all files in their order, each batch with the file that it is from."""
+def _scanned(files: Sequence[str], schema: pa.Schema) -> Iterator[Any]:
+    """The rows of all files in their order, each batch with the file that it is from, as TaggedRecordBatch."""
+    import pyarrow.dataset as ds  # which loads pandas
+
     for first in range(0, len(files), _TOGETHER):
         some = ds.dataset(list(files[first : first + _TOGETHER]), schema=schema, format="parquet")
         yield from some.scanner(columns=schema.names).scan_batches()
