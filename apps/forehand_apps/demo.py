@@ -8,29 +8,22 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.markup import escape
 
-from forehand.errors import ForehandError
 from forehand.evaluation.results import RESULTS
 from forehand.learning.checkpoint import provenance
 from forehand.plugins import registry
 from forehand_apps.demo_page import EVALUATIONS, PAGE, write_page
+from forehand_apps.steps import CONSOLE, StepFailed, require_success, run_step, step_arguments
 
 STAGES, SUMMARY, LOGS = "stages.json", "summary.json", "logs"
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # where processes share the cores, threads only spin
-CONSOLE = Console(stderr=True, highlight=False)
-
-
-class StepFailed(ForehandError):
-    """One of the demo's commands failed."""
+AGAIN = "Continue with: forehand demo resume=true"
 
 
 def demo(config: DictConfig) -> None:
@@ -160,14 +153,8 @@ def set_aside(folder: Path) -> None:
         folder.rename(previous)
 
 
-def _arguments(command: str) -> list[str]:
-    CONSOLE.print(f"[bold green]$ forehand[/] {escape(command)}", soft_wrap=True)
-    return [sys.executable, "-m", "forehand_apps", *shlex.split(command)]
-
-
 def _run(command: str, environment: Mapping[str, str] | None = None) -> None:
-    ended = subprocess.run(_arguments(command), stdout=sys.stderr, check=False, env=environment)
-    _require_success(ended.returncode, command)
+    run_step(shlex.split(command), AGAIN, environment)
 
 
 class _Background:
@@ -179,7 +166,7 @@ class _Background:
 
     def __enter__(self) -> Self:
         with self.log.open("w") as errors:
-            arguments = _arguments(self.command)
+            arguments = step_arguments(shlex.split(self.command))
             self._process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=errors, text=True, env=ONE_THREAD)
         return self
 
@@ -201,11 +188,6 @@ class _Background:
     def wait(self) -> None:
         """Wait until it ends; raises :class:`StepFailed` if it failed."""
         self._process.communicate()
-        _require_success(self._process.returncode, self.command, f"Its log ends:\n{self.log.read_text()[-2000:]}")
-
-
-def _require_success(status: int, command: str, details: str = "") -> None:
-    if status == 130:
-        raise KeyboardInterrupt("Interrupted. Continue with: forehand demo resume=true")
-    if status:
-        raise StepFailed(f"forehand {command} failed (status {status}). {details}".strip())
+        require_success(
+            self._process.returncode, shlex.split(self.command), AGAIN, f"Its log ends:\n{self.log.read_text()[-2000:]}"
+        )

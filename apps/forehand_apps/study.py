@@ -5,35 +5,27 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.markup import escape
 
-from forehand.errors import ConfigurationError, ForehandError
+from forehand.errors import ConfigurationError
 from forehand.learning.checkpoint import provenance
 from forehand.plugins import registry
 from forehand.utils.differences import differences, flat
 from forehand.utils.files import replacing
-from forehand_apps.cli import INTERRUPTED
 from forehand_apps.instantiate import plain
 from forehand_apps.job_command import search_words
+from forehand_apps.steps import CONSOLE, run_step
 from forehand_apps.study_plan import Study, read_study
 from forehand_apps.study_report import write_report
 from forehand_apps.sweep_jobs import FINISHED, read_job
 
 RECORD = "study.json"
-CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class StepFailed(ForehandError):
-    """One of the study's commands failed."""
+AGAIN = "The same command continues from there."
 
 
 def study(config: DictConfig) -> None:
@@ -45,18 +37,19 @@ def study(config: DictConfig) -> None:
         return
     record = _begin(folder, declared)
     launcher = [f"hydra/launcher={config.launcher}", *map(str, plain(config.launcher_options))]
-    done: list[int] = []
+    done, worked = list[int](), False
     for name, (command, *options) in planned.prepare.items():
         if name not in record["prepared"]:
             started = time.monotonic()
-            _run(command, [*search_words(), *options, f"output={folder / 'prepare' / name}"])
+            words = [*shlex.split(command), *search_words(), *options, f"output={folder / 'prepare' / name}"]
+            run_step(words, AGAIN)
             record["prepared"][name] = round(time.monotonic() - started, 1)
             _write(folder, record)
     for seeds in itertools.batched(planned.seeds, config.seeds_per_round):
         if not _is_done(planned, seeds):
             if not _affordable(record, config.hours):
                 break
-            started = time.monotonic()
+            started, worked = time.monotonic(), True
             try:
                 for command, jobs in (("train", planned.trainings(seeds)), ("eval", planned.judgements(seeds))):
                     _sweep(command, jobs, folder, launcher)
@@ -64,14 +57,17 @@ def study(config: DictConfig) -> None:
                 key = ",".join(map(str, seeds))
                 record["rounds"][key] = round(record["rounds"].get(key, 0.0) + time.monotonic() - started, 1)
                 _write(folder, record)
+            write_report(planned, [*done, *seeds], record)
         done += seeds
-        write_report(planned, done, record)
     if len(done) < len(planned.seeds):
         CONSOLE.print(
             f"{len(done)} of {len(planned.seeds)} training seeds are done: another round would probably end after "
-            f"hours={config.hours}. The same command with more hours goes on."
+            f"hours={config.hours}. The same command with more hours goes on.",
+            soft_wrap=True,
         )
     if done:
+        if not worked:  # what was interrupted behind the last round has no report
+            write_report(planned, done, record)
         print(f"{folder / 'report.md'}: {len(done)} of {len(planned.seeds)} training seeds")
 
 
@@ -119,17 +115,8 @@ def _sweep(command: str, jobs: Mapping[str, Sequence[str]], folder: Path, launch
     listing = place / "jobs.yaml"
     with replacing(listing) as staging:
         staging.write_text(json.dumps(jobs, indent=1), encoding="utf-8")  # which is YAML, too
-    _run(command, ["-m", *search_words(), f"hydra.sweeper.jobs={listing}", f"output={place}", *launcher])
-
-
-def _run(command: str, arguments: Sequence[str]) -> None:
-    words = [*shlex.split(command), *arguments]
-    CONSOLE.print(f"[bold green]$ forehand[/] {escape(shlex.join(words))}")
-    status = subprocess.run([sys.executable, "-m", "forehand_apps", *words], stdout=sys.stderr, check=False).returncode
-    if status == INTERRUPTED:
-        raise KeyboardInterrupt("Interrupted. The same command continues from there.")
-    if status:
-        raise StepFailed(f"forehand {shlex.join(words)} failed (status {status}). The same command continues from there.")
+    words = [command, "-m", *search_words(), f"hydra.sweeper.jobs={listing}", f"output={place}", *launcher]
+    run_step(words, AGAIN)
 
 
 def _print_plan(planned: Study) -> None:
