@@ -58,9 +58,12 @@ class JpegFrames(ShardedFrames):
     def _read_shard(self, path: Path, first: int, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         stored = self._files.bytes_of(path)
         begin = np.stack([numbers - first, numbers + 1 - first]) * _POSITION.itemsize
+        # libjpeg-turbo writes to aligned memory past the caches, which takes 1.4 times as long as this copy from them.
+        picture = np.empty(out[0].size + 1, np.uint8)[1:].reshape(out[0].shape)
         for where, (low, high) in enumerate(begin.T.tolist()):
             start, end = (int(stored[at : at + _POSITION.itemsize].view(_POSITION)[0]) for at in (low, high))
-            _decode(stored[start:end], out[where], path)
+            _decode(stored[start:end], picture, path)
+            out[where] = picture
 
 
 class _JpegWriter(ShardWriter):

@@ -53,6 +53,7 @@ class ShardedFrames(StoredFrames):
         super().__init__(pictures, size, name, workers)
         self._size, self._method, self.folder = size, method, folder / name
         self._ready: set[int] = set()
+        self._paths: dict[int, Path] = {}
         self._files = MappedFiles()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -108,8 +109,10 @@ class ShardedFrames(StoredFrames):
 
     def path(self, shard: int) -> Path:
         """The file of ``shard``, named by its first frame and the one past its last."""
-        first, last = self.span(shard)
-        return self.folder / f"{first:010d}-{last:010d}{self.suffix}"
+        if shard not in self._paths:
+            first, last = self.span(shard)
+            self._paths[shard] = self.folder / f"{first:010d}-{last:010d}{self.suffix}"
+        return self._paths[shard]
 
     def span(self, shard: int) -> tuple[int, int]:
         """The first frame of ``shard``, and the one past its last."""
