@@ -4,9 +4,10 @@
 
 Each process computes with one thread and has as many windows a step (``--batch``), which it reads from a LeRobotDataset
 on disk while it computes the step before; two of them exchange gradients (DDP over gloo), as ``forehand train launch=ddp
-launch.processes=2 device=cpu`` does. One process and two take turns in one run, all of them warm. Windows are counted by
-the clock, and by the second of processor time of the busiest process, in which waiting for a core that others use does
-not count, but nor does waiting for the other process. At a load above the number of processes, the clock says little.
+launch.processes=2 device=cpu`` does. Two that train apart, each a policy of its own, say what the machine gives when both
+cores are used: they share memory and clock. They take turns in one run, all of them warm. Windows are counted by the
+clock, and by the second of processor time of the busiest process, in which waiting for a core that others use does not
+count, but nor does waiting for the other process. At a load above the number of processes, the clock says little.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-COUNTS = (1, 2)
+COUNTS = {"one": 1, "two together": 2, "two apart": 2}
 
 
 def main() -> None:
-    """Print windows a second of one and of two processes, and their ratio."""
+    """Print windows a second of one and of two processes, and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", default="seer_small", help="preset of Seer (default: seer_small)")
     parser.add_argument("--batch", type=int, default=32, help="windows a step in each process (default: 32)")
@@ -45,27 +46,28 @@ def main() -> None:
         folder = Path(place)
         if not options.dataset:
             given += ["--dataset", str(record(folder / "data"))]
-        groups = {count: start(count, [*given, "--folder", str(folder)]) for count in COUNTS}
-        turns: dict[int, list[tuple[float, float]]] = {count: [] for count in COUNTS}
+        groups = {name: start(name, count, given, folder) for name, count in COUNTS.items()}
+        turns: dict[str, list[tuple[float, float]]] = {name: [] for name in COUNTS}
         for number in range(-1, options.rounds):
-            for count, processes in groups.items():
+            for name, processes in groups.items():
                 found = turn(processes)
                 if number >= 0:
-                    turns[count].append(found)
+                    turns[name].append(found)
         for processes in groups.values():
             stop(processes)
         print(f"{options.policy}, {options.batch} windows a step in each process, {os.cpu_count()} cores")
-        windows = {count: count * options.batch * options.steps for count in COUNTS}
-        for count, found in turns.items():
-            clock, processor = (
-                statistics.median(windows[count] / t for t in times) for times in zip(*found, strict=True)
+        speeds = {
+            name: [[count * options.batch * options.steps / seconds for seconds in times] for times in turns[name]]
+            for name, count in COUNTS.items()
+        }
+        for name, found in speeds.items():
+            clock, processor = map(statistics.median, zip(*found, strict=True))
+            ratios = [[two / one for two, one in zip(*pair, strict=True)] for pair in zip(found, speeds["one"], strict=True)]
+            by_clock, by_processor = map(statistics.median, zip(*ratios, strict=True))
+            print(
+                f"  {name:13s}{clock:7.1f} windows/s by the clock ({by_clock:.2f} times one), {processor:7.1f} by processor "
+                f"time ({by_processor:.2f} times); {parts(folder / name / '0')}"
             )
-            speed = f"{clock:8.1f} windows/s by the clock, {processor:8.1f} by processor time"
-            print(f"  processes: {count}  {speed}; {parts(folder, count)}")
-        by_clock, by_processor = (
-            statistics.median(2 * a[kind] / b[kind] for a, b in zip(turns[1], turns[2], strict=True)) for kind in (0, 1)
-        )
-        print(f"two processes: {by_clock:.2f} times one by the clock, {by_processor:.2f} by processor time")
         print(f"load {os.getloadavg()[0]:.1f}", flush=True)
 
 
@@ -78,23 +80,24 @@ def record(folder: Path) -> Path:
     return folder
 
 
-def start(count: int, options: list[str]) -> list[subprocess.Popen[str]]:
-    """``count`` processes that train together, by turns."""
+def start(name: str, count: int, options: list[str], folder: Path) -> list[subprocess.Popen[str]]:
+    """``count`` processes that train together or apart, by turns."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = os.environ | {"OMP_NUM_THREADS": "1"}
-    if count > 1:
+    if name == "two together":
         shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
         shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
         subprocess.Popen(
-            [sys.executable, __file__, *options],
-            env=shared | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}),
+            [sys.executable, __file__, *options, "--folder", str(folder / name / ("0" if together else str(rank)))],
+            env=shared | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if together else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        for together in [name == "two together"]
         for rank in range(count)
     ]
 
@@ -118,9 +121,9 @@ def stop(processes: list[subprocess.Popen[str]]) -> None:
             sys.exit("a process failed")
 
 
-def parts(folder: Path, count: int) -> str:
+def parts(folder: Path) -> str:
     """What a step of the main process spent its time on."""
-    entries = [json.loads(line) for line in (folder / str(count) / "training.jsonl").read_text().splitlines()][1:]
+    entries = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()][1:]
     names = [
         name for name in entries[0] if name.startswith("time/") and name != "time/callbacks"
     ]  # which waited for its turn
@@ -166,7 +169,7 @@ def train(options: argparse.Namespace) -> None:
     data = Dataset.open(options.dataset)
     policy = build_policy(config, data.contract, data.statistics)
     with processes.main_first():
-        windows = WindowDataset(data, policy.window, cache=options.folder / "cache")
+        windows = WindowDataset(data, policy.window, cache=options.folder.parents[1] / "cache")
     recipe = Recipe(
         steps=10**6,
         batch_size=options.batch * processes.count,
@@ -176,13 +179,12 @@ def train(options: argparse.Namespace) -> None:
         save_every=10**6,
     )
     order = ShuffledBatches(len(windows), recipe.batch_size, recipe.seed)
-    folder = options.folder / str(processes.count)
-    folder.mkdir(exist_ok=True)
+    options.folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         policy,
         lambda number: windows.batch(processes.share(order.at(number)), step=number, seed=recipe.seed),
         recipe,
-        folder,
+        options.folder,
         config={},
         statistics=data.statistics,
         facts={},
