@@ -30,7 +30,7 @@ def env_check(config: DictConfig) -> None:
             print(f"ok    {name}: works, {state}{remedy}")
         except EnvironmentFailed as failure:
             failed = True
-            print(f"fail  {name}: {failure}")
+            print(f"fail  {name}: {failure}\n      Make it again: forehand env make {name}")
     if not any(made.values()):
         print("no environment is made")
     if failed:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from forehand.environments import find
+from forehand.errors import ConfigurationError
 from forehand.utils.exclusive import exclusive
 
 PLUGIN = Path(__file__).parents[1] / "data/tiny_simulator"
@@ -113,6 +115,31 @@ def test_the_check_runs_inside(env, made, tmp_path):
     finally:
         simulator.write_text(text)
     assert "forehand env make tiny" in env("check", "tiny", f"folder={tmp_path}", status=2).stderr
+
+
+def test_one_that_runs_forehand_from_elsewhere_is_refused_and_referred_to_this_one(env, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOREHAND_ENVIRONMENTS", str(made.parent))
+    find("tiny")
+    record = json.loads((made / "environment.json").read_text())
+    here, there = record["asked"]["source_trees"]["forehand"], "file:///elsewhere/forehand"
+    record["asked"]["source_trees"]["forehand"] = there
+    (made / "environment.json").write_text(json.dumps(record))
+    (reference,) = made.glob("lib/python*/site-packages/_forehand.pth")
+    reference.write_text("/elsewhere/forehand/core\n")
+    with pytest.raises(ConfigurationError, match=f"from {there}, this process from {here}.*forehand env make tiny"):
+        find("tiny")
+    assert "outdated" in env("list").stdout
+    assert "No module named 'forehand'" in env("check", "tiny", status=1).stdout
+    assert "installing" not in env("make", "tiny").stderr
+    assert "ok    tiny: works, ready" in env("check").stdout
+    find("tiny")
+
+
+def test_one_that_is_up_to_date_and_broken_is_made_anew(env, made):
+    (simulator,) = made.glob("lib/python*/site-packages/tiny_simulator.py")
+    simulator.unlink()
+    assert "No module named 'tiny_simulator'" in env("make", "tiny").stderr
+    assert "ok    tiny: works, ready" in env("check").stdout
 
 
 def test_one_whose_check_fails_is_unfinished(env, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +24,16 @@ def requirements_of(distribution: str, extra: str | None = None) -> list[str]:
         if re.match(r"forehand\b(?![-_.])", requirement) or (asked and asked[1] != extra):
             continue
         found.append(requirement if asked else line)
+    return found
+
+
+def source_trees(distributions: Iterable[str]) -> dict[str, str]:
+    """Where the source is, as a URL, of those that are installed in editable mode (PEP 610)."""
+    found = {}
+    for name in distributions:
+        origin = json.loads(metadata.distribution(name).read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable"):
+            found[name] = origin["url"]
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from forehand.environments.distributions import source_trees
 from forehand.environments.made import MadeEnvironment
 from forehand.errors import ConfigurationError
 
@@ -26,13 +27,24 @@ def folder_of(environment: str, parent: str | Path | None = None) -> Path:
 
 
 def find(environment: str) -> MadeEnvironment:
-    """The environment of that name or at that path; :class:`ConfigurationError` where it is not made yet."""
+    """The environment of that name or at that path.
+
+    Raises :class:`ConfigurationError` where it is not made yet, and where it runs Forehand from another source tree.
+    """
     folder = folder_of(environment)
     found = MadeEnvironment.read(folder)
+    name, where = (folder.name, f" folder={folder.parent}") if os.sep in environment else (environment, "")
     if found is None:
-        name, where = (folder.name, f" folder={folder.parent}") if os.sep in environment else (environment, "")
         raise ConfigurationError(
             f"The environment {name!r} is not there: {folder} was not made, or not to its end. "
             f"Make it: forehand env make {name}{where}"
+        )
+    there = found.asked.get("source_trees", {})
+    here = source_trees(there)
+    if there != here:
+        raise ConfigurationError(
+            f"The environment {name!r} runs Forehand from {', '.join(there.values())}, this process from "
+            f"{', '.join(here.values()) or 'where it is installed'}. Make it again, which takes seconds where nothing else "
+            f"has changed: forehand env make {name}{where}"
         )
     return found

@@ -8,12 +8,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from forehand.environments.distributions import EXTRA, copy_distribution, requirements_of
+from forehand.environments.distributions import EXTRA, copy_distribution, requirements_of, source_trees
 from forehand.environments.location import folder_of
 from forehand.environments.made import RECORD, MadeEnvironment, executable
 from forehand.environments.specification import EnvironmentSpec, read_lock
@@ -59,6 +59,7 @@ class Plan:
             "requirements": self.requirements,
             "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock and lock.exists() else None,
             "distributions": {name: metadata.version(name) for name in self.distributions},
+            "source_trees": source_trees(self.distributions),
         }
 
     def state(self) -> str:
@@ -69,17 +70,31 @@ class Plan:
         return "ready" if (made.asked, made.options) == (self.asked, self.options) else "outdated"
 
 
-def make(plan: Plan, say: Callable[[str], None]) -> MadeEnvironment:
+def make(plan: Plan, say: Callable[[str], None], again: bool = False) -> MadeEnvironment:
     """Make the environment of ``plan``, or make it anew, and check it; raises :class:`EnvironmentFailed`.
 
-    say: called with what is being done. What was fetched is kept by uv, so that a second attempt goes faster. A folder
-    that is no virtual environment is refused.
+    say: called with what is being done. What was fetched is kept by uv, so that a second attempt goes faster. Where
+    nothing has changed but the source tree that Forehand runs from, only the reference to it is renewed, unless ``again``.
+    A folder that is no virtual environment is refused.
     """
     plan.folder.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(plan.folder.with_name(f".{plan.folder.name}.lock")) as free:
         if not free:
             raise EnvironmentFailed(f"Another process is making {plan.folder}. Wait for it.")
+        made = MadeEnvironment.read(plan.folder)
+        if made is not None and not again and _moved(made, plan):
+            say(f"{plan.folder} is to run Forehand in {plan.asked['source_trees'][FOREHAND]}")
+            _copy_distributions(plan)
+            return _finish(replace(made, asked=plan.asked), plan.spec, say)
         return _make(plan, say)
+
+
+def _moved(made: MadeEnvironment, plan: Plan) -> bool:
+    """Whether ``made`` is what ``plan`` asks for, but for where the source trees of its distributions are."""
+    there, asked = dict(made.asked), plan.asked
+    trees = there.get("source_trees", {}), asked["source_trees"]
+    there["source_trees"] = asked["source_trees"]
+    return trees[0] != trees[1] and trees[0].keys() == trees[1].keys() and (there, made.options) == (asked, plan.options)
 
 
 def _make(plan: Plan, say: Callable[[str], None]) -> MadeEnvironment:
@@ -95,14 +110,26 @@ def _make(plan: Plan, say: Callable[[str], None]) -> MadeEnvironment:
     say(f"installing {', '.join(spec.requirements)}" + (f", in {len(locked)} locked versions" if locked else ""))
     constraints = ("--constraint", str(spec.lock)) if locked else ()
     call_uv("Installing", "pip", "install", "--python", python, *constraints, *plan.requirements)
-    (site,) = folder.glob("lib/python*/site-packages") if (folder / "lib").exists() else [folder / "Lib/site-packages"]
-    for name in plan.distributions:
-        copy_distribution(name, site)
+    _copy_distributions(plan)
     packages = installed_packages(python)
     if unlocked := sorted(packages.keys() - locked.keys() - set(plan.distributions)) if locked else []:
         say(f"not in the lock: {', '.join(f'{name} {packages[name]}' for name in unlocked)}")
     version = _run(python, "import platform; print(platform.python_version())").strip()
-    made = MadeEnvironment(folder, plan.name, version, packages, plan.options, spec.versions, plan.asked)
+    return _finish(
+        MadeEnvironment(folder, plan.name, version, packages, plan.options, spec.versions, plan.asked), spec, say
+    )
+
+
+def _copy_distributions(plan: Plan) -> None:
+    """Put Forehand and the plugin that states the environment into it."""
+    folder = plan.folder
+    (site,) = folder.glob("lib/python*/site-packages") if (folder / "lib").exists() else [folder / "Lib/site-packages"]
+    for name in plan.distributions:
+        copy_distribution(name, site)
+
+
+def _finish(made: MadeEnvironment, spec: EnvironmentSpec, say: Callable[[str], None]) -> MadeEnvironment:
+    """Check ``made`` and keep its record."""
     say("checking it")
     check(made, spec)
     made.write()
