@@ -62,13 +62,11 @@ def main() -> None:
         }
         for name, found in speeds.items():
             clock, processor = map(statistics.median, zip(*found, strict=True))
-            ratios = [
-                [two / one for two, one in zip(*pair, strict=True)] for pair in zip(found, speeds["one"], strict=True)
-            ]
+            ratios = [(a / c, b / d) for (a, b), (c, d) in zip(found, speeds["one"], strict=True)]
             by_clock, by_processor = map(statistics.median, zip(*ratios, strict=True))
             print(
-                f"  {name:13s}{clock:7.1f} windows/s by the clock ({by_clock:.2f} times one), {processor:7.1f} by processor "
-                f"time ({by_processor:.2f} times); {parts(folder / name / '0')}"
+                f"  {name:13s}{clock:7.1f} windows/s by the clock ({by_clock:.2f} times one), {processor:7.1f} by "
+                f"processor time ({by_processor:.2f} times); {parts(folder / name / '0')}"
             )
         print(f"load {os.getloadavg()[0]:.1f}", flush=True)
 

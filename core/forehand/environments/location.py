@@ -44,7 +44,7 @@ def find(environment: str) -> MadeEnvironment:
     if there != here:
         raise ConfigurationError(
             f"The environment {name!r} runs Forehand from {', '.join(there.values())}, this process from "
-            f"{', '.join(here.values()) or 'where it is installed'}. Make it again, which takes seconds where nothing else "
-            f"has changed: forehand env make {name}{where}"
+            f"{', '.join(here.values()) or 'where it is installed'}. Make it again, which takes seconds where nothing "
+            f"else has changed: forehand env make {name}{where}"
         )
     return found

@@ -74,8 +74,8 @@ def make(plan: Plan, say: Callable[[str], None], again: bool = False) -> MadeEnv
     """Make the environment of ``plan``, or make it anew, and check it; raises :class:`EnvironmentFailed`.
 
     say: called with what is being done. What was fetched is kept by uv, so that a second attempt goes faster. Where
-    nothing has changed but the source tree that Forehand runs from, only the reference to it is renewed, unless ``again``.
-    A folder that is no virtual environment is refused.
+    nothing has changed but the source tree that Forehand runs from, only the reference to it is renewed, unless
+    ``again``. A folder that is no virtual environment is refused.
     """
     plan.folder.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(plan.folder.with_name(f".{plan.folder.name}.lock")) as free:
