@@ -117,13 +117,15 @@ def _drive(
     about = provenance(plugins=registry().versions()) if kept else {}
 
     def current() -> Evaluation:
-        evaluation = Evaluation(tuple(result for i in sorted(finished) for result in finished[i]), length)
-        return kept.write(evaluation, about) if kept else evaluation
+        return Evaluation(tuple(result for i in sorted(finished) for result in finished[i]), length)
+
+    def written() -> Evaluation:
+        return kept.write(current(), about) if kept else current()
 
     def what_is_kept() -> str:
         return _what_is_kept(sum(trial.index in finished for trial in trials), len(trials), kept.folder if kept else None)
 
-    evaluation = current()
+    evaluation = written()
     if finished and progress is not None:
         progress(evaluation)
     if not (todo := [trial for trial in trials if trial.index not in finished]):
@@ -134,12 +136,16 @@ def _drive(
                 for results in driven:
                     finished[results[0].index] = results
                     evaluation = current()
+                    if kept:
+                        kept.add(results, evaluation, about)
                     if progress is not None:
                         progress(evaluation)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"Interrupted. {what_is_kept()}") from None
     except RunnerFailed as failure:
         raise EvaluationStopped(f"{failure}\n{what_is_kept()}") from failure.__cause__
+    finally:
+        evaluation = written()
     if missing := [trial.index for trial in trials if trial.index not in finished]:
         raise EvaluationStopped(f"Of the trials, {missing} were not driven to their end.\n{what_is_kept()}")
     return evaluation

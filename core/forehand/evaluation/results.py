@@ -13,6 +13,7 @@ from typing import Any
 
 from forehand.errors import ConfigurationError
 from forehand.evaluation.intervals import Interval, bootstrap_interval, mean_interval
+from forehand.evaluation.journal import Journal, JournalEntry
 from forehand.evaluation.probes import PROBES, probe_folder
 from forehand.evaluation.rates import (
     ChainSuccess,
@@ -32,6 +33,11 @@ from forehand.utils.renames import renamed_keys
 
 RESULTS, TABLE, LOCK = "results.json", "table.md", ".lock"
 FORMAT = 1
+GROWTH = 1.5
+"""How many times as many trials are finished when ``results.json`` is written whole again during a run."""
+
+RESULTS_BYTES = 2**30
+"""The largest ``results.json`` that is read: of a million episodes."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,12 @@ class Evaluation:
 
 
 class ResultsFile:
-    """``results.json`` in an output folder, rewritten whole after every episode, so that nothing is lost."""
+    """``results.json`` in an output folder, and beside it, during a run, the trials that it does not hold yet.
+
+    Every finished trial is appended to a :class:`~forehand.evaluation.journal.Journal` at once, so that nothing is lost.
+    The file itself, which holds the whole plan, is written when :data:`GROWTH` times as many trials are finished as when
+    it was written last: what is written in all does not grow with the square of their number.
+    """
 
     def __init__(
         self,
@@ -220,7 +231,8 @@ class ResultsFile:
         self.setup = to_plain(setup)
         self.config = to_plain(config or {})
         self.shard = None if shard is None else to_plain(shard)
-        self._started = started or datetime.now(UTC).isoformat(timespec="seconds")
+        self._started = started or _now()
+        self._journal, self._whole = Journal(folder), 0
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -250,12 +262,18 @@ class ResultsFile:
             )
         return record.episodes
 
+    def add(self, trial: Sequence[EpisodeResult], evaluation: Evaluation, provenance: Mapping[str, Any]) -> None:
+        """Keep the episodes of a ``trial`` that has finished, the last one of ``evaluation``."""
+        self._journal.append(JournalEntry(_now(), [episode.to_dict() for episode in trial]))
+        if len(evaluation.lengths) >= GROWTH * self._whole:
+            self.write(evaluation, provenance)
+
     def write(self, evaluation: Evaluation, provenance: Mapping[str, Any]) -> Evaluation:
-        """Keep ``evaluation`` on the disk; returns it with its manifest."""
+        """Write ``evaluation`` whole; returns it with its manifest."""
         manifest = {
             "format": FORMAT,
             "started": self._started,
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "written": _now(),
             "complete": len(evaluation.lengths) == len({episode["trial"] for episode in self.plan}),
             "provenance": dict(provenance),
             **({} if self.shard is None else {"shard": self.shard}),
@@ -267,6 +285,8 @@ class ResultsFile:
         self.folder.mkdir(parents=True, exist_ok=True)
         _replace(self.folder / RESULTS, json.dumps(kept.to_dict(), indent=2, ensure_ascii=False) + "\n")
         _replace(self.folder / TABLE, kept.table() + "\n")
+        self._journal.remove()
+        self._whole = len(kept.lengths)
         return kept
 
 
@@ -314,16 +334,19 @@ class EvaluationRecord:
 
 
 def read_record(folder: Path) -> EvaluationRecord:
-    """What an evaluation wrote into its output ``folder``; :class:`ConfigurationError` where that is nothing."""
+    """What an evaluation, which may still run, wrote into ``folder``; raises :class:`ConfigurationError` for nothing."""
     path = folder / RESULTS
     try:
-        data = read_json(path)
+        later = Journal(folder).read()  # before the file, which may take its trials up meanwhile
+        data = read_json(path, RESULTS_BYTES)
         require_literal(data.get("config", {}), "config")
-        episodes = [EpisodeResult.from_dict(e) for e in data["episodes"]]
+        known = {e["index"] for e in data["episodes"]}
+        listed = [*data["episodes"], *(e for entry in later for e in entry.episodes if e["index"] not in known)]
+        episodes = sorted(map(EpisodeResult.from_dict, listed), key=lambda e: (e.index, e.position))
         return EvaluationRecord(
             folder,
             data["started"],
-            data["written"],
+            max([data["written"], *(entry.written for entry in later)]),
             data["provenance"],
             data["plan"],
             data["setup"],
@@ -348,6 +371,10 @@ def read_probes(folder: Path) -> dict[str, Evaluation]:
 def _count(name: str, episodes: Sequence[EpisodeResult]) -> TaskResult:
     judged = [e.success for e in episodes if e.success is not None]
     return TaskResult(name, len(judged), sum(judged))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _replace(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from forehand.errors import ConfigurationError, ForehandError
+from forehand.evaluation.journal import JOURNAL
 from forehand.evaluation.results import RESULTS, EvaluationRecord, read_record
 from forehand.learning.checkpoint import CHECKPOINTS, fingerprints
 
@@ -33,12 +34,21 @@ def evaluations_of(checkpoint: Path, given: Sequence[Path] = ()) -> list[Evaluat
             raise ConfigurationError(
                 f"{folder} is a shard of an evaluation: forehand results merge joins it with the rest."
             )
+        if _unmerged(record):
+            raise ConfigurationError(
+                f"{folder} is being evaluated, or its process was killed. Wait, or repeat the command to finish it."
+            )
         records.append(record)
-    records += [record for record in _beside(checkpoint) if _policy(record) in marks]
+    records += [record for record in _beside(checkpoint) if _policy(record) in marks and not _unmerged(record)]
     found: dict[bytes, EvaluationRecord] = {}
     for record in records:
         found.setdefault((record.folder / RESULTS).read_bytes(), record)
     return list(found.values())
+
+
+def _unmerged(record: EvaluationRecord) -> bool:
+    """Whether its results file lacks trials that finished."""
+    return (record.folder / JOURNAL).exists()
 
 
 def _policy(record: EvaluationRecord) -> str | None:
