@@ -6,6 +6,7 @@ import sys
 
 from omegaconf import DictConfig
 
+from forehand.environments.location import folder_of
 from forehand.environments.made import MadeEnvironment
 from forehand.environments.make import Plan, check, make
 from forehand.environments.uv import EnvironmentFailed
@@ -13,9 +14,10 @@ from forehand_apps.instantiate import plain
 
 
 def env_make(config: DictConfig) -> None:
-    """Make it, unless it is there, up to date and works."""
-    plan, again = plan_of(config), bool(config.again)
-    made = MadeEnvironment.read(plan.folder)
+    """Make it, unless it is there, up to date and works; one that is there keeps its options unless others are given."""
+    made = MadeEnvironment.read(folder_of(str(config.name), config.folder))
+    options = plain(config.options) or (dict(made.options) if made else {})
+    plan, again = Plan.of(str(config.name), config.folder, options), bool(config.again)
     if made is not None and plan.state() == "ready" and not again:
         try:
             check(made, plan.spec)
@@ -27,11 +29,6 @@ def env_make(config: DictConfig) -> None:
     made = make(plan, say, again)
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     print(f"{made.folder} works: {versions}")
-
-
-def plan_of(config: DictConfig) -> Plan:
-    """The environment that ``config`` names."""
-    return Plan.of(str(config.name), config.folder, plain(config.options))
 
 
 def say(words: str) -> None:

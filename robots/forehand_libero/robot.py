@@ -33,6 +33,8 @@ class LiberoRobot(Robot):
     pictures than the benchmark's.
     """
 
+    patience = 60.0  # an environment is built in some seconds
+
     def __init__(
         self,
         protocol: str = "seer",

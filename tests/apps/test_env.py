@@ -142,6 +142,12 @@ def test_one_that_is_up_to_date_and_broken_is_made_anew(env, made):
     assert "ok    tiny: works, ready" in env("check").stdout
 
 
+def test_one_that_is_made_again_keeps_its_options(env, made, tmp_path):
+    env("make", "tiny", f"folder={tmp_path}", "+options.number=5")
+    env("make", "tiny", f"folder={tmp_path}", "again=true")
+    assert json.loads((tmp_path / "tiny/environment.json").read_text())["options"] == {"number": 5}
+
+
 def test_one_whose_check_fails_is_unfinished(env, tmp_path):
     failed = env("make", "tiny", f"folder={tmp_path}", "+options.number=7", status=2)
     assert "the number is another" in failed.stderr

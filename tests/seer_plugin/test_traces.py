@@ -5,6 +5,7 @@ small Seer. ``make test-simulators`` drives the simulators themselves by a conve
 readings that ``tests/data/traces/record_*.py`` takes from each simulator without Forehand.
 """
 
+import os
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,7 +174,7 @@ def test_calvin_s_recorded_readings_reach_the_model_as_prescribed():
 
 # ---- the simulators themselves ----------------------------------------------------------------------------------------
 
-STEPS = 9  # more than the window of LIBERO's Seer
+STEPS = int(os.environ.get("TRACE_STEPS", "9"))  # more than the window of LIBERO's Seer; 600 or 360 are whole episodes
 
 
 def full_seer(platform, folder, seer):
