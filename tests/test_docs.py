@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from forehand import registry
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PICTURES = DOCS / "pictures"
@@ -36,6 +38,25 @@ def test_the_site_builds_without_warnings(tmp_path):
     loaded = re.compile(r'<(?:script|img)[^>]+src="https?:|<link[^>]+rel="(?:stylesheet|preconnect)"[^>]+href="https?:')
     assert [path.name for path, html in pages.items() if loaded.search(html)] == []
     assert [path.name for path, html in pages.items() if re.search(r":(mod|class|func|meth|attr):<", html)] == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["encoder", "vision_tower", "backbone", "world_model", "action_head", "augmentation", "importer"]
+)
+def test_every_stock_part_has_a_row_in_the_reference(kind):
+    rows = [row for row in (DOCS / "reference/stock_parts.md").read_text().splitlines() if row.startswith("| `")]
+    stock = [part.name for part in registry().parts(kind) if part.plugin == "stock"]
+    missing = [name for name in stock if not any(f"`{name}`" in row.split("|")[1] for row in rows)]
+    assert stock
+    assert missing == [], f"rows of docs/reference/stock_parts.md that are missing: {missing}"
+
+
+@pytest.mark.parametrize("kind", ["vision_tower", "encoder"])
+def test_every_preset_of_a_part_is_named_beside_it(kind):
+    page = (DOCS / "reference/stock_parts.md").read_text()
+    presets = {path.stem for path in (ROOT / "plugins/forehand_plugins/conf" / kind).glob("*.yaml")}
+    assert presets
+    assert {name for name in presets if not re.search(rf"\b{name}\b", page)} == set()
 
 
 def test_every_word_of_the_glossary_is_used():

@@ -132,6 +132,14 @@ def test_vector_mlp_refuses_what_it_cannot_read(options, words):
         make("vector_mlp", **options)
 
 
+def test_vector_mlp_learns_how_strong_a_force_is():
+    force = 5 * torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+    wanted = force[:, :3].norm(dim=1, keepdim=True) / 5
+    before, after = fitted(make("vector_mlp", sensor="force", scale=5.0, width=64), "sensors.force", force, wanted, 200)
+    assert after < 0.1 * before
+    assert after < 0.1 * float(wanted.var(dim=0).mean())
+
+
 def test_vector_mlp_is_given_numbers_near_one():
     one, five = (make("vector_mlp", sensor="force", scale=scale) for scale in (1.0, 5.0))
     force = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tests.plugins.overfitting import DIM, SIZE, overfit, squares
+from torch import nn
 
 from forehand import registry
 from forehand.compose.parts import INSTRUCTION, FeatureShape
@@ -17,45 +18,17 @@ from forehand_plugins.encoders.vision import Vision
 
 pytest.importorskip("timm")
 
-SIZE = 32
 TOWER = {"name": "timm", "model": "test_resnet", "features": 4}
 CAMERAS = ["static", "wrist"]
 SENTENCES = ("lift the red block", "push the green block")
 
 
 def make(seed: int = 0, **options: Any) -> Vision:
-    given = {"contract": CONTRACT, "dim": 16, "image_size": SIZE, "cameras": ["static"], "tower": TOWER}
+    given = {"contract": CONTRACT, "dim": DIM, "image_size": SIZE, "cameras": ["static"], "tower": TOWER}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder: Vision = registry().create("encoder", "vision", **given | options)
     return encoder
-
-
-def squares(count: int = 8) -> tuple[Tensor, Tensor, Tensor]:
-    """Images with a red and a green square each, and the squares' positions in [-1, 1]: (N, H, W, 3), 2 × (N, 2)."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.zeros(count, SIZE, SIZE, 3, dtype=torch.uint8)
-    corners = torch.randint(0, SIZE - 6, (2, count, 2), generator=generator)
-    for channel, places in enumerate(corners):
-        for image, (y, x) in zip(images, places.tolist(), strict=True):
-            image[y : y + 6, x : x + 6, channel] = 255
-    red, green = corners.flip(-1).float() / (SIZE - 6) * 2 - 1
-    return images, red, green
-
-
-def overfit(encoder: Vision, inputs: dict[str, Any], target: Tensor, steps: int = 30) -> tuple[float, float]:
-    """Mean squared error of a linear readout of the tokens, at the start and after training both."""
-    head = nn.Linear(sum(g.count for g in encoder.groups) * 16, target.shape[1])
-    optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=3e-3)
-    losses = []
-    for _ in range(steps):
-        tokens = torch.cat(list(encoder(inputs).values()), dim=1).flatten(1)
-        loss = (head(tokens) - target).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses[0], losses[-1]
 
 
 @pytest.mark.parametrize("tokens", KINDS)
