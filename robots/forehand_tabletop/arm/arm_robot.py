@@ -77,6 +77,8 @@ class ArmRobot(Robot):
     """Where the point between the fingertips is until the first reset, m."""
     workspace = (WORKSPACE_LOW, WORKSPACE_HIGH)
     largest_turn = LARGEST_TURN
+    objects: tuple[str, ...]
+    """Names of the bodies beside the arm, in the order of ``object_positions``."""
 
     def __init__(self, image_size: int, sensors: Sequence[str] = ()) -> None:
         self.contract = Contract(
@@ -87,7 +89,7 @@ class ArmRobot(Robot):
             state=STATE_FIELDS,
             action=ACTION_FIELDS,
             rate=RATE,
-            sensors=arm_sensors(sensors, image_size),
+            sensors=arm_sensors(sensors, image_size, len(self.objects)),
         )
         self.episode: Episode | None = None
         self._target_position = np.array(self.home)

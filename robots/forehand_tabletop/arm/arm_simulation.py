@@ -41,6 +41,7 @@ class ArmSimulation:
         self._arm_ctrl = np.array([self._id("actuator", f"panda/{name}") for name in panda.JOINTS])
         self._finger_ctrl = np.array([self._id("actuator", f"panda/{name}") for name in panda.FINGERS])
         owners = {self._id("body", name): name for name in bodies}
+        self._objects = list(owners)
         owners |= {self._id("body", f"panda/{name}"): name for name in panda.FINGERS}
         self._touchers = {geom: owners[body] for geom, body in enumerate(self._model.geom_bodyid) if body in owners}
         self._tool = self._id("site", "panda/tool")
@@ -152,6 +153,10 @@ class ArmSimulation:
                 if name in panda.FINGERS:
                     forces[panda.FINGERS.index(name)] += sign * pushed
         return forces
+
+    def object_positions(self) -> Vector:
+        """The centre of each of ``bodies``, in their order, (n, 3) m, base frame."""
+        return self._data.xpos[self._objects].copy()
 
     def close(self) -> None:
         """Free the renderer."""

@@ -9,7 +9,7 @@ import numpy as np
 from forehand import Episode, Observation
 from forehand_tabletop.arm import panda
 from forehand_tabletop.arm.arm_robot import ArmRobot, InvalidAction, NotConnected
-from forehand_tabletop.blocks.blocks import BlockState, sample_blocks
+from forehand_tabletop.blocks.blocks import BLOCKS, BlockState, sample_blocks
 from forehand_tabletop.blocks.scene import build_scene
 from forehand_tabletop.blocks.simulation import Simulation
 from forehand_tabletop.blocks.tasks import task_of
@@ -23,10 +23,12 @@ HOME_SPREAD = (0.03, 0.05, 0.03)  # m, around it, where episodes start
 class TabletopRobot(ArmRobot):
     """An arm with the Panda's kinematics, and three blocks on a table.
 
-    ``sensors``: names of further sensors, of ``depth_static``, ``depth_wrist`` and ``finger_forces``.
+    ``sensors``: names of further sensors, of ``depth_static``, ``depth_wrist``, ``finger_forces`` and
+    ``object_positions``.
     """
 
     home = HOME
+    objects = BLOCKS
 
     def __init__(self, image_size: int = 128, sensors: Sequence[str] = ()) -> None:
         super().__init__(image_size, sensors)

@@ -12,6 +12,7 @@ from forehand.errors import ConfigurationError
 from forehand_tabletop.arm.arm_robot import ArmRobot, NotConnected
 from forehand_tabletop.arm.panda import RATE
 from forehand_tabletop.chains.chains import PRECEDING
+from forehand_tabletop.chains.dimensions import BLOCKS
 from forehand_tabletop.chains.disturbances import DISTURBANCES, OPTION, disturbances_from
 from forehand_tabletop.chains.experts import ChainExpert
 from forehand_tabletop.chains.layout import HOME, lay_out
@@ -30,10 +31,11 @@ class TabletopChainsRobot(ArmRobot):
 
     ``variant``: the first one, until an episode names another; ``render``: ``fast``, or ``high`` quality with shadows and
     smooth edges; ``overview_camera``: whether there is one more camera, which shows all of the arm; ``sensors``: names of
-    further sensors, of ``depth_static``, ``depth_wrist`` and ``finger_forces``.
+    further sensors, of ``depth_static``, ``depth_wrist``, ``finger_forces`` and ``object_positions``.
     """
 
     home = HOME
+    objects = BLOCKS
     workspace = ((0.26, -0.42, 0.012), (0.80, 0.34, 0.45))  # m
     largest_turn = 1.3  # rad: blocks are turned
 

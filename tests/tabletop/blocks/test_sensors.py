@@ -1,4 +1,4 @@
-"""Depth and finger forces of the simulated arm: in metres and newtons, and only where they are asked for."""
+"""Depth, finger forces and positions of objects: in metres and newtons, and only where they are asked for."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +14,7 @@ from forehand_tabletop.blocks.blocks import BLOCK_SIZE
 from forehand_tabletop.blocks.robot import TabletopRobot
 from forehand_tabletop.blocks.scene import build_scene
 
-ALL = ("depth_static", "depth_wrist", "finger_forces")
+ALL = ("depth_static", "depth_wrist", "finger_forces", "object_positions")
 NOTHING = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
 
 
@@ -97,6 +97,15 @@ def test_fingers_feel_the_block_that_they_hold_and_its_weight(feeling: TabletopR
     assert min(np.linalg.norm(left), np.linalg.norm(right)) > 0.5
     assert left @ right < 0  # from both sides
     np.testing.assert_allclose(left + right, [0, 0, -0.05 * 9.81], atol=0.2)  # the block pulls the hand down
+
+
+def test_positions_of_objects_are_where_the_blocks_are(feeling: TabletopRobot) -> None:
+    feeling.reset()
+    for number, block in enumerate(feeling.objects):
+        feeling.simulation.place_block(block, np.array([0.4 + 0.1 * number, -0.1 * number, BLOCK_SIZE / 2]))
+    positions = feeling.observe().sensors["object_positions"].reshape(3, 3)
+    np.testing.assert_allclose(positions, [[0.4, 0, 0.02], [0.5, -0.1, 0.02], [0.6, -0.2, 0.02]], atol=1e-6)
+    assert feeling.contract.sensor("object_positions").unit == "m"
 
 
 def test_a_sensor_that_it_does_not_have_is_refused() -> None:
