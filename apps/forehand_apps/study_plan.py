@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ NAME = re.compile(r"[\w.-]+")
 PLACE = re.compile(r"\{([\w.-]+)\}")
 KEYS = ("question", "primary", "seeds", "prepare", "train", "regimes", "arms", "judge")
 PRIMARY = ("arm", "against", "regime", "judged")
+INTERVENTIONS = ("arms", "foresight")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Study:
 
     prepare: name → command and its options, carried out in their order. train, regimes, arms: options of ``forehand
     train``: of all trainings, of those in a regime, of those of an arm. judge: name → options of ``forehand eval``.
+    intervened: the arms that are judged under ``interventions`` too: the value of ``foresight=`` → further options.
     """
 
     folder: Path
@@ -55,6 +57,8 @@ class Study:
     regimes: Mapping[str, tuple[str, ...]]
     arms: Mapping[str, tuple[str, ...]]
     judge: Mapping[str, tuple[str, ...]]
+    intervened: tuple[str, ...] = ()
+    interventions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def cells(self) -> list[Cell]:
@@ -65,9 +69,9 @@ class Study:
         """The folder of a training."""
         return self.folder / "train" / str(cell) / f"seed-{seed}"
 
-    def judged(self, name: str, cell: Cell, seed: int) -> Path:
-        """The folder of an evaluation."""
-        return self.folder / "judge" / name / str(cell) / f"seed-{seed}"
+    def judged(self, name: str, cell: Cell, seed: int, intervention: str = "") -> Path:
+        """The folder of an evaluation, with the policy's own foresight or under an ``intervention``."""
+        return self.folder / "judge" / name / str(cell) / intervention / f"seed-{seed}"
 
     def trainings(self, seeds: Sequence[int]) -> dict[str, list[str]]:
         """The jobs of ``forehand train`` for these seeds, by the name of their folder within ``train``."""
@@ -78,10 +82,13 @@ class Study:
 
     def judgements(self, seeds: Sequence[int]) -> dict[str, list[str]]:
         """The jobs of ``forehand eval`` for these seeds, by the name of their folder within ``judge``."""
-        return {
-            f"{name}/{cell}/seed-{seed}": [*options, f"policy.checkpoint={self.trained(cell, seed)}"]
-            for seed, cell, (name, options) in itertools.product(seeds, self.cells, self.judge.items())
-        }
+        found = {}
+        for seed, cell, (name, options) in itertools.product(seeds, self.cells, self.judge.items()):
+            learned = [*options, f"policy.checkpoint={self.trained(cell, seed)}"]
+            found[f"{name}/{cell}/seed-{seed}"] = learned
+            for foresight, more in self.interventions.items() if cell.arm in self.intervened else ():
+                found[f"{name}/{cell}/{foresight}/seed-{seed}"] = [*learned, f"foresight={foresight}", *more]
+        return found
 
 
 def read_study(declared: Mapping[str, Any], folder: Path) -> Study:
@@ -89,7 +96,7 @@ def read_study(declared: Mapping[str, Any], folder: Path) -> Study:
 
     ``{name}`` in an option stands for the folder of what ``prepare`` makes under this name.
     """
-    _require_keys("study", declared, KEYS)
+    _require_keys("study", {key: of for key, of in declared.items() if key != "interventions"}, KEYS)
     primary = _mapping(declared["primary"], "study.primary")
     _require_keys("study.primary", primary, PRIMARY)
     prepared = _options(declared["prepare"], "study.prepare")
@@ -110,9 +117,39 @@ def read_study(declared: Mapping[str, Any], folder: Path) -> Study:
             raise ConfigurationError(f"study.primary.{key}: there is no {name!r}. {nearest(name, settled[among])}")
     if primary["arm"] == primary["against"]:
         raise ConfigurationError("study.primary compares an arm with itself.")
+    intervened, interventions = _interventions(declared.get("interventions"), settled["arms"])
+    under = {name: _settled(of, places) for name, of in interventions.items()}
     train = _settled(_strings(declared["train"], "study.train"), places)
     contrast = Contrast(**{key: str(primary[key]) for key in PRIMARY})
-    return Study(folder, str(declared["question"]), contrast, tuple(seeds), train=train, **settled)
+    return Study(
+        folder,
+        str(declared["question"]),
+        contrast,
+        tuple(seeds),
+        train=train,
+        intervened=intervened,
+        interventions=under,
+        **settled,
+    )
+
+
+def _interventions(given: Any, arms: Collection[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """The arms of ``study.interventions`` and what they are judged under; nothing where the key is left out."""
+    if given is None:
+        return (), {}
+    where = "study.interventions"
+    _require_keys(where, _mapping(given, where), INTERVENTIONS)
+    among = _strings(given["arms"], f"{where}.arms")
+    for name in among:
+        if name not in arms:
+            raise ConfigurationError(f"{where}.arms: there is no {name!r}. {nearest(name, arms)}")
+    from forehand.compose.interventions import INTERVENTIONS as KNOWN  # which needs torch
+
+    named = _options(given["foresight"], f"{where}.foresight")
+    for name in named:
+        if name not in KNOWN:
+            raise ConfigurationError(f"{where}.foresight: there is no {name!r}. {nearest(name, KNOWN)}")
+    return among, named
 
 
 def _require_keys(where: str, given: Mapping[str, Any], keys: Sequence[str]) -> None:

@@ -22,14 +22,23 @@ def write_report(study: Study, seeds: Sequence[int], record: Mapping[str, Any]) 
     found = {
         (judged, regime): _compare(study, judged, regime, seeds) for judged in study.judge for regime in study.regimes
     }
+    read = {
+        (judged, cell): _compare_foresight(study, judged, cell, seeds)
+        for judged in study.judge
+        for cell in study.cells
+        if cell.arm in study.intervened and study.interventions
+    }
     folder = study.folder / COMPARISONS
     folder.mkdir(exist_ok=True)
-    for (judged, regime), comparison in found.items():
+    named = {f"{judged}-{regime}": one for (judged, regime), one in found.items()}
+    named |= {_foresight_name(*of): one for of, one in read.items()}
+    for name, comparison in named.items():
         for suffix, text in (("json", json.dumps(comparison, indent=1) + "\n"), ("html", comparison_page(comparison))):
-            with replacing(folder / f"{judged}-{regime}.{suffix}") as staging:
+            with replacing(folder / f"{name}.{suffix}") as staging:
                 staging.write_text(text, encoding="utf-8")
+    lines = [*_lines(study, seeds, record, found), *_reading_lines(read), *_training_lines(study, seeds)]
     with replacing(study.folder / REPORT) as staging:
-        staging.write_text("\n".join(_lines(study, seeds, record, found)) + "\n", encoding="utf-8")
+        staging.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _compare(study: Study, judged: str, regime: str, seeds: Sequence[int]) -> dict[str, Any]:
@@ -40,6 +49,17 @@ def _compare(study: Study, judged: str, regime: str, seeds: Sequence[int]) -> di
         read_run(study.judged(judged, Cell(regime, name), seed), name, seed) for name in names for seed in seeds
     ]
     return compare_arms(pair(runs))
+
+
+def _compare_foresight(study: Study, judged: str, cell: Cell, seeds: Sequence[int]) -> dict[str, Any]:
+    """The arm with its own foresight against itself under every intervention."""
+    names = {cell.arm: "", **{f"{cell.arm}, foresight={name}": name for name in study.interventions}}
+    runs = [read_run(study.judged(judged, cell, seed, of), name, seed) for name, of in names.items() for seed in seeds]
+    return compare_arms(pair(runs))
+
+
+def _foresight_name(judged: str, cell: Cell) -> str:
+    return f"{judged}-{cell.regime}-{cell.arm}-foresight"
 
 
 def _lines(
@@ -78,6 +98,24 @@ def _lines(
             if beside:
                 rest = f"{beside['difference']:+.3g} | {_interval(beside)} | {_said(beside['p_holm'])}"
             yield f"| {arm['name']} | {arm['mean']:.3g} | {by_seed} | {rest} |"
+
+
+def _reading_lines(read: Mapping[tuple[str, Cell], dict[str, Any]]) -> Iterator[str]:
+    if not read:
+        return
+    yield "\n## Is the forecast read?\n"
+    yield "The same weights, whose actions are given other foresight than their own; p is corrected within each arm."
+    for (judged, cell), one in read.items():
+        yield f"\n### {judged}, {cell.regime}, {cell.arm}: {one['measure']} {one['arms'][0]['mean']:.3g}\n"
+        yield f"[Page](comparisons/{_foresight_name(judged, cell)}.html)\n"
+        yield "| foresight | mean | difference | 95 % interval | p (Holm) | |"
+        yield "|---|---:|---:|---|---:|---|"
+        for arm, of in zip(one["arms"][1:], one["contrasts"], strict=True):
+            numbers = f"{arm['mean']:.3g} | {of['difference']:+.3g} | {_interval(of)} | {_said(of['p_holm'])}"
+            yield f"| {of['intervention']} | {numbers} | {of['reading'].partition(':')[0]}. |"
+
+
+def _training_lines(study: Study, seeds: Sequence[int]) -> Iterator[str]:
     yield "\n## What was trained\n"
     yield "| regime | arm | " + " | ".join(MATCHED) + " | demonstrations | frames |"
     yield "|---|---|" + "---:|" * (len(MATCHED) + 2)

@@ -8,6 +8,7 @@ import pytest
 from forehand.errors import ConfigurationError
 from forehand_apps.study_plan import read_study
 
+from .test_foresight import FORESEES
 from .test_train import POLICY
 
 SLIDER = Path(__file__).parents[1] / "data/slider"
@@ -18,10 +19,11 @@ STUDY = {
     "primary": {"arm": "without", "against": "with", "regime": "all", "judged": "near"},
     "seeds": [0, 1],
     "prepare": {"slides": ["record", "robot=slider", "benchmark=slider", "episodes=2", "workers=1"]},
-    "train": ["policy=smallest", "recipe.batch_size=2", "recipe.steps=2", "threads=1", "device=cpu"],
+    "train": ["policy=smallest", "recipe.batch_size=2", "recipe.steps=2", "threads=1", "device=cpu", *FORESEES],
     "regimes": {"all": ["dataset={slides}"]},
     "arms": {"with": [], "without": ["policy.backbone.dropout=0.0", "recipe.batch_size=4"]},
     "judge": {"near": [*EVALUATION, "seed=5"]},
+    "interventions": {"arms": ["with"], "foresight": {"zero": [], "other_scene": ["foresight_bank={slides}"]}},
 }
 
 
@@ -42,7 +44,7 @@ def study(forehand, tmp_path):
 def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
     planned = study(STUDY, "plan=true")
     assert planned.returncode == 0, planned.stderr
-    assert len(planned.stdout.splitlines()) == 1 + 2 * 2 + 2 * 2
+    assert len(planned.stdout.splitlines()) == 1 + 2 * 2 + 2 * 4
     assert not (tmp_path / "s").exists()
 
     first = study(STUDY, "hours=1e-9")
@@ -61,9 +63,13 @@ def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
     assert [arm["name"] for arm in comparison["arms"]] == ["with", "without"]
     assert comparison["seeds"] == [0, 1]
     assert (tmp_path / "s/comparisons/near-all.html").exists()
+    rows = [line for line in report.splitlines() if line.startswith(("| zero |", "| other_scene |"))]
+    assert len(rows) == 2
+    assert all(" | The forecast is " in row for row in rows)
+    assert (tmp_path / "s/comparisons/near-all-with-foresight.html").exists()
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").rglob("job.json")}
-    assert len(before) == 8
+    assert len(before) == 12
     again = study(STUDY, "seeds_per_round=2")
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -88,6 +94,9 @@ def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
         ({"judge": {"a b": []}}, "cannot be a folder's name"),
         ({"train": "recipe.steps=2"}, "study.train must be a list of options"),
         ({"question": None}, "study lacks question"),
+        ({"interventions": {"arms": ["whit"], "foresight": {}}}, "interventions.arms: there is no 'whit'"),
+        ({"interventions": {"arms": ["with"], "foresight": {"zreo": []}}}, "there is no 'zreo'. Did you mean 'zero'"),
+        ({"interventions": {"arms": ["with"]}}, "study.interventions lacks foresight"),
         ({"arm": {}}, "there is no option 'arm'. Did you mean 'arms'"),
     ],
 )
@@ -106,4 +115,6 @@ def test_the_folders_of_what_is_prepared_are_named_in_options():
         "recipe.batch_size=4",
         "recipe.seed=1",
     ]
-    assert study.judgements([1])["near/all/with/seed-1"][-1] == "policy.checkpoint=s/train/all/with/seed-1"
+    own, other = (study.judgements([1])[f"near/all/with{of}/seed-1"] for of in ("", "/other_scene"))
+    assert other == [*own, "foresight=other_scene", "foresight_bank=s/prepare/slides"]
+    assert own[-1] == "policy.checkpoint=s/train/all/with/seed-1"
