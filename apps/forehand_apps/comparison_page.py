@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from forehand_apps.comparison_videos import SCENES, VIDEO_BYTES, flip_videos
 from forehand_apps.pages import render
 
 WIDTH, MARGIN = 1000, 30
@@ -12,7 +13,13 @@ WIDTH, MARGIN = 1000, 30
 
 def comparison_page(found: Mapping[str, Any]) -> str:
     """The page of a comparison (:func:`forehand.evaluation.comparison.compare.compare_arms`)."""
-    return render("comparison.html", found=found, rows=[_rows(one) for one in found["contrasts"]])
+    return render(
+        "comparison.html",
+        found=found,
+        rows=[_rows(one) for one in found["contrasts"]],
+        videos=[flip_videos(found, one) for one in found["contrasts"]],
+        limits=f"At most {SCENES} scenes are shown, and no video of more than {VIDEO_BYTES // 1_000_000} MB.",
+    )
 
 
 def _rows(one: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], dict[str, Any]]]:

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from tests.child_process import ChildProcess, run_child
+
+from forehand.utils.video import Encoding, VideoWriter
 
 from . import browser as browsers
 
@@ -115,3 +118,14 @@ def browser(tmp_path_factory):
     found = browsers.Browser(tmp_path_factory.mktemp("browser"), width=390)
     yield found
     found.close()
+
+
+@pytest.fixture
+def film(tmp_path):
+    """A film of one second, ten frames from black to white."""
+    path = tmp_path / "film.mp4"
+    writer = VideoWriter(path, 10, 32, 32, Encoding())
+    for gray in range(0, 250, 25):
+        writer.write(np.full((32, 32, 3), gray, np.uint8))
+    writer.close()
+    return path

@@ -1,6 +1,7 @@
 """``forehand compare``: arms by their folders' names, of success and of open loop."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,38 @@ def test_the_checkpoint_says_the_training_seed_where_it_is_at_hand(tmp_path):
     for place, seed in ((checkpoint, 7), (tmp_path / "run", 7), (tmp_path / "moved", 3), (None, 3)):
         results.write_text(json.dumps(record | {"setup": {"policy": {"checkpoint": place and str(place)}}}))
         assert training_seed(tmp_path / "bc_3", 3) == seed
+
+
+@pytest.mark.slow
+def test_scenes_that_flip_are_shown_with_both_films_or_the_command_that_makes_them(forehand, browser, film, tmp_path):
+    write(tmp_path / "bc", [0, 1, 0])
+    write(tmp_path / "seer", [1, 1, 1])
+    done = forehand("compare", "bc", "seer", "page=found.html")
+    assert done.returncode == 0, done.stderr
+    said = Page((tmp_path / "found.html").read_text()).text
+    assert all(f"forehand eval replay={arm} 'trials=[0,2]' output={arm}/replay" in said for arm in ("bc", "seer"))
+
+    for arm, successes in (("bc", [0, 1, 0]), ("seer", [1, 1, 1])):
+        (tmp_path / arm / "replay/videos").mkdir(parents=True)
+        shutil.copy(film, tmp_path / arm / "replay/videos/0.mp4")
+        write(tmp_path / arm / "replay", successes)
+        results = tmp_path / arm / "replay/results.json"
+        record = json.loads(results.read_text())
+        record["episodes"][0]["video"] = "videos/0.mp4"
+        results.write_text(json.dumps(record))
+    assert forehand("compare", "bc", "seer", "page=found.html").returncode == 0
+    page = Page((tmp_path / "found.html").read_text())
+    assert page.elements.count("video") == 2
+    assert "forehand eval replay=bc 'trials=[2]'" in page.text
+    browser.open(tmp_path / "found.html")
+    assert browser.evaluate("document.documentElement.scrollWidth") == 390
+    ended = browser.evaluate(
+        "new Promise(done => { const films = [...document.querySelectorAll('video')]; let left = films.length;"
+        " films.forEach(film => film.addEventListener('ended', () => --left || done(films.map(f => f.currentTime > 0))));"
+        " document.querySelector('.flip button').click(); })"
+    )
+    assert ended == [True, True]
+    assert browser.complaints == []
 
 
 @pytest.mark.slow

@@ -5,12 +5,10 @@ import json
 import time
 from html.parser import HTMLParser
 
-import numpy as np
 import psutil
 import pytest
 
 from forehand import Camera, Contract, Episode, Field, Registry, Showcase
-from forehand.utils.video import Encoding, VideoWriter
 from forehand_apps import demo_page, gallery_page
 from forehand_apps.gallery_page import RenderedShowcase
 from forehand_apps.view import PARTS
@@ -35,16 +33,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += "" if self.elements[-1:] in (["script"], ["style"]) else data
-
-
-@pytest.fixture
-def film(tmp_path):
-    path = tmp_path / "film.mp4"
-    writer = VideoWriter(path, 10, 32, 32, Encoding())
-    for gray in range(0, 250, 25):
-        writer.write(np.full((32, 32, 3), gray, np.uint8))
-    writer.close()
-    return path
 
 
 def test_a_gallery_shows_hostile_words_as_text(film, monkeypatch):
