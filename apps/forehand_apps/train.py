@@ -26,7 +26,7 @@ from forehand.data.sampling import ShuffledBatches, WeightedBatches
 from forehand.data.specification import OpenSources
 from forehand.data.window_spec import read_window
 from forehand.data.windows import WindowDataset
-from forehand.errors import ConfigurationError
+from forehand.errors import ConfigurationError, nearest
 from forehand.evaluation.open_loop.inverse import not_recovered
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy, latest_checkpoint, read_provenance
 from forehand.learning.devices import pick_device
@@ -190,11 +190,10 @@ def _prepare(
         if config[name] and config.init_from is None:
             raise ConfigurationError(f"{name} {what} of init_from, which is not given. Add init_from=….")
     if checkpoint is not None:
-        facts["init"] = read_provenance(checkpoint).get("init")
-    elif config.init_from is not None:
-        facts["init"] = _initialize(policy, config, console)
+        before = read_provenance(checkpoint)
+        facts |= {key: before.get(key) for key in ("init", "init_parts") if key in before}
     else:
-        policy.load_pretrained()
+        facts |= _initialize(policy, config, console)
     plain: Any = OmegaConf.to_container(config.policy, resolve=True)
     inject_lora(policy, read_lora(plain))
     policy.to(device)
@@ -288,15 +287,30 @@ def _require_shared(config: DictConfig, data: Dataset | EmbodimentDatasets) -> N
 
 
 def _initialize(policy: Any, config: DictConfig, console: Console) -> dict[str, Any]:
-    """Begin with the weights of ``config.init_from``; returns facts for the provenance."""
+    """Begin with the weights of ``config.init_from`` and ``init_parts``; returns facts for the provenance."""
     raw = "raw" if config.init_optimizer else None
-    facts = load_pretrained_weights(
-        policy, config.init_from, config.reinitialize, partial=config.init_partial, weights=config.init_weights or raw
-    )
-    for name, reason in facts.get("not_filled", {}).items():
+    chosen = config.init_weights or raw
+    given: Any = OmegaConf.to_container(config.init_parts) if config.init_parts else {}
+    parts, modules = dict(given), dict(policy.named_modules())
+    if unknown := next((name for name in parts if name not in modules), None):
+        raise ConfigurationError(f"init_parts: the policy has no part {unknown!r}. {nearest(unknown, modules)}")
+    facts: dict[str, Any] = {}
+    if config.init_from is None:
+        policy.load_pretrained()
+    else:
+        facts["init"] = load_pretrained_weights(
+            policy, config.init_from, config.reinitialize, partial=config.init_partial, weights=chosen, elsewhere=[*parts]
+        )
+    if parts:
+        facts["init_parts"] = {
+            name: load_pretrained_weights(modules[name], source, weights=chosen, normalization=True)
+            for name, source in parts.items()
+        }
+    began = facts.get("init", {})
+    for name, reason in began.get("not_filled", {}).items():
         console.print(f"not filled: {name}: {reason}", soft_wrap=True, markup=False, highlight=False)
-    if facts.get("not_filled") and facts["left_aside"]:
-        console.print(f"left aside: {', '.join(facts['left_aside'])}", soft_wrap=True, markup=False, highlight=False)
+    if began.get("not_filled") and began["left_aside"]:
+        console.print(f"left aside: {', '.join(began['left_aside'])}", soft_wrap=True, markup=False, highlight=False)
     return facts
 
 

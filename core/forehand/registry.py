@@ -158,18 +158,7 @@ class Registry:
         (:func:`~forehand.utils.option_types.wrong_option`); whatever the factory itself raises passes as it is.
         """
         factory = self.part(kind, name).load()
-        try:
-            signature = inspect.signature(factory)
-        except (TypeError, ValueError):  # some built-in callables have none
-            return factory(**options)
-        try:
-            signature.bind(**options)
-        except TypeError as error:
-            raise ConfigurationError(
-                f"{kind} {name!r} was given options it cannot take: {_misfit(signature, options) or error}"
-            ) from None
-        if wrong := wrong_option(factory, options):
-            raise ConfigurationError(f"{kind} {name!r}: {wrong}")
+        require_options(f"{kind} {name!r}", factory, options)
         return factory(**options)
 
     def options(self, kind: str, name: str) -> tuple[str, ...] | None:
@@ -210,6 +199,22 @@ class Registry:
     def versions(self) -> dict[str, str]:
         """Working plugin → its distribution and version, for provenance."""
         return {p.name: f"{p.distribution} {p.version}" for p in self.plugins() if not p.error}
+
+
+def require_options(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise :class:`ConfigurationError`, which calls it ``what``, where ``factory`` does not take ``options``."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # some built-in callables have none
+        return
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{what} was given options it cannot take: {_misfit(signature, options) or error}"
+        ) from None
+    if wrong := wrong_option(factory, options):
+        raise ConfigurationError(f"{what}: {wrong}")
 
 
 def takes(factory: Callable[..., Any], option: str) -> bool:

@@ -19,6 +19,12 @@ def forehand_register(registry: Registry) -> None:
         "a composed policy for robots with different states and actions, made where the dataset is a mapping",
     )
     registry.add(
+        "policy",
+        "coupled",
+        "forehand.compose.coupled:CoupledPolicy",
+        "a forward model that forecasts, and a model of inverse dynamics that acts on the forecast",
+    )
+    registry.add(
         "encoder",
         "ngram_text",
         "forehand_plugins.encoders.ngram_text:NgramText",

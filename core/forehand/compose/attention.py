@@ -25,10 +25,10 @@ def action_attention(policy: ComposedPolicy, session: ComposedSession) -> Mappin
 
     The mean over layers, heads and queries of the softmax of scaled dot products, which backbones compute by torch's
     ``scaled_dot_product_attention``. Tokens of earlier timesteps count as ``<group>, earlier``. {} where the head makes
-    its tokens itself, or the backbone computes its attention otherwise.
+    its tokens itself, an inverse model acts, or the backbone computes its attention otherwise.
     """
     head = policy.action_head
-    if head is None or isinstance(head, IterativeActionHead) or not session.frames:
+    if head is None or ACTION not in policy.query_parts or isinstance(head, IterativeActionHead) or not session.frames:
         return {}
     plan, sequence, mask = window_of(policy, [session], (ACTION,))
     with _Recorder() as recorder:

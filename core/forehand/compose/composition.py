@@ -107,7 +107,7 @@ class Composition(nn.Module):
         reads: Reads,
         normalization: Mapping[str, str | Mapping[str, Any]],
         actions: str | Mapping[str, Any] | None = None,
-        towers: Mapping[str, Mapping[str, Any] | None] | None = None,
+        towers: Mapping[str, Mapping[str, Any] | None] | SharedTowers | None = None,
         detach: Sequence[str] | None = None,
         share: Composition | None = None,
         absent_cameras: Sequence[Camera] = (),
@@ -133,11 +133,8 @@ class Composition(nn.Module):
         self.resize = resize
         self.reads = {reader: dict(row or {}) for reader, row in reads.items()}
         self.token_dropout: TokenDropout = token_dropout or {}
-        self.towers: SharedTowers = (
-            share.towers
-            if share
-            else SharedTowers({n: c for n, c in (towers or {}).items() if c is not None}, image_size)
-        )
+        own_towers = towers if isinstance(towers, SharedTowers) else _make_towers(towers or {}, image_size)
+        self.towers: SharedTowers = share.towers if share else own_towers
         shared = {"contract": contract, "dim": dim, "image_size": image_size, "towers": self.towers.shapes}
 
         require_module_names("encoders", encoders)
@@ -346,7 +343,7 @@ class Composition(nn.Module):
         """``config``, from which this was made, with the options that its parts read from files."""
         resolved = dict(config)
         for key in ("backbone", "world_model", "action_head"):
-            if options := _resolved_options(getattr(self, key)):
+            if config.get(key) and (options := _resolved_options(getattr(self, key))):
                 resolved[key] = {**config[key], **options}
         found = {slot: options for slot, encoder in self.encoders.items() if (options := _resolved_options(encoder))}
         if found:
@@ -373,6 +370,10 @@ def arrange(
     learned = {name: part.queries.expand(batch, -1, -1) for name, part in queries.items() if name not in given}
     blocks = [(b.group.name, b.timestep) for b in layout.blocks]
     return torch.cat([learned[name] if name in learned else by_step[name][step] for name, step in blocks], dim=1)
+
+
+def _make_towers(configs: Mapping[str, Mapping[str, Any] | None], image_size: int) -> SharedTowers:
+    return SharedTowers({name: config for name, config in configs.items() if config is not None}, image_size)
 
 
 def _resolved_options(part: nn.Module | None) -> Mapping[str, Any]:

@@ -79,6 +79,11 @@ def intervene(
     if name == ORACLE:
         _read_the_future(policy, future)
         return
+    if policy.acts and ACTION not in policy.query_parts:
+        raise ConfigurationError(
+            f"foresight={name}: the inverse model of this policy reads a forecast, not tokens, and for a forecast there "
+            f"is no donor. Leave foresight out."
+        )
     if not reads_foresight(policy):
         reason = "has no world model" if policy.world_model is None else "lets its actions read no foresight"
         raise ConfigurationError(f"foresight={name}: this policy {reason}, so that there is nothing to replace.")
@@ -114,7 +119,7 @@ def _read_the_future(policy: ComposedPolicy, future: Callable[[], Future] | None
 
 def reads_foresight(policy: ComposedPolicy) -> bool:
     """Whether the actions of a policy depend on its foresight tokens."""
-    if policy.world_model is None or policy.action_head is None:
+    if policy.world_model is None or ACTION not in policy.query_parts:
         return False
     layout = policy.plans.window(1, (ACTION,), (0,), policy.device).layout
     return any(block.group.name == FORESIGHT for block in layout.blocks)

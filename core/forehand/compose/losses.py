@@ -82,8 +82,8 @@ def composition_loss(
         with torch.autocast(valid.device.type, enabled=False):  # it costs nothing, and actions are fine motions
             terms |= head.loss(readouts[head.group.name].float(), actions, wanted)
     total = torch.zeros((), device=valid.device)
-    for part in composition.query_parts.values():
-        for name, weight in part.weights.items():
+    for part in (model, head):
+        for name, weight in part.weights.items() if part is not None else ():
             total = total + weight * terms[name]
     return total, terms
 

@@ -281,6 +281,21 @@ class DecodesFeatures(Protocol):
         """
 
 
+@runtime_checkable
+class ForecastsInputs(Protocol):
+    """A world model whose forecast is what encoders read, so that a model of inverse dynamics can read it."""
+
+    @property
+    def forecast_keys(self) -> tuple[str, ...]:
+        """``features.<tower>.<camera>`` and ``state`` that it forecasts, as :attr:`Encoder.inputs`."""
+
+    def forecast_inputs(self, readout: Tensor, present: Inputs) -> dict[str, Tensor]:
+        """(N, count, D) readout and inputs now, key → (N, ...) → those of now and of K horizons, key → (N, 1 + K, ...).
+
+        With gradient, in the numbers that the loss compares; the state is normalized, in ``present`` too.
+        """
+
+
 class ActionHead(_Queries):
     """Owns query tokens and turns what they read into a chunk of ``chunk`` actions, all in normalized units."""
 

@@ -25,6 +25,7 @@ from forehand.compose.parts import (
     IterativeActionHead,
     LossTerms,
     SamplingActionHead,
+    WorldModel,
 )
 from forehand.compose.session import ComposedSession
 from forehand.compose.streaming import NewestReadouts
@@ -105,9 +106,8 @@ class ComposedPolicy(Composition, Policy):
         assert self.action_head is not None
         act, foresee = self.action_head, self.world_model if forecast and self.foresight_control is None else None
         inputs = self._observe(mine, observations, features=isinstance(foresee, DecodesFeatures))
-        wanted = tuple(part.group.name for part in (foresee, act) if part is not None)
-        newest = NewestReadouts(self, mine, wanted)
-        actions = self.normalize_action.inverse(self._act(act, newest, mine)).float().cpu().numpy()
+        newest = NewestReadouts(self, mine, self._wanted(foresee))
+        actions = self.normalize_action.inverse(self._act(act, newest, mine, inputs)).float().cpu().numpy()
         if self.delta_actions is not None:
             states = np.stack([observation.state for observation in observations])
             actions = self.delta_actions.to_absolute(actions, states).astype(np.float32)
@@ -119,7 +119,13 @@ class ComposedPolicy(Composition, Policy):
         forecasts = decode_forecasts(foresee, newest.readouts[foresee.group.name], inputs, self.absent_cameras)
         return [Prediction(chunk, forecast) for chunk, forecast in zip(actions, forecasts, strict=True)]
 
-    def _act(self, head: ActionHead, newest: NewestReadouts, sessions: Sequence[ComposedSession]) -> Tensor:
+    def _wanted(self, foresee: WorldModel | None) -> tuple[str, ...]:
+        """The groups whose readouts a step needs: those of the action head and of ``foresee``, which shows a forecast."""
+        return tuple(part.group.name for part in (foresee, self.action_head) if part is not None)
+
+    def _act(
+        self, head: ActionHead, newest: NewestReadouts, sessions: Sequence[ComposedSession], inputs: Mapping[str, Any]
+    ) -> Tensor:
         """Chunks of normalized actions, (B, chunk, A); noise comes from each session's own seed."""
         if isinstance(head, IterativeActionHead):
             return head.sample(newest.read, self._noise(head, sessions))

@@ -48,6 +48,12 @@ class SharedTowers(nn.Module):
         self.towers: Mapping[str, VisionTower] = nn.ModuleDict(made)  # type: ignore[assignment]
         self.shapes = FeatureShapes({name: FeatureShape(tower.grid, tower.width) for name, tower in made.items()})
 
+    def shapes_alone(self) -> SharedTowers:
+        """The same shapes without the towers, for parts that read features which others have computed."""
+        alone = SharedTowers({}, 0)
+        alone.shapes = self.shapes
+        return alone
+
     def camera(self, key: str) -> str:
         """The camera of ``features.<tower>.<camera>``; raises :class:`ConfigurationError` for an unknown tower."""
         tower, _, camera = key.removeprefix(FEATURES).partition(".")

@@ -19,6 +19,7 @@ from forehand.compose.parts import (
     STATE,
     DecodesFeatures,
     DecodesImages,
+    ForecastsInputs,
     WorldModel,
 )
 from forehand.compose.tokens import FORESIGHT
@@ -96,7 +97,8 @@ def assert_world_model_conforms(
         now = {c: images(100 * seed + i, ROWS) for i, c in enumerate(model.cameras)}
         with seeded(seed):
             seen = {FEATURES + name: torch.randn(ROWS, TOWER.patches + 1, TOWER.width) for name in model.target_features}
-        return {"readout": random_readout(model, dim, seed, ROWS), **now, **seen}
+            state = torch.randn(ROWS, contract.state_size)
+        return {"readout": random_readout(model, dim, seed, ROWS), **now, **seen, "vector": state}
 
     def run(part: WorldModel, inputs: Any) -> dict[str, Tensor]:
         readout = inputs["readout"]
@@ -125,6 +127,19 @@ def assert_world_model_conforms(
                 require(
                     features.shape == wanted_shape and features.is_floating_point(),
                     f"the features of {name!r} must be {wanted_shape} floats; they are {shape(features)}",
+                )
+        if isinstance(part, ForecastsInputs) and part.forecast_keys:
+            now = {key: inputs.get(key, inputs["vector"]) for key in part.forecast_keys}
+            found = part.forecast_inputs(readout, now)
+            require(
+                set(found) == set(part.forecast_keys),
+                f"forecast_inputs() must be of {part.forecast_keys}; they are of {sorted(found)}",
+            )
+            for key, values in found.items():
+                needed = (len(readout), 1 + len(horizons), *now[key].shape[1:])
+                require(
+                    values.shape == needed and values.is_floating_point(),
+                    f"the forecast of {key!r} must be {needed} floats, the present first; it is {shape(values)}",
                 )
         return {"the forecast": part(readout)}
 

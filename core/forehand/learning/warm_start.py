@@ -29,14 +29,17 @@ def load_pretrained_weights(
     *,
     partial: bool = False,
     weights: str | None = None,
+    normalization: bool = False,
+    elsewhere: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Fill ``policy`` with the weights of a checkpoint folder, of the newest one of a training run, or of one on the hub.
 
     reinitialize: weights that keep their own initial values, by name or by the beginning of their names
     (``action_head.queries``, ``world_model``). partial: so do all that the checkpoint has not, or in another shape.
-    weights: ``ema`` or ``raw``; None: the averages, where there are any. The normalization stays that of the new data,
-    and a longer history is cut to the policy's. Adapters (LoRA) are added to the weights that they adapt. What the policy
-    does not have is left aside.
+    weights: ``ema`` or ``raw``; None: the averages, where there are any. normalization: take it from the checkpoint, too;
+    else it stays that of the new data. elsewhere: modules, by name, that are filled otherwise, and keep their values. A
+    longer history is cut to the policy's. Adapters (LoRA) are added to the weights that they adapt. What the policy does
+    not have is left aside.
 
     Returns facts for the provenance: ``checkpoint``, ``fingerprint``, ``fresh`` (what was reinitialized), ``left_aside``
     and, with ``partial``, ``not_filled``, name → why. Raises :class:`CheckpointError` naming what does not fit; then
@@ -55,12 +58,14 @@ def load_pretrained_weights(
             hint = nearest(beginning, needed)
             raise ConfigurationError(f"reinitialize: the policy has no weights {beginning!r}. {hint}")
         own |= meant
+    own |= {name for name in needed if any(name.startswith(f"{module}.") for module in elsewhere)}
     for path, module in policy.named_modules():
-        if isinstance(module, Normalizer):
+        if isinstance(module, Normalizer) and not normalization:
             own |= {name for name in needed if name.startswith(path + ".")}
         if isinstance(module, Backbone):
             inner = {n.removeprefix(path + "."): t for n, t in offered.items() if n.startswith(path + ".")}
-            offered |= {f"{path}.{name}": tensor for name, tensor in module.truncate_history(inner).items()}
+            if inner:
+                offered |= {f"{path}.{name}": tensor for name, tensor in module.truncate_history(inner).items()}
     wanted = {name: tensor for name, tensor in needed.items() if name not in own}
     kept = {name: tensor for name, tensor in offered.items() if name in wanted}
     unfit: dict[str, str] = {}

@@ -17,6 +17,7 @@ from forehand.policy import TRAINING_ACTION_RANGE, TRAINING_STATE_RANGE
 from forehand.sharing.reproduction import command_words
 from forehand.utils.differences import flat
 from forehand.utils.markdown import markdown_table
+from forehand.utils.provenance import initial_weights
 
 CARD = "README.md"
 MARK = "<!-- written by forehand; edit freely: without this line it is left alone -->"
@@ -121,7 +122,7 @@ def _training(made: Mapping[str, Any]) -> Iterator[str]:
     if left_out := made.get("left_out"):
         reasons = [reason for of in left_out.values() for reason in of]
         yield "Left out: " + "; ".join(f"{r['reason']}: {r['episodes']} episodes, {r['frames']} frames" for r in reasons)
-    if init := made.get("init"):
+    for init in initial_weights(made):
         yield f"Began with the weights of `{_last(init['checkpoint'])}`, fingerprint `{init['fingerprint']}`."
     recipe = made.get("recipe", {})
     values = [[key, f"`{value}`"] for key, value in flat(recipe).items() if value is not None]
@@ -175,7 +176,7 @@ def _limits(
 ) -> str:
     said = [
         "It was trained on the data above and on nothing else"
-        + (" beside the weights it began with" if made.get("init") else "")
+        + (" beside the weights it began with" if initial_weights(made) else "")
         + "; other scenes, objects, sentences, cameras and robots are untried unless a table above has them.",
     ]
     for name, of in (about.get("embodiments") or {None: about}).items():

@@ -9,7 +9,7 @@ from forehand.errors import ForehandError, first_line
 from forehand.learning.checkpoint import find_checkpoint, fingerprints
 from forehand.plugins import registry
 from forehand.utils.differences import flat
-from forehand.utils.provenance import provenance
+from forehand.utils.provenance import initial_weights, provenance
 
 PROGRAM = "forehand"
 OWN_OUTPUT = ("output", "resume")
@@ -69,11 +69,10 @@ def _data(made: Mapping[str, Any], dataset: Any) -> Iterator[Change]:
 
 
 def _initial(made: Mapping[str, Any]) -> Iterator[Change]:
-    if not (init := made.get("init")):
-        return
-    try:
-        now = list(fingerprints(find_checkpoint(init["checkpoint"])).values())
-    except (ForehandError, OSError) as error:
-        now = [f"cannot be read: {first_line(error)}"]
-    if init["fingerprint"] not in now:
-        yield "initial weights", init["fingerprint"], " or ".join(now)
+    for init in initial_weights(made):
+        try:
+            now = list(fingerprints(find_checkpoint(init["checkpoint"])).values())
+        except (ForehandError, OSError) as error:
+            now = [f"cannot be read: {first_line(error)}"]
+        if init["fingerprint"] not in now:
+            yield "initial weights", init["fingerprint"], " or ".join(now)

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "commit": git_commit(),
         **facts,
     }
+
+
+def initial_weights(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The ``checkpoint`` and ``fingerprint`` of each that a training began with; ``made`` is its provenance."""
+    whole = [made["init"]] if made.get("init") else []
+    return [*whole, *(made.get("init_parts") or {}).values()]
 
 
 @functools.cache  # what runs is what was loaded, whatever becomes of the files meanwhile

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from forehand import Contract
@@ -37,7 +38,8 @@ class Vision(Encoder, Pretrained):
     policy's ``towers``, whose features it then reads. shared: one tower for all cameras, or one for each. tokens:
     ``pooled`` (one token), ``grid`` (one for each patch), ``spatial_softmax`` or ``attention_pooled`` (``count`` tokens,
     by default 4). keypoints: of the spatial softmax. heads: of the attention pooling. film: True for n-grams of the
-    instruction, or a text encoder (``{name: …}``). Each camera has its own modulation and pooling.
+    instruction, or a text encoder (``{name: …}``). Each camera has its own modulation and pooling. layer_norm: features
+    are layer-normed without parameters first, as those are that a world model forecasts.
 
     Raises :class:`ConfigurationError` for a camera, a tower or tokens that there are not.
     """
@@ -57,12 +59,13 @@ class Vision(Encoder, Pretrained):
         keypoints: int = 32,
         heads: int = 4,
         film: Film = False,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         require_cameras(contract, cameras, "vision")
         if not cameras:
             raise ConfigurationError("vision: it has no cameras; name one of the contract's, or leave the encoder out.")
-        self.cameras, self.shared = tuple(cameras), shared
+        self.cameras, self.shared, self.layer_norm = tuple(cameras), shared, layer_norm
         self.towers, self.of_policy = nn.ModuleDict(), tower if isinstance(tower, str) else None
         if isinstance(tower, str):
             shape = _shape(tower, towers or {}, shared)
@@ -88,6 +91,8 @@ class Vision(Encoder, Pretrained):
         text = None if self.sentence is None else self.sentence(inputs[INSTRUCTION])
         tokens = {}
         for camera, (patches, whole) in self._features(inputs).items():
+            if self.layer_norm:
+                patches, whole = (F.layer_norm(features, features.shape[-1:]) for features in (patches, whole))
             if text is not None:
                 patches, whole = self.film[camera](patches, whole, text)
             tokens[camera] = self.pooling[camera](patches, whole)

@@ -124,15 +124,39 @@ class Latent(WorldModel):
         """
         if self.features == "whole":
             return {}
-        forecast = self(readout).float()
-        if self.residual:
-            forecast = forecast + torch.stack([self._selected(present[n])[:, None] for n in self.target_features], dim=1)
-        if self.loss_name == "cosine":  # which leaves their length open
-            forecast = F.layer_norm(forecast, forecast.shape[-1:])
+        forecast = self._expected(readout, [self._selected(present[n]) for n in self.target_features])
         patches = forecast[..., : self.shape.patches, :].unflatten(-2, self.shape.grid)
         if len(self.horizons) == 1:
             patches = patches.squeeze(2)
         return {name: patches[:, i] for i, name in enumerate(self.target_features)}
+
+    @property
+    def forecast_keys(self) -> tuple[str, ...]:
+        """``features.<tower>.<camera>`` of each camera; none where ``features`` is ``whole``."""
+        return () if self.features == "whole" else tuple(FEATURES + name for name in self.target_features)
+
+    def forecast_inputs(self, readout: Tensor, present: Inputs) -> dict[str, Tensor]:
+        """(N, C·F, D) readout and the features now (N, P + 1, W) → layer-normed ones, (N, 1 + K, P + 1, W).
+
+        Where only patches are forecast, their mean stands for the whole.
+        """
+        now = [self._selected(present[FEATURES + name]) for name in self.target_features]
+        expected, found = self._expected(readout, now), dict[str, Tensor]()
+        for i, key in enumerate(self.forecast_keys):
+            both = torch.cat([now[i][:, None], expected[:, i]], dim=1)
+            if self.features == "patches":
+                both = torch.cat([both, both.mean(dim=-2, keepdim=True)], dim=-2)
+            found[key] = both
+        return found
+
+    def _expected(self, readout: Tensor, now: Sequence[Tensor]) -> Tensor:
+        """(N, C·F, D) readout and what is selected of each camera now, (N, P', W) → the forecast, (N, C, K, P', W)."""
+        forecast = self(readout).float()
+        if self.residual:
+            forecast = forecast + torch.stack([features[:, None] for features in now], dim=1)
+        if self.loss_name == "cosine":  # which leaves their length open
+            forecast = F.layer_norm(forecast, forecast.shape[-1:])
+        return forecast
 
     def _stack(self, features: Sequence[Tensor]) -> Tensor:
         """(B, T, K, P + 1, W) of each camera → (B, T, C, K, P', W), normalized."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,6 +69,19 @@ class State(WorldModel):
             forecast = forecast + now / self.scale
         error = F.smooth_l1_loss(forecast, future / self.scale, reduction="none").mean(dim=-1)  # (B, T, K)
         return {"foresight": masked_mean(error, horizon_axis(valid, self.horizon))}
+
+    @property
+    def forecast_keys(self) -> tuple[str, ...]:
+        """The state, unless it forecasts a sensor."""
+        return tuple(key for key in self.target_vectors if key == STATE)
+
+    def forecast_inputs(self, readout: Tensor, present: Inputs) -> dict[str, Tensor]:
+        """(N, F, D) readout and the normalized state now (N, S) → (N, 1 + K, S)."""
+        expected, found = self(readout).float() * self.scale, dict[str, Tensor]()
+        for key in self.forecast_keys:
+            now = present[key][:, None]
+            found[key] = torch.cat([now, now + expected if self.residual else expected], dim=1)
+        return found
 
 
 def _read_size(contract: Contract, vector: str, size: int | None) -> int:

@@ -34,7 +34,7 @@ POLICY = {  # with everything that is random in training: dropout, shifts, hidde
     "token_dropout": {"action": {"static": 0.5}},
     "detach": None,
 }
-OPTIONAL = ("lora", "towers", "inverse_dynamics")  # keys of a policy that the small one leaves out
+OPTIONAL = ("lora", "towers", "inverse_dynamics", "inverse_model", "gradient")  # keys that the small policy leaves out
 RECIPE = {"steps": 6, "batch_size": 3, "learning_rate": 1e-2, "seed": 3, "warmup_steps": 2, "log_every": 1}
 
 

@@ -256,6 +256,17 @@ class FutureFeatures(WorldModel):
             features = features.squeeze(2)
         return {name: features[:, i] for i, name in enumerate(self.target_features)}
 
+    @property
+    def forecast_keys(self) -> tuple[str, ...]:
+        return tuple(f"features.{name}" for name in self.target_features)
+
+    def forecast_inputs(self, readout: Tensor, present: Inputs) -> dict[str, Tensor]:
+        expected, found = self(readout), {}
+        for i, key in enumerate(self.forecast_keys):
+            both = torch.cat([present[key][:, None, :-1], expected[:, i]], dim=1)
+            found[key] = torch.cat([both, both.mean(dim=-2, keepdim=True)], dim=-2)
+        return found
+
 
 class Sampled(SamplingActionHead):
     """A linear map of what was read, and a learned share of the noise."""
@@ -348,6 +359,7 @@ class Darken(Augmentation):
 @hookimpl
 def forehand_register(registry: Registry) -> None:
     registry.add("policy", "composed", "forehand.compose.policy:ComposedPolicy", "a policy of parts")
+    registry.add("policy", "coupled", "forehand.compose.coupled:CoupledPolicy", "two models, coupled")
     embodied = "forehand.compose.embodiments:CrossEmbodimentPolicy"
     registry.add("policy", "cross_embodiment", embodied, "a policy of parts for several robots")
     registry.add(

@@ -14,6 +14,7 @@ from forehand.data.source import DataSource
 from forehand.data.specification import SourceSpec, by_embodiment, read_sources
 from forehand.errors import ForehandError
 from forehand.evaluation.open_loop.recorded import RecordedEpisodes, recorded
+from forehand.utils.provenance import initial_weights
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def trained_on(episodes: RecordedEpisodes, provenance: Mapping[str, Any] | None)
             continue
         base, frames = recorded(source, np.arange(len(source.episodes)))
         used.setdefault(base.fingerprint, []).append(frames)
-    if (first := (provenance.get("init") or {}).get("checkpoint")) is not None:
-        notes.append(f"The training began with {first}, whose own data is not looked up.")
+    for first in initial_weights(provenance):
+        notes.append(f"The training began with {first['checkpoint']}, whose own data is not looked up.")
     known = {name: np.unique(np.concatenate(parts)) for name, parts in used.items()}
     otherwise = None if notes else False
     seen: list[bool | None] = []
