@@ -83,7 +83,7 @@ def make(plan: Plan, say: Callable[[str], None], again: bool = False) -> MadeEnv
             raise EnvironmentFailed(f"Another process is making {plan.folder}. Wait for it.")
         made = MadeEnvironment.read(plan.folder)
         if made is not None and not again and _moved(made, plan):
-            say(f"{plan.folder} is to run Forehand in {plan.asked['source_trees'][FOREHAND]}")
+            say(f"{plan.folder} is to run Forehand in {', '.join(plan.asked['source_trees'].values())}")
             _copy_distributions(plan)
             return _finish(replace(made, asked=plan.asked), plan.spec, say)
         return _make(plan, say)
@@ -91,10 +91,9 @@ def make(plan: Plan, say: Callable[[str], None], again: bool = False) -> MadeEnv
 
 def _moved(made: MadeEnvironment, plan: Plan) -> bool:
     """Whether ``made`` is what ``plan`` asks for, but for where the source trees of its distributions are."""
-    there, asked = dict(made.asked), plan.asked
-    trees = there.get("source_trees", {}), asked["source_trees"]
-    there["source_trees"] = asked["source_trees"]
-    return trees[0] != trees[1] and trees[0].keys() == trees[1].keys() and (there, made.options) == (asked, plan.options)
+    there, here = dict(made.asked), plan.asked
+    before, now = there.pop("source_trees", {}), here.pop("source_trees")
+    return before != now and before.keys() == now.keys() and (there, made.options) == (here, plan.options)
 
 
 def _make(plan: Plan, say: Callable[[str], None]) -> MadeEnvironment:
