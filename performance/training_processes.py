@@ -85,8 +85,8 @@ def start(name: str, count: int, options: list[str], folder: Path) -> list[subpr
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = os.environ | {"OMP_NUM_THREADS": "1"}
-    if name == "two together":
+    shared, together = os.environ | {"OMP_NUM_THREADS": "1"}, name == "two together"
+    if together:
         shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
         shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
@@ -97,7 +97,6 @@ def start(name: str, count: int, options: list[str], folder: Path) -> list[subpr
             stdout=subprocess.PIPE,
             text=True,
         )
-        for together in [name == "two together"]
         for rank in range(count)
     ]
 

@@ -94,10 +94,7 @@ def _lines(
         for arm in one["arms"]:
             by_seed = ", ".join(f"{value:.3g}" for value in arm["by_seed"])
             beside = of.get(arm["name"])
-            rest = "– | – | –"
-            if beside:
-                rest = f"{beside['difference']:+.3g} | {_interval(beside)} | {_said(beside['p_holm'])}"
-            yield f"| {arm['name']} | {arm['mean']:.3g} | {by_seed} | {rest} |"
+            yield f"| {arm['name']} | {arm['mean']:.3g} | {by_seed} | {_cells(beside) if beside else '– | – | –'} |"
 
 
 def _reading_lines(read: Mapping[tuple[str, Cell], dict[str, Any]]) -> Iterator[str]:
@@ -111,8 +108,7 @@ def _reading_lines(read: Mapping[tuple[str, Cell], dict[str, Any]]) -> Iterator[
         yield "| foresight | mean | difference | 95 % interval | p (Holm) | |"
         yield "|---|---:|---:|---|---:|---|"
         for arm, of in zip(one["arms"][1:], one["contrasts"], strict=True):
-            numbers = f"{arm['mean']:.3g} | {of['difference']:+.3g} | {_interval(of)} | {_said(of['p_holm'])}"
-            yield f"| {of['intervention']} | {numbers} | {of['reading'].partition(':')[0]}. |"
+            yield f"| {of['intervention']} | {arm['mean']:.3g} | {_cells(of)} | {of['reading'].partition(':')[0]}. |"
 
 
 def _training_lines(study: Study, seeds: Sequence[int]) -> Iterator[str]:
@@ -143,6 +139,11 @@ def _training(study: Study, cell: Cell, seed: int) -> dict[str, Any]:
         "demonstrations": " + ".join(str(source["episodes"]) for source in data),
         "frames": " + ".join(str(source["frames"]) for source in data),
     }
+
+
+def _cells(of: Mapping[str, Any]) -> str:
+    """Those of a contrast in a table: the difference, its interval, and p."""
+    return f"{of['difference']:+.3g} | {_interval(of)} | {_said(of['p_holm'])}"
 
 
 def _interval(of: Mapping[str, Any]) -> str:

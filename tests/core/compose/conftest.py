@@ -101,3 +101,13 @@ def frames() -> list[Observation]:
     """Seven random observations, three more than the history."""
     generator = np.random.default_rng(2)
     return [example.observation(CONTRACT, generator, i / CONTRACT.rate) for i in range(7)]
+
+
+@pytest.fixture
+def later(window):
+    """The window with the images of two horizons."""
+    for camera in CAMERAS:
+        future = window["target"][f"future.{camera}"]
+        window["target"][f"future.{camera}"] = torch.stack([future, future.flip(0)], dim=2)
+    window["target"]["future_valid"] = torch.ones(2, 4, 2, dtype=torch.bool)
+    return window

@@ -33,16 +33,6 @@ COUPLED = {
 }
 
 
-@pytest.fixture
-def later(window):
-    """The window with the images of two horizons."""
-    for camera in CAMERAS:
-        future = window["target"][f"future.{camera}"]
-        window["target"][f"future.{camera}"] = torch.stack([future, future.flip(0)], dim=2)
-    window["target"]["future_valid"] = torch.ones(2, 4, 2, dtype=torch.bool)
-    return window
-
-
 def moved(policy: CoupledPolicy, batch, *wanted: str) -> set[str]:
     """The parts that loss terms have a gradient for."""
     policy.zero_grad()

@@ -14,16 +14,6 @@ READ = {**TOWER, "encoders.cameras": {"name": "example/features", "cameras": CAM
 FORESEEN = {**READ, "world_model": {"name": "example/future_features", "cameras": CAMERAS, "tower": "eyes"}}
 
 
-@pytest.fixture
-def later(window):
-    """The window with the images of two horizons."""
-    for camera in CAMERAS:
-        future = window["target"][f"future.{camera}"]
-        window["target"][f"future.{camera}"] = torch.stack([future, future.flip(0)], dim=2)
-    window["target"]["future_valid"] = torch.ones(2, 4, 2, dtype=torch.bool)
-    return window
-
-
 @pytest.mark.parametrize("changes", [READ, FORESEEN])
 def test_a_policy_with_a_tower_conforms(make_policy, changes):
     assert_policy_conforms(lambda: make_policy(changes))
