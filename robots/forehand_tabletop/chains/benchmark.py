@@ -12,8 +12,9 @@ from forehand.errors import ConfigurationError, UnknownName, nearest
 from forehand.registry import indefinite
 from forehand_tabletop.chains.chains import PRECEDING, frozen_chains, preceding_tasks, random_start, start_for
 from forehand_tabletop.chains.disturbances import disturbed
-from forehand_tabletop.chains.sentences import sentences
+from forehand_tabletop.chains.sentences import VAGUE, sentences
 from forehand_tabletop.chains.showcases import showcases
+from forehand_tabletop.chains.styles import DIRECT, STYLE, drawn_style, require_styles
 from forehand_tabletop.chains.tasks import MAX_STEPS, TASKS
 from forehand_tabletop.chains.variants import load_variant
 
@@ -28,6 +29,10 @@ class TabletopChainsBenchmark(Benchmark):
     ``train``, or ``test``, which are held out; ``disturbances``: names of
     :mod:`~forehand_tabletop.chains.disturbances`, which every episode then has; ``preceding_tasks``: up to how many other
     tasks the expert does, unrecorded, before a single task begins, so that hand and objects start as within a chain.
+
+    What an expert does need not follow from what is seen. ``styles``: of ``direct``, ``left`` and ``right``, those that
+    the expert approaches in, one of them an episode, drawn by its seed; ``vague_sentences``: a sentence about a block
+    does not say which, and an episode is accomplished with any.
     """
 
     robots = ("TabletopChainsRobot",)
@@ -35,7 +40,13 @@ class TabletopChainsBenchmark(Benchmark):
     annotations = ("variant",)
 
     def __init__(
-        self, variant: str = "D", sentences: str = "test", disturbances: Sequence[str] = (), preceding_tasks: int = 0
+        self,
+        variant: str = "D",
+        sentences: str = "test",
+        disturbances: Sequence[str] = (),
+        preceding_tasks: int = 0,
+        styles: Sequence[str] = (DIRECT,),
+        vague_sentences: bool = False,
     ) -> None:
         if preceding_tasks < 0:
             raise ConfigurationError(f"preceding_tasks must be 0 or a positive number, not {preceding_tasks}.")
@@ -43,6 +54,7 @@ class TabletopChainsBenchmark(Benchmark):
         for name in self.variants:
             load_variant(name)
         self.split, self.preceding_tasks = sentences, preceding_tasks
+        self.styles, self.vague = require_styles(styles), vague_sentences
         self.disturbances = disturbed(disturbances)
 
     def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:
@@ -83,7 +95,9 @@ class TabletopChainsBenchmark(Benchmark):
                 f"The expert of tabletop-chains reads the simulator's state, so it needs the robot 'tabletop-chains' in "
                 f"its own process; it was given {indefinite(type(robot).__name__)}."
             )
-        return PlayExpert(robot, seed) if episode.task == PLAY else ChainExpert(robot, episode.task, robot.start)
+        if episode.task == PLAY:
+            return PlayExpert(robot, seed)
+        return ChainExpert(robot, episode.task, robot.start, str(episode.options.get(STYLE, DIRECT)))
 
     def showcases(self, seed: int) -> list[Showcase]:
         """Every environment (A to D and the chosen ones), task and disturbance, and a chain."""
@@ -93,7 +107,7 @@ class TabletopChainsBenchmark(Benchmark):
         """A sentence of another task that is possible in the same scene; the same one each time."""
         rng = random.Random(episode.seed)
         others = [name for name in TASKS if name != episode.task and name.split("_")[0] != episode.task.split("_")[0]]
-        return rng.choice(sentences(rng.choice(others), self.split))
+        return rng.choice(sentences(rng.choice(others), self.split, vague=self.vague))
 
     def redrawn(self, trial: tuple[Episode, ...]) -> tuple[Episode, ...]:
         """The same tasks and start, with hand, blocks and disturbances elsewhere."""
@@ -101,8 +115,8 @@ class TabletopChainsBenchmark(Benchmark):
 
     def _chain(self, number: int, scene: int) -> tuple[Episode, ...]:
         rng, chain = random.Random(scene), frozen_chains()[number]
-        options = self._scene_options(number) | chain.start.to_dict()
-        instructions = [rng.choice(sentences(task, self.split)) for task in chain.tasks]
+        options = self._scene_options(number) | chain.start.to_dict() | self._expert_options(scene)
+        instructions = [rng.choice(sentences(task, self.split, vague=self.vague)) for task in chain.tasks]
         return tuple(
             Episode(task, sentence, scene, MAX_STEPS, options, continues=position > 0)
             for position, (task, sentence) in enumerate(zip(chain.tasks, instructions, strict=True))
@@ -115,8 +129,13 @@ class TabletopChainsBenchmark(Benchmark):
         earlier = rng.randint(0, self.preceding_tasks) if self.preceding_tasks else 0
         start, done = preceding_tasks(task, earlier, rng) if earlier else (start_for(task, rng), ())
         options = self._scene_options(turn) | start.to_dict() | ({PRECEDING: " ".join(done)} if done else {})
-        sentence = rng.choice(sentences(task, self.split))
-        return Episode(task, sentence, seed, MAX_STEPS, options)
+        sentence = rng.choice(sentences(task, self.split, vague=self.vague))
+        return Episode(task, sentence, seed, MAX_STEPS, options | self._expert_options(seed))
+
+    def _expert_options(self, seed: int) -> dict[str, str | int | float | bool]:
+        """The style drawn for an episode, where there are others than the direct one, and whether it is vague."""
+        style = {} if self.styles == (DIRECT,) else {STYLE: drawn_style(self.styles, seed)}
+        return {**style, **({VAGUE: True} if self.vague else {})}
 
     def _scene_options(self, turn: int) -> dict[str, str | int | float | bool]:
         return {"variant": self.variants[turn % len(self.variants)], **self.disturbances}

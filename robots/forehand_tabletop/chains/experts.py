@@ -24,6 +24,7 @@ from forehand_tabletop.chains.skills import (
     grasp_yaw,
     squared,
 )
+from forehand_tabletop.chains.styles import DIRECT
 from forehand_tabletop.chains.variants import Fixtures
 from forehand_tabletop.chains.world import FINGERS, World
 
@@ -39,10 +40,13 @@ GRIPPED = 0.012  # m, gap of fingers that hold the drawer's handle
 
 
 class ChainExpert(Expert):
-    """Scripted expert for ``task`` on ``robot``; ``start`` is the world when the task began."""
+    """Scripted expert for ``task`` on ``robot``; ``start`` is the world when the task began.
 
-    def __init__(self, robot: ChainArm, task: str, start: World) -> None:
-        self._robot, self._hand = robot, Hand(robot)
+    ``style``: how the hand approaches (:mod:`forehand_tabletop.chains.styles`).
+    """
+
+    def __init__(self, robot: ChainArm, task: str, start: World, style: str = DIRECT) -> None:
+        self._robot, self._hand = robot, Hand(robot, style)
         self._start = start
         words = task.split("_")
         ways: Mapping[str, Callable[[World], Action]] = {

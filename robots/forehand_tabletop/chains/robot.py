@@ -17,6 +17,7 @@ from forehand_tabletop.chains.disturbances import DISTURBANCES, OPTION, disturba
 from forehand_tabletop.chains.experts import ChainExpert
 from forehand_tabletop.chains.layout import HOME, lay_out
 from forehand_tabletop.chains.scene import OVERVIEW
+from forehand_tabletop.chains.sentences import VAGUE, alternatives
 from forehand_tabletop.chains.simulation import ChainSimulation
 from forehand_tabletop.chains.tasks import TASKS
 from forehand_tabletop.chains.variants import load_variant
@@ -106,7 +107,9 @@ class TabletopChainsRobot(ArmRobot):
             return None
         if self.episode.task == PLAY:
             return self.simulation.time > (self.episode.max_steps - 0.5) / RATE
-        return TASKS[self.episode.task].accomplished(self.start, self.simulation.world())
+        task, world = self.episode.task, self.simulation.world()
+        meant = alternatives(task) if self.episode.options.get(VAGUE) else (task,)
+        return any(TASKS[name].accomplished(self.start, world) for name in meant)
 
     def for_rendering(self, size: int, overview: bool = False) -> TabletopChainsRobot:
         """One with high rendering quality."""

@@ -13,13 +13,25 @@ from forehand_tabletop.chains.dimensions import BLOCKS, SHAPES
 from forehand_tabletop.chains.tasks import TASKS
 
 SPLITS = ("train", "test")
+VAGUE = "vague"  # option of an episode: its sentence names no block, and with any of them it is accomplished
 
 
-def sentences(task: str, split: str) -> Sequence[str]:
-    """All sentences of a task; ``split``: ``train`` or ``test``."""
+def sentences(task: str, split: str, *, vague: bool = False) -> Sequence[str]:
+    """All sentences of a task; ``split``: ``train`` or ``test``. vague: of a block they say no more than ``a block``."""
     if split not in SPLITS:
         raise ConfigurationError(f"There are no {split!r} sentences; there are {' and '.join(SPLITS)} sentences.")
-    return _all()[task][split]
+    block = block_of(task)
+    return [s.replace(f"the {_name(block)}", "a block") if vague and block else s for s in _all()[task][split]]
+
+
+def block_of(task: str) -> str:
+    """The block that a task is about, "" where it names none."""
+    return next((word for word in task.split("_") if word in BLOCKS), "")
+
+
+def alternatives(task: str) -> tuple[str, ...]:
+    """The tasks that a vague sentence of ``task`` may mean: the same with each of the blocks."""
+    return tuple(task.replace(block, other) for other in BLOCKS) if (block := block_of(task)) else (task,)
 
 
 @cache
@@ -28,9 +40,11 @@ def _all() -> Mapping[str, Mapping[str, Sequence[str]]]:
     written = yaml.safe_load(text)
     found = {}
     for task in TASKS:
-        words = task.split("_")
-        block = next((word for word in words if word in BLOCKS), "")
-        family = written["_".join(word for word in words if word != block)]
-        name = f"{block} {SHAPES[block]}" if block else ""
-        found[task] = {split: [str(s).format(block=name) for s in family[split]] for split in SPLITS}
+        block = block_of(task)
+        family = written["_".join(word for word in task.split("_") if word != block)]
+        found[task] = {split: [str(s).format(block=_name(block)) for s in family[split]] for split in SPLITS}
     return found
+
+
+def _name(block: str) -> str:
+    return f"{block} {SHAPES[block]}" if block else ""

@@ -15,6 +15,7 @@ from forehand_tabletop.arm.kinematics import Vector
 from forehand_tabletop.arm.scripted_hand import CLOSED, GAIN, OPEN, Action, smooth_step, step_towards, way_from_above
 from forehand_tabletop.chains.dimensions import BLOCKS
 from forehand_tabletop.chains.simulation import ChainSimulation
+from forehand_tabletop.chains.styles import DIRECT, STYLES
 from forehand_tabletop.chains.world import World
 
 SPEED, PUSH_SPEED = 0.035, 0.02  # m for each control step, at most
@@ -32,6 +33,7 @@ FAR_TURN = 1.25  # rad, of the hand
 FINGER_AT = 0.046  # m, of an open finger's middle from the hand's
 PALM = (0.11, 0.045)  # m, along the fingers' way and across, that is kept clear of posts
 QUARTER = np.pi / 2
+STRAIGHT, BENT = 0.04, 0.10  # m of way left: straight within the first, turned by all of the style's turn beyond both
 
 
 class ChainArm(Protocol):
@@ -47,10 +49,13 @@ class ChainArm(Protocol):
 
 
 class Hand:
-    """The hand of ``robot``: each skill returns the next action (7,) and sets ``phase`` to its name."""
+    """The hand of ``robot``: each skill returns the next action (7,) and sets ``phase`` to its name.
 
-    def __init__(self, robot: ChainArm) -> None:
-        self._robot = robot
+    ``style``: how it approaches (:mod:`forehand_tabletop.chains.styles`).
+    """
+
+    def __init__(self, robot: ChainArm, style: str = DIRECT) -> None:
+        self._robot, self._turn = robot, STYLES[style]
         self.phase = "start"
 
     @property
@@ -94,6 +99,7 @@ class Hand:
         hover = max(TRANSIT - goal[2], 0.03)
         way, sideways = way_from_above(point, goal, hover * smooth_step((far - FUNNEL_TIP) / FUNNEL_WIDTH))
         turned = self.yaw + sideways * (yaw - self.yaw)
+        way[:2] = bent(way[:2], self._turn)
         return self.move(self._robot.target[0] + way, gripper, turned)
 
     def reach(self, goal: Vector, gripper: float, yaw: float = 0.0) -> Action:
@@ -150,6 +156,13 @@ def grasp_yaw(hand: Hand, world: World, name: str, low: float = -FAR_TURN, high:
         return crowded + abs(yaw - hand.yaw) + 10 * max(0.0, low - yaw, yaw - high)
 
     return float(np.clip(min(turns, key=cost), -FAR_TURN, FAR_TURN))
+
+
+def bent(way: Vector, turn: float) -> Vector:
+    """A ``way`` (2,) m sideways, turned by ``turn`` (rad) as far as it is long: its end stays where it is."""
+    angle = turn * smooth_step((float(np.linalg.norm(way)) - STRAIGHT) / (BENT - STRAIGHT))
+    along, across = np.cos(angle), np.sin(angle)
+    return np.array([along * way[0] - across * way[1], across * way[0] + along * way[1]])
 
 
 def squared(hand: Hand, yaw: float, wanted: float) -> float:
