@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from forehand import registry
+from forehand.compose.latent_actions import infers_latent_actions
 from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets, open_datasets
 from forehand.data.frame_store import FrameStore
@@ -16,6 +17,7 @@ from forehand.data.splits import TRAIN, VALIDATION, with_split
 from forehand.data.windows import WindowDataset
 from forehand.errors import ConfigurationError, nearest
 from forehand.evaluation.open_loop.inverse import InverseError
+from forehand.evaluation.open_loop.latent_actions import LatentActionProbe
 from forehand.learning.action_error import ActionError
 from forehand.learning.callbacks.adapter_check import AdapterCheck
 from forehand.learning.callbacks.callback import TrainingCallback
@@ -87,16 +89,20 @@ def _validation(
         data = _judged(data)
         windows = WindowDataset(data, policy.window, whole=recipe.windows, **options)
         parts = {"": (data, policy)}
-    errors = {}
+    errors, probes = {}, {}
     if moments := config.validation.moments:
-        measured = {n: (d, p) for n, (d, p) in parts.items() if _has_error(d, p)}
-        errors = {n: _action_error(d, p, policy.window, moments, options) for n, (d, p) in measured.items()}
+        recorded = {n: (d.recorded_only, p) for n, (d, p) in parts.items() if d.episodes.recorded.any()}
+        finding = {n: (d, p) for n, (d, p) in recorded.items() if _finds_actions(p)}
+        errors = {n: _action_error(d, p, policy.window, moments, options) for n, (d, p) in finding.items()}
+        inferring = {n: (d, p) for n, (d, p) in recorded.items() if infers_latent_actions(p)}
+        probes = {n: LatentActionProbe(d, p, config.validation.windows, **options) for n, (d, p) in inferring.items()}
     return Validation(
         config.validation.every,
         windows,
         count=config.validation.windows,
         batch_size=recipe.batch_size,
         action_error=errors,
+        latent_actions=probes,
     )
 
 
@@ -105,18 +111,17 @@ def _judged(data: Dataset) -> Dataset:
     return data.recorded_only if data.episodes.recorded.any() else data
 
 
-def _has_error(data: Dataset, policy: Any) -> bool:
-    """Whether ``data`` have recorded actions to compare, and ``policy`` finds some; else there is the loss alone."""
-    finds = getattr(policy, "acts", True) or getattr(policy, "inverse_dynamics", False)
-    return finds and bool(data.episodes.recorded.any())
+def _finds_actions(policy: Any) -> bool:
+    """Whether there are actions of ``policy`` to compare with recorded ones."""
+    return getattr(policy, "acts", True) or getattr(policy, "inverse_dynamics", False)
 
 
 def _action_error(
     data: Dataset, policy: Any, window: Any, moments: int, options: dict[str, Any]
 ) -> Callable[[Any], dict[str, float]]:
     if getattr(policy, "inverse_dynamics", False):
-        return InverseError(data.recorded_only, window, moments, **options)
-    return ActionError(data.recorded_only, policy, window, moments, **options)
+        return InverseError(data, window, moments, **options)
+    return ActionError(data, policy, window, moments, **options)
 
 
 def _plain(config: Any) -> Any:

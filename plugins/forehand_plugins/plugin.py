@@ -81,6 +81,12 @@ def forehand_register(registry: Registry) -> None:
         "any model of timm, frozen or trained: DINOv2, DINOv3, SigLIP, CLIP, ResNet, EfficientNet, …",
     )
     registry.add(
+        "vision_tower",
+        "pixel_patches",
+        "forehand_plugins.vision_towers.pixel_patches:PixelPatches",
+        "the pixels of each patch, without weights",
+    )
+    registry.add(
         "encoder",
         "depth_cnn",
         "forehand_plugins.encoders.depth_cnn:DepthCNN",
@@ -205,6 +211,12 @@ def forehand_register(registry: Registry) -> None:
         "latent",
         "forehand_plugins.world_models.latent:Latent",
         "features of a shared vision tower some steps ahead, at one or several horizons",
+    )
+    registry.add(
+        "world_model",
+        "latent_actions",
+        "forehand_plugins.world_models.latent_actions:LatentActions",
+        "latent actions between two frames, learned without recorded ones, and the one that comes next",
     )
     registry.add(
         "world_model",

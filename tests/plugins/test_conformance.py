@@ -54,6 +54,7 @@ OPTIONS = {
         "seer/resampler": [{"cameras": CAMERAS, "tower": SMALL_TOWER}, {"cameras": ["wrist"], "tower": SMALL_TOWER}],
     },
     "vision_tower": {
+        "pixel_patches": [{}, {"patch": 16}],
         "seer/mae_vit": [{k: v for k, v in SMALL_TOWER.items() if k != "name"}],
         "timm": [
             {"model": "test_vit"},
@@ -83,6 +84,11 @@ OPTIONS = {
         "appearance_flow": [
             {"cameras": CAMERAS, "loss_fraction": 0.5},
             {"cameras": ["wrist"], "queries": 1, "width": 8, "grid": 4},
+        ],
+        "latent_actions": [
+            {"cameras": CAMERAS, "tower": "tower", "hidden": 8},
+            {"cameras": ["wrist"], "tower": "tower", "horizon": 2, "bottleneck": "gaussian", "size": 3, "hidden": 8},
+            {"cameras": CAMERAS, "tower": "tower", "train_latents": False, "layer_norm": False, "levels": [4, 3]},
         ],
         "latent": [
             {"cameras": CAMERAS, "tower": "tower"},

@@ -312,13 +312,13 @@ class Composition(nn.Module):
         Those of what is absent (``state_valid``, ``images.<camera>_valid``) are not valid.
         """
         prepared = dict(inputs)
-        if STATE in prepared:
+        wanted = {key for e in self.encoders.values() for key in e.inputs}
+        if STATE in prepared and STATE in wanted:  # what is not read may be another state than that of training
             prepared[STATE] = self.normalize_state(prepared[STATE])
         for sensor in self.contract.sensors:
             if (key := SENSORS + sensor.name) in prepared:
                 prepared[key] = prepared[key].float() * sensor.scale
         if not once:
-            wanted = {key for e in self.encoders.values() for key in e.inputs}
             prepared |= self.towers.features(wanted, prepared)
         tokens: dict[str, Tensor] = {}
         for encoder in self.encoders.values():

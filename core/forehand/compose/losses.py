@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +33,7 @@ def window_loss(composition: Composition, observation: Inputs, target: Inputs) -
     In training, images go through the composition's augmentations first.
     """
     steps = max(1, target["valid"].shape[1] - composition.lookahead)  # those behind have no goal, and give no loss
-    present = {PRESENT + camera: observation[IMAGES + camera] for camera in composition.forecast_cameras}
-    present |= {PRESENT + key: value for key, value in observation.items() if key.startswith(FEATURES)}
-    target = {**target, **present}
+    target = present_target(composition, observation, target)
     queries: dict[str, Tensor] = {}
     head = composition.action_head
     if head is not None:
@@ -69,12 +68,7 @@ def composition_loss(
     valid, target = valid[:, :steps], {key: values[:, :steps] for key, values in target.items()}
     terms: LossTerms = {}
     if (model := composition.world_model) is not None:
-        target = {**target, **_target_vectors(composition, target)}
-        compared = controlled_target(composition.foresight_control, target, training=composition.training)
-        future = compared["future_valid"]
-        there = valid.reshape(valid.shape + (1,) * (future.ndim - valid.ndim)) & future
-        masks, there = valid_by_camera(model.cameras, compared, there)
-        compared = {**compared, **_target_features(composition, compared), **masks}
+        compared, there = world_model_target(composition, target, valid)
         terms |= model.loss(readouts[model.group.name], compared, there)
     if (head := composition.action_head) is not None:
         wanted = valid[..., None] & target["actions_valid"]
@@ -86,6 +80,28 @@ def composition_loss(
         for name, weight in part.weights.items() if part is not None else ():
             total = total + weight * terms[name]
     return total, terms
+
+
+def world_model_target(composition: Composition, target: Inputs, valid: Tensor) -> tuple[Inputs, Tensor]:
+    """What a composition's world model is compared with, and what of it counts: arguments of :meth:`WorldModel.loss`.
+
+    target: as for :func:`composition_loss`. valid: (B, T) bool, the timesteps that count.
+    """
+    model = composition.world_model
+    assert model is not None
+    target = {**target, **_target_vectors(composition, target)}
+    compared = controlled_target(composition.foresight_control, target, training=composition.training)
+    future = compared["future_valid"]
+    there = valid.reshape(valid.shape + (1,) * (future.ndim - valid.ndim)) & future
+    masks, there = valid_by_camera(model.cameras, compared, there)
+    return {**compared, **_target_features(composition, compared), **masks}, there
+
+
+def present_target(composition: Composition, observation: Inputs, target: Inputs) -> dict[str, Any]:
+    """A window's ``target`` with what its world model needs of the present: ``present.<camera>``, and features."""
+    present = {PRESENT + camera: observation[IMAGES + camera] for camera in composition.forecast_cameras}
+    present |= {PRESENT + key: value for key, value in observation.items() if key.startswith(FEATURES)}
+    return {**target, **present}
 
 
 def _target_vectors(composition: Composition, target: Inputs) -> dict[str, Tensor]:

@@ -296,6 +296,17 @@ class ForecastsInputs(Protocol):
         """
 
 
+@runtime_checkable
+class InfersLatentActions(Protocol):
+    """A world model with an inverse model of latent actions, learned from frames alone."""
+
+    def infer_latent_actions(self, target: Inputs, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The latent action that led from each timestep to its future, (B, T, n), and which there are, (B, T) bool.
+
+        target, valid: those of :meth:`WorldModel.loss`. Nothing is drawn at random in evaluation mode.
+        """
+
+
 class ActionHead(_Queries):
     """Owns query tokens and turns what they read into a chunk of ``chunk`` actions, all in normalized units."""
 

@@ -37,12 +37,19 @@ class FiniteScalarQuantization(nn.Module):
 
     def to_codes(self, quantized: Tensor) -> Tensor:
         """(..., len(levels)) levels → the number of their code, (...) from 0."""
-        return (((quantized + 1) / 2 * self.steps).round().long() * self.basis).sum(dim=-1)
+        return (self.to_levels(quantized) * self.basis).sum(dim=-1)
+
+    def to_levels(self, quantized: Tensor) -> Tensor:
+        """(..., len(levels)) levels → their numbers, each from 0, long."""
+        return ((quantized + 1) / 2 * self.steps).round().long()
+
+    def from_levels(self, level: Tensor) -> Tensor:
+        """The reverse of :meth:`to_levels`."""
+        return level / self.steps * 2 - 1
 
     def from_codes(self, codes: Tensor) -> Tensor:
         """The reverse of :meth:`to_codes`."""
-        level = codes[..., None] // self.basis % (self.steps + 1)
-        return level / self.steps * 2 - 1
+        return self.from_levels(codes[..., None] // self.basis % (self.steps + 1))
 
 
 class ImageTokenizer(nn.Module):

@@ -16,6 +16,9 @@ from forehand.learning.trainable import to_device
 
 PREFIX = "validation/"
 
+Measures = Mapping[str, Callable[[Any], dict[str, float]]]
+"""Embodiment, or "" → what gives numbers of a policy by field."""
+
 
 class Windows(Protocol):
     """Windows by number, as :class:`~forehand.data.windows.WindowDataset` has them."""
@@ -27,7 +30,7 @@ class Windows(Protocol):
 
 
 class Validation(TrainingCallback):
-    """Metrics ``validation/loss``, those of its terms, and ``validation/action_error/<field>``, every so many steps.
+    """Metrics ``validation/loss``, those of its terms, and ``validation/<measure>/<field>``, every so many steps.
 
     The policy is in evaluation mode, with the weights that would be served: averaged ones, where the recipe has ``ema``.
     What it draws at random is the same each time, and does not change what training draws.
@@ -35,7 +38,8 @@ class Validation(TrainingCallback):
     every: steps from one to the next; the last step counts, too. windows: of the validation data. count: how many of
     them, evenly spread; None: all. batch_size: windows in a batch. action_error: embodiment, or "" → what gives the error
     of a policy by field (:class:`~forehand.learning.action_error.ActionError`, or of inverse dynamics
-    :class:`~forehand.evaluation.open_loop.inverse.InverseError`, which adds ``<field>/r_squared``).
+    :class:`~forehand.evaluation.open_loop.inverse.InverseError`, which adds ``<field>/r_squared``). latent_actions:
+    likewise (:class:`~forehand.evaluation.open_loop.latent_actions.LatentActionProbe`).
     """
 
     def __init__(
@@ -45,11 +49,13 @@ class Validation(TrainingCallback):
         *,
         count: int | None = 512,
         batch_size: int = 64,
-        action_error: Mapping[str, Callable[[Any], dict[str, float]]] | None = None,
+        action_error: Measures | None = None,
+        latent_actions: Measures | None = None,
     ) -> None:
         if not len(windows):
             raise ConfigurationError("validation: its data has no windows. Choose a larger split, or leave it out.")
-        self.every, self._windows, self._action_error = every, windows, action_error or {}
+        self.every, self._windows = every, windows
+        self._measures = {"action_error": action_error or {}, "latent_actions": latent_actions or {}}
         chosen = np.linspace(0, len(windows) - 1, min(count or len(windows), len(windows))).round().astype(np.int64)
         self._batches = np.split(chosen, range(batch_size, len(chosen), batch_size))
 
@@ -62,10 +68,11 @@ class Validation(TrainingCallback):
         """The metrics of the run's policy as it is."""
         with run.evaluated_weights(), _evaluating(run):
             metrics = {PREFIX + name: value for name, value in self._losses(run).items()}
-            for embodiment, error in self._action_error.items():
-                policy = run.policy.embodiments[embodiment] if embodiment else run.policy
-                prefix = f"{PREFIX}action_error/" + (f"{embodiment}/" if embodiment else "")
-                metrics |= {prefix + field: value for field, value in error(policy).items()}
+            for name, measures in self._measures.items():
+                for embodiment, measure in measures.items():
+                    policy = run.policy.embodiments[embodiment] if embodiment else run.policy
+                    prefix = f"{PREFIX}{name}/" + (f"{embodiment}/" if embodiment else "")
+                    metrics |= {prefix + field: value for field, value in measure(policy).items()}
         return metrics
 
     def _losses(self, run: TrainingRun) -> dict[str, float]:
