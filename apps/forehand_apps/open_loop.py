@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,22 @@ from forehand.evaluation.open_loop.recorded import RecordedEpisodes
 from forehand.evaluation.open_loop.trained_on import TrainedOn, trained_on
 from forehand.evaluation.results import read_record
 from forehand.evaluation.shards import Shard
+from forehand.policy import Session
 from forehand.utils.files import replacing
 from forehand.utils.plain import to_plain
 from forehand.utils.progress import progress
 from forehand.utils.provenance import provenance
 from forehand.wire import RemotePolicy
 from forehand_apps.instantiate import open_local_policy, plain, policy_source
+from forehand_apps.interventions import require_local
 from forehand_apps.open_loop_page import open_loop_page
 from forehand_apps.open_loop_table import print_open_loop
 
 PAGE = "open_loop.html"
+NO_POLICY = (
+    "What is judged here is no policy: its actions read frames of the recording that lie ahead of them, which no robot "
+    "has. Its error says what reading the future could gain at best."
+)
 NOT_DECISIVE = ("address", "timeout", "checkpoint", "device", "latency", "max_batch", "expert")
 
 
@@ -43,6 +49,7 @@ def open_loop(config: DictConfig) -> None:
     policy = _policy(config, data)
     facts = policy.describe()
     episodes = RecordedEpisodes(data, policy.contract)
+    opened = _opened(config, policy, episodes)
     known = trained_on(episodes, training_provenance(config, facts))
     record = _record(config, folder, episodes, known, facts)
     with record.locked():
@@ -53,7 +60,7 @@ def open_loop(config: DictConfig) -> None:
         shown = _shown(config, record)
         found = record.write()
         try:
-            _judge(config, policy, episodes, record)
+            _judge(config, policy, episodes, record, opened)
         except KeyboardInterrupt:
             found = record.write()
             raise KeyboardInterrupt(
@@ -107,6 +114,20 @@ def _policy(config: DictConfig, data: Dataset) -> Policy:
     return policy.for_robot(data.contract, "the policy", "the dataset")
 
 
+def _opened(config: DictConfig, policy: Policy, episodes: RecordedEpisodes) -> Callable[[int], Session] | None:
+    """What opens sessions that read the recorded future, where ``config.foresight`` says so."""
+    if config.foresight is None:
+        return None
+    if config.foresight != "oracle":
+        raise ConfigurationError(
+            f"foresight={config.foresight}: with dataset=… it is oracle, which lets a policy read recorded frames ahead."
+        )
+    require_local(config)
+    from forehand.evaluation.open_loop.recorded_future import foreknowing
+
+    return foreknowing(policy, episodes)
+
+
 def _record(
     config: DictConfig, folder: Path, episodes: RecordedEpisodes, known: TrainedOn, facts: Mapping[str, Any]
 ) -> OpenLoopRecord:
@@ -118,6 +139,7 @@ def _record(
             int(episodes.starts[p + 1] - episodes.starts[p]),
             known.seen[p],
             episodes.why_not(p) or "",
+            episodes.kind(p),
         )
         for p in range(len(episodes))
     ]
@@ -128,8 +150,9 @@ def _record(
         "policy": policy,
         "policy_facts": identity,
         "every": config.open_loop.every,
+        **({} if config.foresight is None else {"foresight": config.foresight}),
     }
-    notes = [*_seen_notes(plan), *known.notes]
+    notes = [*([] if config.foresight is None else [NO_POLICY]), *_seen_notes(plan), *known.notes]
     about: dict[str, Any] = {
         "policy": str(facts.get("checkpoint") or config.policy.name or facts.get("policy", "policy")),
         "notes": notes,
@@ -200,7 +223,13 @@ def _shown(config: DictConfig, record: OpenLoopRecord) -> list[int]:
     return [chosen[i] for i in np.unique(spread)]
 
 
-def _judge(config: DictConfig, policy: Policy, episodes: RecordedEpisodes, record: OpenLoopRecord) -> None:
+def _judge(
+    config: DictConfig,
+    policy: Policy,
+    episodes: RecordedEpisodes,
+    record: OpenLoopRecord,
+    opened: Callable[[int], Session] | None,
+) -> None:
     """Judge what has not been judged, and keep each episode."""
     there = set(record.finished)
     todo = [position for position in record.chosen if position not in there]
@@ -217,7 +246,8 @@ def _judge(config: DictConfig, policy: Policy, episodes: RecordedEpisodes, recor
             show(given - 1, f"episode {position}")
 
         together = config.policy.max_batch
-        for judged in judge(policy, episodes, todo, every=config.open_loop.every, together=together, begun=begun):
+        every = config.open_loop.every
+        for judged in judge(policy, episodes, todo, every=every, together=together, begun=begun, opened=opened):
             record.keep(judged)
         show(given)
 

@@ -30,7 +30,7 @@ AGAIN = "The same command continues from there."
 
 def study(config: DictConfig) -> None:
     """Carry out what is left of the study, within its budget, and write the report after every round of seeds."""
-    declared, folder = plain(config.study), Path(config.output).expanduser()
+    declared, folder = _declared(config), Path(config.output).expanduser()
     planned = read_study(declared, folder)
     if config.plan:
         _print_plan(planned)
@@ -69,6 +69,17 @@ def study(config: DictConfig) -> None:
         if not worked:  # what was interrupted behind the last round has no report
             write_report(planned, done, record)
         print(f"{folder / 'report.md'}: {len(done)} of {len(planned.seeds)} training seeds")
+
+
+def _declared(config: DictConfig) -> dict[str, Any]:
+    """The declaration, with the options that the command line adds to its commands."""
+    declared: dict[str, Any] = plain(config.study)
+    prepare, train = list(config.prepare_options), list(config.train_options)
+    if prepare and isinstance(declared.get("prepare"), Mapping):
+        declared["prepare"] = {n: w and [*w, *prepare] for n, w in declared["prepare"].items()}
+    if train and isinstance(declared.get("train"), list):
+        declared["train"] = [*declared["train"], *train]
+    return declared
 
 
 def _begin(folder: Path, declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ PLACE = re.compile(r"\{([\w.-]+)\}")
 KEYS = ("question", "primary", "seeds", "prepare", "train", "regimes", "arms", "judge")
 PRIMARY = ("arm", "against", "regime", "judged")
 INTERVENTIONS = ("arms", "foresight")
+CURVE = ("axis", "arms")
+OPTIONAL = ("interventions", "curve")
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,21 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Arms that differ in a number: what it is, ``axis``, and the number of each."""
+
+    axis: str
+    arms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Study:
     """A study as declared, with its paths settled.
 
     prepare: name → command and its options, carried out in their order. train, regimes, arms: options of ``forehand
     train``: of all trainings, of those in a regime, of those of an arm. judge: name → options of ``forehand eval``.
     intervened: the arms that are judged under ``interventions`` too: the value of ``foresight=`` → further options.
+    curve: the arms that the report shows as a curve. places: what is prepared → its folder.
     """
 
     folder: Path
@@ -59,6 +70,8 @@ class Study:
     judge: Mapping[str, tuple[str, ...]]
     intervened: tuple[str, ...] = ()
     interventions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    curve: Curve | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cells(self) -> list[Cell]:
@@ -84,7 +97,8 @@ class Study:
         """The jobs of ``forehand eval`` for these seeds, by the name of their folder within ``judge``."""
         found = {}
         for seed, cell, (name, options) in itertools.product(seeds, self.cells, self.judge.items()):
-            learned = [*options, f"policy.checkpoint={self.trained(cell, seed)}"]
+            there = _settled([option.replace("{regime}", cell.regime) for option in options], self.places)
+            learned = [*there, f"policy.checkpoint={self.trained(cell, seed)}"]
             found[f"{name}/{cell}/seed-{seed}"] = learned
             for foresight, more in self.interventions.items() if cell.arm in self.intervened else ():
                 found[f"{name}/{cell}/{foresight}/seed-{seed}"] = [*learned, f"foresight={foresight}", *more]
@@ -94,9 +108,10 @@ class Study:
 def read_study(declared: Mapping[str, Any], folder: Path) -> Study:
     """The study that ``declared`` describes, in ``folder``; raises :class:`ConfigurationError` for one that is none.
 
-    ``{name}`` in an option stands for the folder of what ``prepare`` makes under this name.
+    ``{name}`` in an option stands for the folder of what ``prepare`` makes under this name, and ``{regime}`` in one of
+    ``judge`` for the name of the regime. What is null is left out.
     """
-    _require_keys("study", {key: of for key, of in declared.items() if key != "interventions"}, KEYS)
+    _require_keys("study", {key: of for key, of in declared.items() if key not in OPTIONAL}, KEYS)
     primary = _mapping(declared["primary"], "study.primary")
     _require_keys("study.primary", primary, PRIMARY)
     prepared = _options(declared["prepare"], "study.prepare")
@@ -129,6 +144,8 @@ def read_study(declared: Mapping[str, Any], folder: Path) -> Study:
         train=train,
         intervened=intervened,
         interventions=under,
+        curve=_curve(declared.get("curve"), settled["arms"], contrast.against),
+        places=places,
         **settled,
     )
 
@@ -152,6 +169,23 @@ def _interventions(given: Any, arms: Collection[str]) -> tuple[tuple[str, ...], 
     return among, named
 
 
+def _curve(given: Any, arms: Collection[str], against: str) -> Curve | None:
+    """``study.curve``, None where it is left out."""
+    if given is None:
+        return None
+    where = "study.curve"
+    _require_keys(where, _mapping(given, where), CURVE)
+    numbers = _mapping(given["arms"], f"{where}.arms")
+    for name, number in numbers.items():
+        if number is not None and name not in arms:
+            raise ConfigurationError(f"{where}.arms: there is no {name!r}. {nearest(str(name), arms)}")
+        if name == against or isinstance(number, bool) or not isinstance(number, int | float | None):
+            raise ConfigurationError(
+                f"{where}.arms.{name}: give a number, of an arm that the primary contrast is not against."
+            )
+    return Curve(str(given["axis"]), {str(name): float(number) for name, number in numbers.items() if number is not None})
+
+
 def _require_keys(where: str, given: Mapping[str, Any], keys: Sequence[str]) -> None:
     for key in given:
         if key not in keys:
@@ -169,6 +203,8 @@ def _mapping(given: Any, where: str) -> Mapping[str, Any]:
 def _options(given: Any, where: str) -> dict[str, tuple[str, ...]]:
     found = {}
     for name, options in _mapping(given, where).items():
+        if options is None:  # left out by the command line
+            continue
         if not NAME.fullmatch(str(name)):
             raise ConfigurationError(f"{where}: {name!r} cannot be a folder's name; use letters, digits, _, - and .")
         found[str(name)] = _strings(options, f"{where}.{name}")

@@ -11,6 +11,7 @@ from forehand.evaluation.comparison.compare import compare_arms
 from forehand.learning.checkpoint import latest_checkpoint, read_provenance
 from forehand.utils.files import replacing
 from forehand_apps.comparison_page import comparison_page
+from forehand_apps.study_curve import curve_report
 from forehand_apps.study_plan import Cell, Study
 
 REPORT, COMPARISONS = "report.md", "comparisons"
@@ -36,7 +37,9 @@ def write_report(study: Study, seeds: Sequence[int], record: Mapping[str, Any]) 
         for suffix, text in (("json", json.dumps(comparison, indent=1) + "\n"), ("html", comparison_page(comparison))):
             with replacing(folder / f"{name}.{suffix}") as staging:
                 staging.write_text(text, encoding="utf-8")
-    lines = [*_lines(study, seeds, record, found), *_reading_lines(read), *_training_lines(study, seeds)]
+    first, tables = curve_report(study, seeds, found, folder)
+    whole = [f"# {study.question}\n", *first, *_lines(study, seeds, record, found), *tables]
+    lines = [*whole, *_reading_lines(read), *_training_lines(study, seeds)]
     with replacing(study.folder / REPORT) as staging:
         staging.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -69,7 +72,6 @@ def _lines(
     comparison = found[primary.judged, primary.regime]
     (contrast,) = (one for one in comparison["contrasts"] if one["arm"] == primary.arm)
     hours = (sum(record["rounds"].values()) + sum(record["prepared"].values())) / 3600
-    yield f"# {study.question}\n"
     yield (
         f"{len(seeds)} of {len(study.seeds)} training seeds, {hours:.1f} hours on {record['machine']}, "
         f"commit {record['commit']}; declared {record['declared']}, before anything ran.\n"

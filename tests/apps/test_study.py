@@ -7,6 +7,7 @@ import pytest
 
 from forehand.errors import ConfigurationError
 from forehand_apps.study_plan import read_study
+from forehand_apps.study_report import write_report
 
 from .test_foresight import FORESEES
 from .test_train import POLICY
@@ -80,6 +81,57 @@ def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
     assert "seeds: [0, 1] and [0, 1, 2]" in other.stderr
 
 
+CEILING = {
+    "question": "Is there anything to gain?",
+    "primary": {"arm": "ahead_2", "against": "present", "regime": "straight", "judged": "held_out"},
+    "seeds": [0],
+    "prepare": {"held_straight": ["record", "robot=slider"], "unused": None},
+    "train": [
+        *("policy=smallest", "policy.history=3", "+policy.lookahead=2", "+policy.beyond_end=last_frame"),
+        *("recipe.batch_size=2", "recipe.steps=2", "threads=1", "device=cpu"),
+    ],
+    "regimes": {"straight": ["dataset={held_straight}"], "other": None},
+    "arms": {"present": [], "ahead_2": ["+policy.reads.action.images=+2"]},
+    "judge": {"held_out": ["dataset={held_{regime}}", "foresight=oracle", "policy.device=cpu", "open_loop.shown=0"]},
+    "curve": {"axis": "frames ahead", "arms": {"ahead_2": 2}},
+}
+
+
+@pytest.mark.slow
+def test_what_reading_ahead_gains_is_a_curve_and_the_reports_first_line(forehand, slider_dataset, tmp_path):
+    recorded = {"prepare": {}, "regimes": {"straight": [f"dataset={slider_dataset}"]}}
+    judge = {"judge": {"held_out": [f"dataset={slider_dataset}", *CEILING["judge"]["held_out"][1:]]}}
+    (tmp_path / "conf/policy").mkdir(parents=True)
+    (tmp_path / "conf/policy/smallest.yaml").write_text(json.dumps(POLICY))
+    planned = read_study(CEILING | recorded | judge, tmp_path / "s")
+    searched = f"hydra.searchpath=[file://{tmp_path}/conf]"
+    for place, command, jobs in (("train", "train", planned.trainings([0])), ("judge", "eval", planned.judgements([0]))):
+        for name, options in jobs.items():
+            done = forehand(command, searched, *options, f"output=s/{place}/{name}", **PLUGINS)
+            assert done.returncode == 0, done.stderr
+    write_report(planned, [0], {"machine": "here", "commit": None, "declared": "", "rounds": {}, "prepared": {}})
+    lines = (tmp_path / "s/report.md").read_text().splitlines()
+    assert lines[:3] == ["# Is there anything to gain?", "", "**The ceiling**, judged in held_out:"]
+    curve = json.loads((tmp_path / "s/comparisons/held_out-curve.json").read_text())["straight"]["R² of position"]
+    judged = [
+        json.loads((tmp_path / f"s/judge/held_out/straight/{arm}/seed-0/open_loop.json").read_text())
+        for arm in CEILING["arms"]
+    ]
+    for arm, of in zip(curve["arms"], judged, strict=True):
+        assert arm["by_seed"][0] == pytest.approx(of["fields"][0]["r2"], abs=1e-6)
+        assert of["setup"]["foresight"] == "oracle"
+        assert of["notes"][0].startswith("What is judged here is no policy")
+        assert {one["kind"] for one in of["episodes"]} == {"left", "right"}
+    (gain,) = (one["difference"] for one in curve["contrasts"])
+    assert f"**{gain:+.3g}**" in lines[4]
+    assert "These arms are no policies" in lines[6]
+    (table,) = (i for i, line in enumerate(lines) if line.startswith("| regime | frames ahead | R² of position |"))
+    assert [row.split(" | ")[1] for row in lines[table + 2 : table + 4]] == ["present", "2"]
+    assert any(line.startswith("| left | ") for line in lines)
+    assert not any(line.startswith("- Not matched") for line in lines)
+    assert (tmp_path / "s/comparisons/held_out-curve.svg").read_text().count("<svg") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -98,6 +150,11 @@ def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
         ({"interventions": {"arms": ["with"], "foresight": {"zreo": []}}}, "there is no 'zreo'. Did you mean 'zero'"),
         ({"interventions": {"arms": ["with"]}}, "study.interventions lacks foresight"),
         ({"arm": {}}, "there is no option 'arm'. Did you mean 'arms'"),
+        ({"curve": {"axis": "n", "arms": {"whit": 1}}}, "study.curve.arms: there is no 'whit'"),
+        (
+            {"curve": {"axis": "n", "arms": {"with": 1}}},
+            "give a number, of an arm that the primary contrast is not against",
+        ),
     ],
 )
 def test_a_study_that_is_none_is_explained(change, message):
@@ -115,6 +172,9 @@ def test_the_folders_of_what_is_prepared_are_named_in_options():
         "recipe.batch_size=4",
         "recipe.seed=1",
     ]
+    ceiling = read_study(CEILING, Path("s"))
+    assert ceiling.judgements([0])["held_out/straight/present/seed-0"][0] == "dataset=s/prepare/held_straight"
+    assert [list(ceiling.regimes), list(ceiling.prepare)] == [["straight"], ["held_straight"]]
     own, other = (study.judgements([1])[f"near/all/with{of}/seed-1"] for of in ("", "/other_scene"))
     assert other == [*own, "foresight=other_scene", "foresight_bank=s/prepare/slides"]
     assert own[-1] == "policy.checkpoint=s/train/all/with/seed-1"

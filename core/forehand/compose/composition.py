@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ from forehand.compose.composition_checks import (
     check_encoders,
     check_inverse_dynamics,
     check_iterative_head,
+    check_lookahead,
     check_tables,
     check_target_features,
 )
@@ -44,7 +46,6 @@ from forehand.compose.parts import (
 from forehand.compose.plans import Plans, roles
 from forehand.compose.token_dropout import TokenDropout, drop_tokens
 from forehand.compose.tokens import (
-    EPISODE,
     OBSERVATION,
     Layout,
     Reads,
@@ -53,6 +54,7 @@ from forehand.compose.tokens import (
 )
 from forehand.compose.towers import SharedTowers
 from forehand.compose.validity import hide_absent, hide_invalid, layout_validity
+from forehand.compose.window_tokens import window_tokens
 from forehand.contracts.contract import Camera, Contract
 from forehand.contracts.sensor import Sensor
 from forehand.data.frozen_features import FrozenFeatures
@@ -87,7 +89,9 @@ class Composition(nn.Module):
     their parts' own is not wanted (:mod:`forehand.compose.initialization`). token_dropout: what readers do without in
     training, at random (:mod:`forehand.compose.token_dropout`). inverse_dynamics: the action head finds the actions
     that led to a timestep, not those to be done there (:mod:`forehand.compose.inverse`). resize: how images come to
-    their size (:func:`forehand.utils.images.resize`).
+    their size (:func:`forehand.utils.images.resize`). lookahead: how many timesteps at the end of a window give no loss,
+    where it is to be more than rules read ahead. beyond_end: what ``+k`` reads behind an episode's last frame:
+    ``last_frame``, or None, so that a timestep without a goal gives no loss.
 
     Raises :class:`ConfigurationError` for parts, tables and cameras that do not fit each other.
     """
@@ -118,6 +122,8 @@ class Composition(nn.Module):
         token_dropout: TokenDropout | None = None,
         inverse_dynamics: bool = False,
         resize: str = "area",
+        lookahead: int = 0,
+        beyond_end: str | None = None,
     ) -> None:
         super().__init__()
         count(**{"policy.dim": dim, "policy.image_size": image_size})
@@ -131,6 +137,8 @@ class Composition(nn.Module):
         if resize not in METHODS:
             raise ConfigurationError(f"resize: unknown method {resize!r}. {nearest(resize, METHODS)}")
         self.resize = resize
+        check_lookahead(lookahead, beyond_end, history)
+        self._least_lookahead, self.beyond_end = lookahead, beyond_end
         self.reads = {reader: dict(row or {}) for reader, row in reads.items()}
         self.token_dropout: TokenDropout = token_dropout or {}
         own_towers = towers if isinstance(towers, SharedTowers) else _make_towers(towers or {}, image_size)
@@ -230,7 +238,16 @@ class Composition(nn.Module):
     @property
     def lookahead(self) -> int:
         """g: how far into the future a rule reads; the last g timesteps of a window give no loss."""
-        return max((lookahead(rule) for row in self.reads.values() for rule in row.values()), default=0)
+        return max(self._least_lookahead, *(lookahead(rule) for row in self.reads.values() for rule in row.values()), 0)
+
+    @cached_property
+    def seen(self) -> tuple[int, ...]:
+        """The timesteps of a window of training whose images and sensors are read; all where a forecast has targets."""
+        steps = max(1, self.history - self.lookahead)
+        if self.world_model is not None:
+            return tuple(range(self.history))
+        read = self.plans.needed_timesteps(self.history, tuple(self.query_parts), tuple(range(steps)))
+        return tuple(sorted({*range(steps), *read}))
 
     def predicted_actions(self, actions: Tensor, state: Tensor) -> Tensor:
         """Chunks of the contract's actions (..., H, A) from states (..., S) → what the action head predicts of them."""
@@ -250,11 +267,11 @@ class Composition(nn.Module):
         """What every query token of the first ``steps`` timesteps (default all) has read: name → (B, steps, count, D).
 
         observation: ``images.<camera>`` (B, T, H, W, 3), ``sensors.<name>`` (B, T, *shape) as measured, ``state``
-        (B, T, S) in the contract's units, ``instruction`` (B strings, or (B, F) features). queries: tokens
-        (B, steps, count, D) of a group in place of its learned ones.
+        (B, T, S) in the contract's units, ``instruction`` (B strings, or (B, F) features); images and sensors of all T
+        timesteps, or of those :attr:`seen`. queries: tokens (B, steps, count, D) of a group in place of its learned ones.
         """
         length = observation[STATE].shape[1]
-        tokens = self._window_tokens(observation)
+        tokens = window_tokens(self, observation)
         asked = tuple(range(length if steps is None else steps))
         detached = tuple(name for name in self.query_parts if name in self.detach and self.training)
         attached = tuple(name for name in self.query_parts if name not in detached)
@@ -286,25 +303,6 @@ class Composition(nn.Module):
         counts = [self.query_parts[name].group.count for name in wanted]
         read = out.index_select(1, plan.query_index).split([len(asked) * count for count in counts], dim=1)
         return {name: r.unflatten(1, (len(asked), count)) for name, r, count in zip(wanted, read, counts, strict=True)}
-
-    def _window_tokens(self, observation: Inputs) -> dict[str, Tensor]:
-        """The tokens of every group at every timestep, name → (B, T, count, D)."""
-        batch, length = observation[STATE].shape[:2]
-        frames = {k: v.flatten(0, 1) for k, v in observation.items() if k != INSTRUCTION}
-        instruction = observation[INSTRUCTION]
-        frames[INSTRUCTION] = (
-            instruction.repeat_interleave(length, dim=0)
-            if isinstance(instruction, Tensor)
-            else [sentence for sentence in instruction for _ in range(length)]
-        )
-        once = self.encode({INSTRUCTION: instruction}, once=True)
-        episode = {group.name for group in self.groups if group.scope == EPISODE}
-        repeated = {
-            name: t[:, None].expand(-1, 1 if name.removeprefix(VALID) in episode else length, *t.shape[1:])
-            for name, t in once.items()
-        }
-        each = self.encode(frames, once=False)
-        return repeated | {name: t.unflatten(0, (batch, length)) for name, t in each.items()}
 
     def encode(self, inputs: Inputs, *, once: bool) -> dict[str, Tensor]:
         """Tokens of the encoders that run once an instruction, or of those that run once a frame.

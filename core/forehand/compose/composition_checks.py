@@ -10,6 +10,8 @@ from forehand.compose.tokens import ACTION, EPISODE, Reads, TokenGroup, check_ke
 from forehand.compose.towers import SharedTowers
 from forehand.errors import ConfigurationError, nearest
 
+LAST_FRAME = "last_frame"
+
 MOST_TOKENS = 32_768
 """Length of the longest sequence; its attention mask takes 1 GiB."""
 
@@ -71,6 +73,16 @@ def check_inverse_dynamics(head: ActionHead | None, history: int, delta: bool, a
         raise ConfigurationError("inverse_dynamics: it finds the contract's actions; leave policy.actions out.")
     if ahead:
         raise ConfigurationError("inverse_dynamics: its reads table may not read ahead; the newest frame is the last.")
+
+
+def check_lookahead(steps: int, beyond_end: str | None, history: int) -> None:
+    """Raise :class:`ConfigurationError` where no timestep of a window is left, and for another ``beyond_end``."""
+    if type(steps) is not int or not 0 <= steps < history:
+        raise ConfigurationError(
+            f"policy.lookahead: {steps} of {history} timesteps give no loss; it is a whole number from 0 to history - 1."
+        )
+    if beyond_end not in (None, LAST_FRAME):
+        raise ConfigurationError(f"policy.beyond_end: it is null or {LAST_FRAME}, not {beyond_end!r}.")
 
 
 def check_tables(reads: Reads, dropout: TokenDropout, groups: Sequence[TokenGroup], history: int) -> None:

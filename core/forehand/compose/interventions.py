@@ -71,11 +71,7 @@ def intervene(
     """
     if name not in INTERVENTIONS:
         raise ConfigurationError(f"foresight: there is no {name!r}. {nearest(name, INTERVENTIONS)} Or use null.")
-    if not isinstance(policy, ComposedPolicy):
-        raise ConfigurationError(
-            f"foresight={name}: {type(policy).__name__} is not a composed policy of one embodiment, so that the tokens "
-            f"that its actions read are not known. Leave foresight out."
-        )
+    _require_composed(policy, name)
     if name == ORACLE:
         _read_the_future(policy, future)
         return
@@ -107,14 +103,28 @@ def _donors(policy: ComposedPolicy, name: str, recordings: Recordings | None) ->
 
 
 def _read_the_future(policy: ComposedPolicy, future: Callable[[], Future] | None) -> None:
-    if not (steps := policy.lookahead):
+    require_lookahead(policy)
+    if future is None:
+        raise ConfigurationError("foresight=oracle: the robot's future is needed, of one simulator in this process.")
+    policy.make_session = lambda instruction, seed: ForeknowingSession(instruction, seed, policy, future())
+
+
+def require_lookahead(policy: Any) -> None:
+    """Raise :class:`ConfigurationError` unless ``policy`` has room for what lies ahead."""
+    _require_composed(policy, ORACLE)
+    if not policy.lookahead:
         raise ConfigurationError(
             "foresight=oracle: what this policy's actions read are foresight tokens, which no picture gives. An oracle "
             "is for a policy that was trained to read the future itself, for example policy.reads.action.static=+3."
         )
-    if future is None:
-        raise ConfigurationError("foresight=oracle: the robot's future is needed, of one simulator in this process.")
-    policy.make_session = lambda instruction, seed: ForeknowingSession(instruction, seed, policy, future(), steps)
+
+
+def _require_composed(policy: Any, name: str) -> None:
+    if not isinstance(policy, ComposedPolicy):
+        raise ConfigurationError(
+            f"foresight={name}: {type(policy).__name__} is not a composed policy of one embodiment, so that the tokens "
+            f"that its actions read are not known. Leave foresight out."
+        )
 
 
 def reads_foresight(policy: ComposedPolicy) -> bool:
@@ -234,19 +244,25 @@ class IntervenedSession(ComposedSession):
 
 
 class ForeknowingSession(ComposedSession):
-    """A session with the next ``steps`` frames of its robot, in a window as long as in training."""
+    """A session of ``policy`` with what lies ahead as far as it reads that, in a window as long as in training."""
 
-    def __init__(self, instruction: str, seed: int, policy: ComposedPolicy, future: Future, steps: int) -> None:
+    def __init__(self, instruction: str, seed: int, policy: ComposedPolicy, future: Future) -> None:
         super().__init__(instruction, seed)
-        self._policy, self._future, self._steps = policy, future, steps
+        self._policy, self._future = policy, future
 
     def append_frame(self, frame: dict[str, Tensor], history: int) -> None:
-        """Append the tokens of the newest frame, and take those of the frames ahead of it."""
-        super().append_frame(frame, history - self._steps)
-        frames = self._future.ahead(self._steps)
-        inputs = self._policy.inputs(frames, [self.instruction] * len(frames))
-        tokens = self._policy.encode(inputs, once=False)
-        self.ahead = [{name: t[i : i + 1] for name, t in tokens.items()} for i in range(len(frames))]
+        """Append the tokens of the newest frame, and take those of the frames ahead of it that something reads."""
+        policy, steps = self._policy, self._policy.lookahead
+        super().append_frame(frame, history - steps)
+        frames, newest = self._future.ahead(steps), len(self.frames) - 1
+        needed = policy.plans.needed_timesteps(newest + 1 + steps, tuple(policy.query_parts), (newest,))
+        read = [timestep - newest - 1 for timestep in needed if timestep > newest]
+        self.ahead = [frame] * steps  # where nothing reads, any tokens do
+        if read:
+            inputs = policy.inputs([frames[i] for i in read], [self.instruction] * len(read))
+            tokens = policy.encode(inputs, once=False)
+            for row, i in enumerate(read):
+                self.ahead[i] = {name: t[row : row + 1] for name, t in tokens.items()}
 
     def append_cache(self, newest: Tensor, groups: tuple[str, ...], history: int) -> None:
         """Keep none: every frame is computed anew with what lies ahead."""

@@ -62,7 +62,8 @@ def composition_loss(
     (B, T, H, W, 3) of the forecast cameras.
     """
     valid = target["valid"]
-    if ahead := composition.lookahead:  # what has no goal inside its episode gives no loss
+    ahead = composition.lookahead
+    if ahead and composition.beyond_end is None:  # what has no goal inside its episode gives no loss
         valid = valid & F.pad(valid[:, ahead:], (0, min(ahead, valid.shape[1])))
     steps = next(iter(readouts.values())).shape[1]
     valid, target = valid[:, :steps], {key: values[:, :steps] for key, values in target.items()}

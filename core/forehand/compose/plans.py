@@ -62,12 +62,17 @@ class Plans:
         self._unread = {query.name for query in queries if not _read_by_others(query, [*groups, *queries], reads)}
         self.window = lru_cache(maxsize=64)(self._window)
         self.incremental = lru_cache(maxsize=64)(self._incremental)
+        self.needed_timesteps = lru_cache(maxsize=64)(self._needed_timesteps)
 
     def with_donor(self, groups: Sequence[TokenGroup], reads: Reads) -> Plans:
         """Plans with more groups and another table, in which every query keeps its role in the backbone."""
         plans = Plans([*self._groups, *groups], self._queries, reads, self.history)
         plans._unread = self._unread
         return plans
+
+    def _needed_timesteps(self, steps: int, wanted: Wanted, asked: tuple[int, ...]) -> tuple[int, ...]:
+        """The timesteps, of ``steps``, whose tokens ``wanted`` queries at the timesteps ``asked`` depend on."""
+        return tuple(sorted({b.timestep for b in self._needed(steps, wanted, asked).blocks} - {BEFORE}))
 
     def _needed(self, steps: int, wanted: Wanted, query_steps: Iterable[int]) -> Layout:
         whole = Layout(self._groups, self._queries, steps, range(steps))

@@ -64,6 +64,7 @@ class ComposedPolicy(Composition, Policy):
             "chunk": self.action_head.chunk if self.action_head else 1,
             "horizon": _one_or_several(model.horizons) if model and model.cameras else None,
             **({"targets": targets} if targets else {}),
+            **({"seen": list(self.seen)} if len(self.seen) < self.history else {}),
         }
 
     def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, LossTerms]:

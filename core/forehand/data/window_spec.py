@@ -22,7 +22,7 @@ KEYS = (f"{IMAGES}<camera>", f"{FUTURE}<camera>", f"{SENSORS}<name>", STATE, *AC
 MOST_TIMESTEPS = 4096
 """The longest history and the longest chunk of actions, in control steps."""
 
-_OPTIONS = ("history", "chunk", "horizon", "horizons", "image_size", "resize", "cameras", "sensors", "targets")
+_OPTIONS = ("history", "chunk", "horizon", "horizons", "image_size", "resize", "cameras", "sensors", "targets", "seen")
 
 
 def camera_of(key: str) -> str | None:
@@ -56,7 +56,8 @@ class WindowSpec:
         )
 
     timesteps: None, or T: the observation holds the frames 0 … T-1, and every one of these timesteps has targets of its
-    own, at offsets from it; so a causal model learns every length of history from one window (:meth:`causal`).
+    own, at offsets from it; so a causal model learns every length of history from one window (:meth:`causal`). Images and
+    sensors may be those of some of these timesteps, the same for all.
     image_size: (height, width), or the side of a square; None: each camera's own size. resize: how images are brought to
     it (:func:`forehand.utils.images.resize`).
 
@@ -97,11 +98,13 @@ class WindowSpec:
 
     def _require_observable(self, key: str, offsets: Sequence[int]) -> None:
         if self.timesteps is not None:
-            if tuple(offsets) != tuple(range(self.timesteps)) or key in ACTIONS:
+            every, held = tuple(range(self.timesteps)), tuple(offsets)
+            some = key != STATE and held[:1] == (0,) and held == tuple(sorted(set(held).intersection(every)))
+            if key in ACTIONS or not (held == every or some):
                 raise ConfigurationError(
-                    f"window: of {self.timesteps} timesteps, observation.{key} has the offsets {offsets}; images and "
-                    f"states have 0 to {self.timesteps - 1} there, and actions are targets. Correct it, or leave "
-                    f"timesteps out."
+                    f"window: of {self.timesteps} timesteps, observation.{key} has the offsets {offsets}; states have 0 "
+                    f"to {self.timesteps - 1} there, images these or some of them from 0 on, and actions are targets. "
+                    f"Correct it, or leave timesteps out."
                 )
             return
         last = -1 if key in ACTIONS else 0
@@ -123,12 +126,14 @@ class WindowSpec:
         targets: Mapping[str, Sequence[int]] | None = None,
         image_size: int | Size | None = None,
         resize: str = "area",
+        seen: Sequence[int] | None = None,
     ) -> WindowSpec:
         """Windows of a causal model: ``history`` timesteps, each with targets of its own.
 
         history: T, timesteps of images, sensors and states. chunk: actions from each timestep on. horizons: how many
         steps ahead the images are that are targets of each timestep; an integer is one horizon, None or () is none.
-        targets: further targets of each timestep, key → offsets.
+        targets: further targets of each timestep, key → offsets. seen: the timesteps whose images and sensors are held,
+        by default all.
         """
         ahead = () if horizons is None else (horizons,) if isinstance(horizons, int) else tuple(horizons)
         count(most=MOST_TIMESTEPS, **{"window: history": history, "window: chunk": chunk})
@@ -139,7 +144,10 @@ class WindowSpec:
         cameras = tuple(cameras)
         return cls(
             observation={
-                key: range(history) for key in (*(IMAGES + c for c in cameras), *(SENSORS + s for s in sensors), STATE)
+                **dict.fromkeys(
+                    (*(IMAGES + c for c in cameras), *(SENSORS + s for s in sensors)), seen or range(history)
+                ),
+                STATE: range(history),
             },
             target={
                 "actions": range(chunk),

@@ -65,7 +65,7 @@ class WindowDataset(TorchDataset[Sample]):
     The windows of a causal model (:meth:`WindowSpec.causal <forehand.data.window_spec.WindowSpec.causal>`) hold, for T
     timesteps that begin with the anchor ::
 
-        observation.images.<camera>  (T, H, W, 3) uint8    the images at the window's own timesteps
+        observation.images.<camera>  (T, H, W, 3) uint8    the images at the window's own timesteps, or at some of them
         observation.sensors.<name>   (T, …)                what other sensors measured, as their contract says
         observation.state            (T, S) float32        the state at the same timesteps
         observation.instruction      str

@@ -37,7 +37,7 @@ class TabletopChainsBenchmark(Benchmark):
 
     robots = ("TabletopChainsRobot",)
     tasks: Sequence[str] = tuple(TASKS)
-    annotations = ("variant",)
+    annotations = ("variant", STYLE)
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from forehand.compose.interventions import INTERVENTIONS, intervene
 from forehand.conformance import example
 from forehand.conformance.example import CONTRACT
 from forehand.errors import ConfigurationError
+from forehand.evaluation.open_loop.recorded_future import foreknowing
 from forehand.utils.images import resize
 
 from .test_streaming import ALL_FORESIGHT, NOW_ALONE, PRE_TRAINING, WORDS, WithoutMemory
@@ -100,13 +101,66 @@ def test_an_oracle_reads_the_future_as_in_training(make_policy, remembers):
     assert np.abs(foreseen - blind).max() > 1e-4
     for step in range(4):
         first = max(0, step - 1)  # of a history of 4, two lie ahead
-        seen = frames[first : step + 3]
-        images = {c: resize(np.stack([o.images[c] for o in seen]), policy.image_size) for c in ("static", "wrist")}
-        window = {f"images.{c}": torch.from_numpy(pictures)[None] for c, pictures in images.items()}
-        window |= {"state": torch.from_numpy(np.stack([o.state for o in seen]))[None], "instruction": [SENTENCE]}
+        window = window_of(policy, frames[first : step + 3])
         with torch.no_grad():
             expected = policy.action_head(policy.readouts(window)["action"][:, step - first])[0]
         np.testing.assert_allclose(foreseen[step], expected, rtol=1e-5, atol=1e-5)
+
+
+AHEAD = {
+    "reads": {
+        "text": {"text": "same"},
+        "state": {"observation": "same"},
+        "images": {"images": "same"},
+        "action": {"observation": "same", "images": "+2"},
+    },
+    "world_model": None,
+    "history": 4,
+    "lookahead": 3,
+}
+
+
+def window_of(policy, frames, timesteps=None):
+    """The observation of a window of ``frames``, with the images of some of its timesteps, or all."""
+    some = range(len(frames)) if timesteps is None else timesteps
+    images = {c: resize(np.stack([frames[t].images[c] for t in some]), policy.image_size) for c in ("static", "wrist")}
+    window = {f"images.{c}": torch.from_numpy(pictures)[None] for c, pictures in images.items()}
+    return window | {"state": torch.from_numpy(np.stack([o.state for o in frames]))[None], "instruction": [SENTENCE]}
+
+
+def test_a_window_of_training_holds_the_pictures_that_something_reads(make_policy):
+    policy, frames = make_policy(AHEAD), scene(1)[:4]
+    assert policy.window["seen"] == [0, 2]
+    with torch.no_grad():
+        whole = policy.readouts(window_of(policy, frames), 1)["action"]
+        part = policy.readouts(window_of(policy, frames, [0, 2]), 1)["action"]
+    assert torch.equal(whole, part)
+    assert "seen" not in make_policy({}).window
+    with pytest.raises(ConfigurationError, match=r"policy.lookahead: 4 of 4 timesteps"):
+        make_policy(AHEAD | {"lookahead": 4})
+    with pytest.raises(ConfigurationError, match=r"policy.beyond_end: it is null or last_frame"):
+        make_policy({"beyond_end": "last"})
+
+
+def test_at_an_episodes_end_the_last_frame_is_read_where_that_is_wanted(make_policy, window):
+    window["target"]["valid"][:] = torch.tensor([True, True, False, False])  # the goal of the first lies behind the end
+    losses = [make_policy(AHEAD | {"beyond_end": wanted})(window)[0] for wanted in (None, "last_frame")]
+    assert losses[0] == 0
+    assert losses[1] > 0
+
+
+def test_a_recorded_future_is_read_as_in_training_up_to_the_last_frame(make_policy):
+    policy, frames = make_policy(AHEAD), scene(1)[:6]
+    recorded = SimpleNamespace(task=lambda position: SENTENCE, observations=lambda position: iter(frames))
+    session = foreknowing(policy, recorded)(0)
+    for step, frame in enumerate(frames):
+        ahead = [frames[min(step + k, 5)] for k in range(4)]
+        with torch.no_grad():
+            expected = policy.action_head(policy.readouts(window_of(policy, ahead), 1)["action"])[0, 0]
+        found = policy.step([session], [frame])[0].actions
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ConfigurationError, match="trained to read the future itself"):
+        foreknowing(make_policy({}), recorded)
 
 
 def test_where_there_is_nothing_to_replace_it_says_so(make_policy):

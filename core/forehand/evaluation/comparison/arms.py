@@ -150,7 +150,7 @@ def _open_loop_run(folder: Path, arm: str, seed: int | str, field: str | None) -
     measure = f"{ERROR} of {chosen}{f' in {unit}' if unit else ''}"
     scenes = tuple(f"episode {one['number']} of source {one['source']}" for one in judged)
     conditions = {"dataset": [one["fingerprint"] for one in record.setup["dataset"]], "every": record.setup["every"]}
-    tasks = tuple(one["task"] for one in judged)
+    tasks = tuple(one.get("kind") or one["task"] for one in judged)
     return Run(folder, arm, seed, measure, scenes, tasks, values, None, conditions, lower=True)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from forehand.errors import ConfigurationError
 from forehand.evaluation.open_loop.recorded import RecordedEpisodes
 from forehand.evaluation.open_loop.scores import Scores
-from forehand.policy import Policy, require_actions
+from forehand.policy import Policy, Session, require_actions
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,34 @@ def judge(
     every: int = 1,
     together: int = 1,
     begun: Callable[[int, int], None] = lambda position, frame: None,
+    opened: Callable[[int], Session] | None = None,
 ) -> Iterator[JudgedEpisode]:
     """Judge the episodes at ``positions``, ``together`` of them side by side in one batch.
 
     A session of the policy (:meth:`forehand.policy.Policy.open`) is given every frame of its episode in order, and
     asked for actions at the first and each ``every``-th after it; the frames between are remembered. A chunk is compared
     with the recorded actions of its steps, as far as the episode has them. begun: called with the position and each frame
-    before it is given.
+    before it is given. opened: opens the session of a position, where it is to be another one.
     Raises :class:`ConfigurationError` for numbers below 1, :class:`ContractMismatch` for answers of another shape.
     """
     if every < 1 or together < 1:
         raise ConfigurationError(f"open-loop evaluation: every={every} and together={together} must be 1 or more.")
+    opened = opened or (lambda position: policy.open(episodes.task(position)))
     for first in range(0, len(positions), together):
-        yield from _side_by_side(policy, episodes, positions[first : first + together], every, begun)
+        yield from _side_by_side(policy, episodes, positions[first : first + together], every, begun, opened)
 
 
 def _side_by_side(
-    policy: Policy, episodes: RecordedEpisodes, positions: Sequence[int], every: int, begun: Callable[[int, int], None]
+    policy: Policy,
+    episodes: RecordedEpisodes,
+    positions: Sequence[int],
+    every: int,
+    begun: Callable[[int, int], None],
+    opened: Callable[[int], Session],
 ) -> list[JudgedEpisode]:
     chunks: dict[int, list[NDArray[np.float32]]] = {position: [] for position in positions}
     with ExitStack() as stack:
-        running = {p: (policy.open(episodes.task(p)), episodes.observations(p)) for p in positions}
+        running = {p: (opened(p), episodes.observations(p)) for p in positions}
         for session, _ in running.values():
             stack.enter_context(closing(session))
         frame = 0

@@ -35,7 +35,7 @@ class PlannedEpisode:
 
     position: in the dataset; source: the number of its source; number: what the episode is called there; frames: how
     many; seen: whether the policy was trained on it, None where that is not known; left_out: why it is not judged, ""
-    where it is.
+    where it is; kind: the name of its task in the recording, where it has one beside the sentence.
     """
 
     position: int
@@ -45,6 +45,7 @@ class PlannedEpisode:
     frames: int
     seen: bool | None = None
     left_out: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,8 @@ class OpenLoopRecord:
         return self.folder / EPISODES / f"{position:06d}.npz"
 
     def _facts(self) -> dict[str, Any]:
-        """What has to be the same in two runs of one evaluation; whether episodes were seen is looked up each time."""
-        episodes = [{**one.__dict__, "seen": None} for one in self.plan]
+        """What has to be the same in two runs of one evaluation; what else is known of episodes is looked up."""
+        episodes = [{**one.__dict__, "seen": None, "kind": ""} for one in self.plan]
         contract = self.contract.to_dict()
         found = {"setup": self.setup, "episodes": episodes, "contract": contract, "shard": self.shard}
         return {key: json.loads(json.dumps(to_plain(value))) for key, value in found.items()}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forehand.contracts.contract import Contract
 from forehand.data.dataset import Dataset
+from forehand.data.features import ANNOTATION_PREFIX
 from forehand.data.source import DataSource, WrappedSource
 from forehand.robot import Observation
+
+ANNOTATED_TASK = ANNOTATION_PREFIX + "task"
 
 _AT_ONCE = 32
 
@@ -26,6 +30,7 @@ class RecordedEpisodes:
         data.require_cameras([camera.name for camera in needed.cameras], [sensor.name for sensor in needed.sensors])
         ends = data.episodes.end
         self.starts = np.concatenate([np.flatnonzero(np.diff(ends, prepend=-1)), [len(ends)]]).astype(np.int64)
+        self._kinds: dict[Path, tuple[NDArray[np.int64], tuple[str, ...]]] = {}
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -34,6 +39,16 @@ class RecordedEpisodes:
         """The instruction of an episode; "" without one."""
         table = self.data.episodes
         return table.tasks[table.instructions[self.starts[position]]]
+
+    def kind(self, position: int) -> str:
+        """The name of the task that an episode's last frame is annotated with, whatever is said; "" without one."""
+        source, frames = self.recorded_frames(position)
+        if ANNOTATED_TASK not in source.columns:
+            return ""
+        if source.root not in self._kinds:
+            self._kinds[source.root] = source.words(ANNOTATED_TASK)
+        numbers, names = self._kinds[source.root]
+        return names[numbers[frames[-1]]]
 
     def rows(self, position: int) -> slice:
         """The frames of an episode among all of the dataset."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forehand.contracts.action_errors import errors_by_field, fields_of
-from forehand.contracts.contract import Contract
+from forehand.contracts.contract import Contract, Field
 from forehand.contracts.rotations import form
 from forehand.data.features import element_names
 
@@ -133,16 +133,11 @@ def field_scores(contract: Contract, scores: Scores) -> list[FieldScore]:
 
     R² is 1 - Σ|predicted - recorded|² / Σ|recorded - mean|², of rotations over the numbers of their matrices.
     """
-    whole, found, first = scores.together, [], 0
+    whole, found = scores.together, []
     if not whole.count[0]:
         return []
-    for number, (field, _) in enumerate(fields_of(contract)):
-        width = field.size if field.rotation is None else 9
-        part = slice(first, first + width)
-        first += width
-        squared, spread, mean = whole.squared[0, part], whole.spread[0, part], whole.mean[0, part]
-        scale = max(float(np.abs(mean).max()), float(np.finfo(np.float32).tiny))  # of the field: rounding is that of all
-        still = np.sqrt(spread / whole.count[0]) <= ROUNDING * scale
+    for number, (field, part) in enumerate(_numbered(contract)):
+        squared, spread, still = whole.squared[0, part], whole.spread[0, part], _still(whole, part)
         each = [None if s else float(1 - q / v) for q, v, s in zip(squared, spread, still, strict=True)]
         moving = ~still
         r2 = float(1 - squared.sum() / spread[moving].sum()) if moving.any() else None
@@ -152,6 +147,30 @@ def field_scores(contract: Contract, scores: Scores) -> list[FieldScore]:
         unit = "rad" if field.rotation else field.unit or ""
         found.append(FieldScore(field.name, unit, float(whole.error[0, number] / whole.count[0]), r2, elements, problem))
     return found
+
+
+def sums_by_field(contract: Contract, scores: Scores) -> tuple[Array, Array]:
+    """Σ|predicted - recorded|² and Σ|recorded - mean|² of each field, (F,) each, over all steps, of which R² is made."""
+    whole = scores.together
+    parts = [part for _, part in _numbered(contract)]
+    squared = [whole.squared[0, part].sum() for part in parts]
+    spread = [whole.spread[0, part][~_still(whole, part)].sum() for part in parts]
+    return np.array(squared), np.array(spread)
+
+
+def _numbered(contract: Contract) -> Iterator[tuple[Field, slice]]:
+    """The fields of actions, and where the numbers of each are among the D."""
+    first = 0
+    for field, _ in fields_of(contract):
+        width = field.size if field.rotation is None else 9
+        yield field, slice(first, first + width)
+        first += width
+
+
+def _still(whole: Scores, part: slice) -> NDArray[np.bool_]:
+    """Which numbers of a field were always recorded the same; rounding is that of the whole field."""
+    scale = max(float(np.abs(whole.mean[0, part]).max()), float(np.finfo(np.float32).tiny))
+    return np.asarray(np.sqrt(whole.spread[0, part] / max(whole.count[0], 1)) <= ROUNDING * scale)
 
 
 def _of_elements(elements: Mapping[str, float | None]) -> str:
