@@ -83,6 +83,8 @@ def _print(found: Mapping[str, Any]) -> None:
     console = console if console.is_terminal else Console(width=200)
     seeds = ", ".join(map(str, found["seeds"]))
     console.print(f"{found['measure']}; {found['scenes']} scenes; training seeds: {seeds}", markup=False)
+    if "note" in found:
+        console.print(found["note"], markup=False, soft_wrap=True)
     table = Table("arm", "mean", "by seed")
     for arm in found["arms"]:
         table.add_row(arm["name"], f"{arm['mean']:.3g}", ", ".join(f"{value:.3g}" for value in arm["by_seed"]))

@@ -18,7 +18,7 @@ from forehand.data.embodiments import open_datasets
 from forehand.data.frame_store import FrameStore
 from forehand.errors import ConfigurationError
 from forehand.evaluation.open_loop.judge import judge
-from forehand.evaluation.open_loop.record import OPEN_LOOP, OpenLoopRecord, PlannedEpisode
+from forehand.evaluation.open_loop.record import NO_POLICY, OPEN_LOOP, OpenLoopRecord, PlannedEpisode
 from forehand.evaluation.open_loop.recorded import RecordedEpisodes
 from forehand.evaluation.open_loop.trained_on import TrainedOn, trained_on
 from forehand.evaluation.results import read_record
@@ -35,10 +35,6 @@ from forehand_apps.open_loop_page import open_loop_page
 from forehand_apps.open_loop_table import print_open_loop
 
 PAGE = "open_loop.html"
-NO_POLICY = (
-    "What is judged here is no policy: its actions read frames of the recording that lie ahead of them, which no robot "
-    "has. Its error says what reading the future could gain at best."
-)
 NOT_DECISIVE = ("address", "timeout", "checkpoint", "device", "latency", "max_batch", "expert")
 
 

@@ -15,24 +15,18 @@ from forehand.evaluation.comparison.explained import R_SQUARED, Judged, read_jud
 from forehand.utils.files import replacing
 from forehand_apps.study_plan import Cell, Curve, Study
 
-AHEAD = (
-    "These arms are no policies: their actions read frames of the recording that lie ahead, which no robot has. What "
-    "they gain is the most that any foresight could, with this network and these data."
-)
-
 
 @dataclass(frozen=True)
 class Measured:
     """What was measured in one regime: comparisons by what they measure.
 
     whole: name → comparison of all arms, of :func:`.compare_arms`; by_task: task → comparison of the first of these, of
-    the arms of the curve; errors: field → arm → its mean error, with the unit; ahead: whether recorded futures were read.
+    the arms of the curve; errors: field → arm → its mean error, with the unit.
     """
 
     whole: Mapping[str, dict[str, Any]]
     by_task: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    ahead: bool = False
 
 
 def curve_report(
@@ -78,7 +72,7 @@ def _measure(study: Study, judged: str, regime: str, seeds: Sequence[int], compa
     tasks = dict.fromkeys(judgements[0].run.tasks)
     by_task = {task: found for task in tasks if (found := _explained(shown, fields[0], task))} if len(tasks) > 1 else {}
     errors = {of: _errors(study, judged, regime, seeds, of, names) for of in fields}
-    return Measured(whole, by_task, errors, any(one.ahead for one in judgements))
+    return Measured(whole, by_task, errors)
 
 
 def _explained(judgements: Sequence[Judged], of: str, task: str | None) -> dict[str, Any] | None:
@@ -100,8 +94,8 @@ def _errors(
 
 def _first_lines(curve: Curve, judged: str, measured: Mapping[str, Measured]) -> Iterator[str]:
     """By regime the largest gain of the curve's first measure, and whether chance explains it."""
-    ahead = any(one.ahead for one in measured.values())
-    yield f"**{'The ceiling' if ahead else 'The largest difference'}**, judged in {judged}:\n"
+    note = next(iter(next(iter(measured.values())).whole.values())).get("note")
+    yield f"**{'The ceiling' if note else 'The largest difference'}**, judged in {judged}:\n"
     for regime, one in measured.items():
         measure, comparison = next(iter(one.whole.items()))
         contrasts = [of for of in comparison["contrasts"] if of["arm"] in curve.arms]
@@ -113,7 +107,7 @@ def _first_lines(curve: Curve, judged: str, measured: Mapping[str, Measured]) ->
             f"- {regime}: {measure} {base:.3g} → {base + best['difference']:.3g}, **{best['difference']:+.3g}** "
             f"{said}, at {number} {curve.axis} (the best of {len(contrasts)}){found}."
         )
-    yield f"\n{AHEAD}\n" if ahead else ""
+    yield f"\n{note}\n" if note else ""
 
 
 def _table(curve: Curve, measured: Mapping[str, Measured]) -> Iterator[str]:

@@ -124,7 +124,8 @@ def test_what_reading_ahead_gains_is_a_curve_and_the_reports_first_line(forehand
         assert {one["kind"] for one in of["episodes"]} == {"left", "right"}
     (gain,) = (one["difference"] for one in curve["contrasts"])
     assert f"**{gain:+.3g}**" in lines[4]
-    assert "These arms are no policies" in lines[6]
+    assert lines[6] == judged[0]["notes"][0]
+    assert lines[6] in (tmp_path / "s/comparisons/held_out-straight.html").read_text()
     (table,) = (i for i, line in enumerate(lines) if line.startswith("| regime | frames ahead | R² of position |"))
     assert [row.split(" | ")[1] for row in lines[table + 2 : table + 4]] == ["present", "2"]
     assert any(line.startswith("| left | ") for line in lines)

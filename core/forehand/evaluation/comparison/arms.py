@@ -151,7 +151,8 @@ def _open_loop_run(folder: Path, arm: str, seed: int | str, field: str | None) -
     scenes = tuple(f"episode {one['number']} of source {one['source']}" for one in judged)
     conditions = {"dataset": [one["fingerprint"] for one in record.setup["dataset"]], "every": record.setup["every"]}
     tasks = tuple(one.get("kind") or one["task"] for one in judged)
-    return Run(folder, arm, seed, measure, scenes, tasks, values, None, conditions, lower=True)
+    ahead = record.setup.get("foresight")
+    return Run(folder, arm, seed, measure, scenes, tasks, values, None, conditions, lower=True, intervention=ahead)
 
 
 def _differing(first: Run, other: Run) -> str:

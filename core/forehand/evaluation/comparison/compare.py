@@ -20,6 +20,7 @@ from forehand.evaluation.comparison.statistics import (
     superiority,
     two_way_interval,
 )
+from forehand.evaluation.open_loop.record import NO_POLICY
 
 FEWEST = 6
 """Training seeds below which no paired permutation test can have p < 0.05: with n it is at least 2 / 2ⁿ."""
@@ -40,7 +41,7 @@ def compare_arms(arms: Sequence[Arm]) -> dict[str, Any]:
     test and ``p_holm`` the same for all arms together; ``detectable`` the smallest difference that as many seeds would
     find, and ``seeds_needed`` how many would find this one. McNemar's ``mcnemar_p`` is of two single policies, where each
     arm has one seed. Where an arm is the first one's policies under an ``intervention`` on foresight, ``reading`` says
-    whether that shows that the forecast is read.
+    whether that shows that the forecast is read. ``note``: that recorded frames ahead were read, where they were.
     """
     first, *others = arms
     outcomes = {arm.name: _outcome(arm) for arm in arms}
@@ -52,9 +53,12 @@ def compare_arms(arms: Sequence[Arm]) -> dict[str, Any]:
     for contrast, other in zip(contrasts, others, strict=True):
         if (name := _intervention(first, other)) is not None:
             contrast |= {"intervention": name, "reading": _reading(contrast, name)}
+    runs = [run for arm in arms for run in arm.runs.values()]
+    foretold = any(run.success is None and run.intervention is not None for run in runs)
     return {
         "kind": "comparison",
         "measure": a_run.measure,
+        **({"note": NO_POLICY} if foretold else {}),
         "lower_is_better": a_run.lower,
         "seeds": list(first.seeds),
         "scenes": len(a_run.scenes),

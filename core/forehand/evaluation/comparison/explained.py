@@ -21,15 +21,13 @@ R_SQUARED = "R²"
 class Judged:
     """What an open-loop evaluation, ``run``, compared.
 
-    contract: of the data; scores: of its E episodes; squared: (E, F), of each field the sum of squared errors; ahead:
-    whether what was judged read the recorded future.
+    contract: of the data; scores: of its E episodes; squared: (E, F), of each field the sum of squared errors.
     """
 
     run: Run
     contract: Contract
     scores: Sequence[Scores]
     squared: Outcomes
-    ahead: bool
 
     @property
     def fields(self) -> list[str]:
@@ -63,4 +61,4 @@ def read_judged(run: Run) -> Judged:
     found = [record.judged(position).scores for position in record.finished]
     scores = [one for one in found if one.count.any()]
     squared = np.stack([sums_by_field(record.contract, one)[0] for one in scores])
-    return Judged(run, record.contract, scores, squared, record.setup.get("foresight") is not None)
+    return Judged(run, record.contract, scores, squared)

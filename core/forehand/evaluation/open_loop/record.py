@@ -29,6 +29,12 @@ NO_SUCCESS_RATE = (
 )
 
 
+NO_POLICY = (
+    "What is judged here is no policy: actions read frames of the recording that lie ahead of them, which no robot has. "
+    "The error says what reading the future could gain at best, with this network and these data."
+)
+
+
 @dataclass(frozen=True)
 class PlannedEpisode:
     """One episode of the dataset.
