@@ -45,6 +45,7 @@ def data_label(config: DictConfig) -> None:
         config.cache,
         FrameStore(config.frames),
         config.threads,
+        config.replace,
     )
     with opened_labelling(job) as running:
         _label(running, config.workers, console)
@@ -53,6 +54,11 @@ def data_label(config: DictConfig) -> None:
     write_card(job.root, command, config.license, card_sections([record], command))
     for line in notices(record):
         console.print(f"Note: {line}", soft_wrap=True, markup=False, style="yellow")
+    for one in record.get("replaced", []):
+        accuracy = "" if one["r2"] is None else f", R² {one['r2']:.3g}"
+        console.print(
+            f"Against the recorded {one['name']}: error {one['error']:.3g} {one['unit']}{accuracy}.", markup=False
+        )
     console.print(
         f"{record['labelled']} actions of {record['episodes']} episodes are labelled in {job.root}; {record['unknown']} "
         f"frames, the last of each episode among them, have none.",

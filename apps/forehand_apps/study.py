@@ -38,21 +38,18 @@ def study(config: DictConfig) -> None:
     record = _begin(folder, declared)
     launcher = [f"hydra/launcher={config.launcher}", *map(str, plain(config.launcher_options))]
     done, worked = list[int](), False
-    for name, (command, *options) in planned.prepare.items():
-        if name not in record["prepared"]:
-            started = time.monotonic()
-            words = [*shlex.split(command), *search_words(), *options, f"output={folder / 'prepare' / name}"]
-            run_step(words, AGAIN)
-            record["prepared"][name] = round(time.monotonic() - started, 1)
-            _write(folder, record)
+    for name, words in planned.prepare.items():
+        _once(folder, record, "prepared", f"prepare/{name}", words)
     for seeds in itertools.batched(planned.seeds, config.seeds_per_round):
         if not _is_done(planned, seeds):
             if not _affordable(record, config.hours):
                 break
             started, worked = time.monotonic(), True
             try:
-                for command, jobs in (("train", planned.trainings(seeds)), ("eval", planned.judgements(seeds))):
-                    _sweep(command, jobs, folder, launcher)
+                for name in planned.stages:
+                    _carry_out_stage(planned, name, seeds, record, launcher)
+                _sweep("train", planned.trainings(seeds), folder / "train", launcher)
+                _sweep("eval", planned.judgements(seeds), folder / "judge", launcher)
             finally:
                 key = ",".join(map(str, seeds))
                 record["rounds"][key] = round(record["rounds"].get(key, 0.0) + time.monotonic() - started, 1)
@@ -96,10 +93,33 @@ def _begin(folder: Path, declared: Mapping[str, Any]) -> dict[str, Any]:
     about = provenance(plugins=registry().versions())
     kept = {key: about[key] for key in ("commit", "machine", "versions", "plugins")}
     record = {"study": dict(declared), **kept, "declared": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    record |= {"prepared": {}, "rounds": {}}
+    record |= {"prepared": {}, "staged": {}, "rounds": {}}  # seconds that each took
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder, record)
     return record
+
+
+def _once(folder: Path, record: dict[str, Any], key: str, place: str, words: Sequence[str]) -> None:
+    """Carry out a command into ``place``, unless the record says that it was, and note the seconds that it took."""
+    done, name = record.setdefault(key, {}), place.partition("/")[2]
+    if name not in done:
+        started, (command, *options) = time.monotonic(), words
+        run_step([*shlex.split(command), *search_words(), *options, f"output={folder / place}"], AGAIN)
+        done[name] = round(time.monotonic() - started, 1)
+        _write(folder, record)
+
+
+def _carry_out_stage(
+    planned: Study, name: str, seeds: Sequence[int], record: dict[str, Any], launcher: Sequence[str]
+) -> None:
+    """Trainings by a sweep; any other command once for every regime and seed."""
+    (command, *_), place = planned.stages[name], planned.folder / "stages" / name
+    jobs = planned.staged(name, seeds)
+    if command == "train":
+        _sweep(command, jobs, place, launcher)
+        return
+    for job, options in jobs.items():
+        _once(planned.folder, record, "staged", f"stages/{name}/{job}", [command, *options])
 
 
 def _write(folder: Path, record: Mapping[str, Any]) -> None:
@@ -119,10 +139,9 @@ def _is_done(planned: Study, seeds: Sequence[int]) -> bool:
     return all((job := read_job(folder)) is not None and job.state == FINISHED for folder in folders)
 
 
-def _sweep(command: str, jobs: Mapping[str, Sequence[str]], folder: Path, launcher: Sequence[str]) -> None:
-    """Carry out the jobs, as far as they are not done, by a sweep of their own."""
-    place = folder / {"train": "train", "eval": "judge"}[command]
-    place.mkdir(exist_ok=True)
+def _sweep(command: str, jobs: Mapping[str, Sequence[str]], place: Path, launcher: Sequence[str]) -> None:
+    """Carry out the jobs, as far as they are not done, by a sweep of their own, into ``place``."""
+    place.mkdir(parents=True, exist_ok=True)
     listing = place / "jobs.yaml"
     with replacing(listing) as staging:
         staging.write_text(json.dumps(jobs, indent=1), encoding="utf-8")  # which is YAML, too
@@ -132,10 +151,17 @@ def _sweep(command: str, jobs: Mapping[str, Sequence[str]], folder: Path, launch
 
 def _print_plan(planned: Study) -> None:
     for name, (command, *options) in planned.prepare.items():
-        print(shlex.join(["forehand", *shlex.split(command), *options, f"output={planned.folder / 'prepare' / name}"]))
+        _print_command(command, options, planned.folder / "prepare" / name)
+    for name, (command, *_) in planned.stages.items():
+        for job, options in planned.staged(name, planned.seeds).items():
+            _print_command(command, options, planned.folder / "stages" / name / job)
     for place, command, jobs in (
         ("train", "train", planned.trainings(planned.seeds)),
         ("judge", "eval", planned.judgements(planned.seeds)),
     ):
-        for name, options in jobs.items():
-            print(shlex.join(["forehand", command, *options, f"output={planned.folder / place / name}"]))
+        for job, options in jobs.items():
+            _print_command(command, options, planned.folder / place / job)
+
+
+def _print_command(command: str, options: Sequence[str], output: Path) -> None:
+    print(shlex.join(["forehand", *shlex.split(command), *options, f"output={output}"]))

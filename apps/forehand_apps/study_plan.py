@@ -17,7 +17,7 @@ KEYS = ("question", "primary", "seeds", "prepare", "train", "regimes", "arms", "
 PRIMARY = ("arm", "against", "regime", "judged")
 INTERVENTIONS = ("arms", "foresight")
 CURVE = ("axis", "arms")
-OPTIONAL = ("interventions", "curve")
+OPTIONAL = ("stages", "interventions", "curve")
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,12 @@ class Curve:
 class Study:
     """A study as declared, with its paths settled.
 
-    prepare: name → command and its options, carried out in their order. train, regimes, arms: options of ``forehand
-    train``: of all trainings, of those in a regime, of those of an arm. judge: name → options of ``forehand eval``.
-    intervened: the arms that are judged under ``interventions`` too: the value of ``foresight=`` → further options.
+    prepare: name → command and its options, carried out in their order. stages: the same for every regime and training
+    seed, for arms to build on. train, regimes, arms: options of ``forehand train``: of all trainings, of those in a
+    regime, of those of an arm. words: regime → what stands for ``{word}`` in options of its stages and trainings. judge:
+    name → options of ``forehand eval``.
+    intervened: the arms that are judged under ``interventions`` too, wherever they drive: the value of ``foresight=`` →
+    further options.
     curve: the arms that the report shows as a curve. places: what is prepared → its folder.
     """
 
@@ -68,6 +71,8 @@ class Study:
     regimes: Mapping[str, tuple[str, ...]]
     arms: Mapping[str, tuple[str, ...]]
     judge: Mapping[str, tuple[str, ...]]
+    stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     intervened: tuple[str, ...] = ()
     interventions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     curve: Curve | None = None
@@ -88,9 +93,20 @@ class Study:
 
     def trainings(self, seeds: Sequence[int]) -> dict[str, list[str]]:
         """The jobs of ``forehand train`` for these seeds, by the name of their folder within ``train``."""
+        found = {}
+        for seed, cell in itertools.product(seeds, self.cells):
+            options = [*self.train, *self.regimes[cell.regime], *self.arms[cell.arm], f"recipe.seed={seed}"]
+            found[f"{cell}/seed-{seed}"] = self._filled(options, cell.regime, seed)
+        return found
+
+    def staged(self, name: str, seeds: Sequence[int]) -> dict[str, list[str]]:
+        """The jobs of a stage for these seeds: their folder within ``stages/<name>`` → the options of its command."""
+        command, *options = self.stages[name]
         return {
-            f"{cell}/seed-{seed}": [*self.train, *self.regimes[cell.regime], *self.arms[cell.arm], f"recipe.seed={seed}"]
-            for seed, cell in itertools.product(seeds, self.cells)
+            f"{regime}/seed-{seed}": self._filled(
+                [*options, *([f"recipe.seed={seed}"] if command == "train" else [])], regime, seed
+            )
+            for seed, regime in itertools.product(seeds, self.regimes)
         }
 
     def judgements(self, seeds: Sequence[int]) -> dict[str, list[str]]:
@@ -100,26 +116,39 @@ class Study:
             there = _settled([option.replace("{regime}", cell.regime) for option in options], self.places)
             learned = [*there, f"policy.checkpoint={self.trained(cell, seed)}"]
             found[f"{name}/{cell}/seed-{seed}"] = learned
-            for foresight, more in self.interventions.items() if cell.arm in self.intervened else ():
+            for foresight, more in self.interventions.items() if self.is_intervened(name, cell) else ():
                 found[f"{name}/{cell}/{foresight}/seed-{seed}"] = [*learned, f"foresight={foresight}", *more]
         return found
+
+    def is_intervened(self, judged: str, cell: Cell) -> bool:
+        """Whether an arm is judged there under interventions: where it drives, and not on recordings."""
+        drives = not any(option.startswith("dataset=") for option in self.judge[judged])
+        return drives and cell.arm in self.intervened
+
+    def _filled(self, options: Sequence[str], regime: str, seed: int) -> list[str]:
+        """Options with the regime's words, and the folders of its stages."""
+        folders = {name: str(self.folder / "stages" / name / regime / f"seed-{seed}") for name in self.stages}
+        return list(_settled(options, {**folders, **self.words.get(regime, {})}))
 
 
 def read_study(declared: Mapping[str, Any], folder: Path) -> Study:
     """The study that ``declared`` describes, in ``folder``; raises :class:`ConfigurationError` for one that is none.
 
-    ``{name}`` in an option stands for the folder of what ``prepare`` makes under this name, and ``{regime}`` in one of
-    ``judge`` for the name of the regime. What is null is left out.
+    ``{name}`` in an option stands for the folder of what ``prepare`` or a stage makes under this name, or for a regime's
+    word, and ``{regime}`` in one of ``judge`` for the name of the regime. What is null is left out.
     """
     _require_keys("study", {key: of for key, of in declared.items() if key not in OPTIONAL}, KEYS)
     primary = _mapping(declared["primary"], "study.primary")
     _require_keys("study.primary", primary, PRIMARY)
     prepared = _options(declared["prepare"], "study.prepare")
     places = {name: str(folder / "prepare" / name) for name in prepared}
+    regimes, words = _regimes(declared["regimes"])
+    given = {**declared, "regimes": regimes, "stages": declared.get("stages") or {}}
     settled = {
-        key: {name: _settled(of, places) for name, of in _options(declared[key], f"study.{key}").items()}
-        for key in ("prepare", "regimes", "arms", "judge")
+        key: {name: _settled(of, places) for name, of in _options(given[key], f"study.{key}").items()}
+        for key in ("prepare", "stages", "regimes", "arms", "judge")
     }
+    _require_commands(settled)
     seeds = declared["seeds"]
     if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
         raise ConfigurationError(f"study.seeds must be a list of training seeds, such as [0, 1, 2], not {seeds!r}.")
@@ -142,12 +171,34 @@ def read_study(declared: Mapping[str, Any], folder: Path) -> Study:
         contrast,
         tuple(seeds),
         train=train,
+        words=words,
         intervened=intervened,
         interventions=under,
         curve=_curve(declared.get("curve"), settled["arms"], contrast.against),
         places=places,
         **settled,
     )
+
+
+def _regimes(given: Any) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """Regime → its options, and regime → its words, where it is a mapping of these instead."""
+    regimes = _mapping(given, "study.regimes")
+    words = {
+        str(name): {str(word): str(of) for word, of in regime.items()}
+        for name, regime in regimes.items()
+        if isinstance(regime, Mapping)
+    }
+    return {str(name): [] if name in words else regime for name, regime in regimes.items()}, words
+
+
+def _require_commands(settled: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+    """Refuse what is no command, and a name that two of them have."""
+    for key in ("prepare", "stages"):
+        for name, words in settled[key].items():
+            if not words:
+                raise ConfigurationError(f"study.{key}.{name} must be a command and its options, [record, key=value, …].")
+    if both := set(settled["prepare"]) & set(settled["stages"]):
+        raise ConfigurationError(f"study.stages: prepare has {', '.join(sorted(both))}, too; choose another name.")
 
 
 def _interventions(given: Any, arms: Collection[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

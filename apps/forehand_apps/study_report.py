@@ -27,7 +27,7 @@ def write_report(study: Study, seeds: Sequence[int], record: Mapping[str, Any]) 
         (judged, cell): _compare_foresight(study, judged, cell, seeds)
         for judged in study.judge
         for cell in study.cells
-        if cell.arm in study.intervened and study.interventions
+        if study.is_intervened(judged, cell) and study.interventions
     }
     folder = study.folder / COMPARISONS
     folder.mkdir(exist_ok=True)

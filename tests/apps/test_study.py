@@ -15,14 +15,22 @@ from .test_train import POLICY
 SLIDER = Path(__file__).parents[1] / "data/slider"
 PLUGINS = {"FOREHAND_PLUGINS": "stock,seer,robots,tabletop,slider", "PYTHONPATH": str(SLIDER), "OMP_NUM_THREADS": "1"}
 EVALUATION = ["robot=slider", "benchmark=slider", "episodes=2", "num_videos=0", "policy.device=cpu"]
+TRAINING = ["policy=smallest", "recipe.batch_size=2", "recipe.steps=2", "threads=1", "device=cpu", *FORESEES]
 STUDY = {
     "question": "Does dropout help?",
     "primary": {"arm": "without", "against": "with", "regime": "all", "judged": "near"},
     "seeds": [0, 1],
     "prepare": {"slides": ["record", "robot=slider", "benchmark=slider", "episodes=2", "workers=1"]},
-    "train": ["policy=smallest", "recipe.batch_size=2", "recipe.steps=2", "threads=1", "device=cpu", *FORESEES],
-    "regimes": {"all": ["dataset={slides}"]},
-    "arms": {"with": [], "without": ["policy.backbone.dropout=0.0", "recipe.batch_size=4"]},
+    "stages": {
+        "earlier": ["train", *TRAINING, "dataset={path: {slides}, episodes: '{few}'}"],
+        "looked_at": ["eval", "dataset={slides}", "policy.checkpoint={earlier}", "policy.device=cpu"],
+    },
+    "train": TRAINING,
+    "regimes": {"all": {"few": "0:1"}},
+    "arms": {
+        "with": ["dataset={slides}"],
+        "without": ["dataset={slides}", "policy.backbone.dropout=0.0", "recipe.batch_size=4", "init_from={earlier}"],
+    },
     "judge": {"near": [*EVALUATION, "seed=5"]},
     "interventions": {"arms": ["with"], "foresight": {"zero": [], "other_scene": ["foresight_bank={slides}"]}},
 }
@@ -45,7 +53,7 @@ def study(forehand, tmp_path):
 def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
     planned = study(STUDY, "plan=true")
     assert planned.returncode == 0, planned.stderr
-    assert len(planned.stdout.splitlines()) == 1 + 2 * 2 + 2 * 4
+    assert len(planned.stdout.splitlines()) == 1 + 2 * 2 + 2 * 2 + 2 * 4
     assert not (tmp_path / "s").exists()
 
     first = study(STUDY, "hours=1e-9")
@@ -70,7 +78,8 @@ def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
     assert (tmp_path / "s/comparisons/near-all-with-foresight.html").exists()
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").rglob("job.json")}
-    assert len(before) == 12
+    assert len(before) == 2 + 4 + 8
+    assert (tmp_path / "s/stages/looked_at/all/seed-1/open_loop.json").exists()
     again = study(STUDY, "seeds_per_round=2")
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -150,6 +159,8 @@ def test_what_reading_ahead_gains_is_a_curve_and_the_reports_first_line(forehand
         ({"interventions": {"arms": ["whit"], "foresight": {}}}, "interventions.arms: there is no 'whit'"),
         ({"interventions": {"arms": ["with"], "foresight": {"zreo": []}}}, "there is no 'zreo'. Did you mean 'zero'"),
         ({"interventions": {"arms": ["with"]}}, "study.interventions lacks foresight"),
+        ({"stages": {"slides": ["train"]}}, "study.stages: prepare has slides, too"),
+        ({"stages": {"earlier": []}}, "study.stages.earlier must be a command and its options"),
         ({"arm": {}}, "there is no option 'arm'. Did you mean 'arms'"),
         ({"curve": {"axis": "n", "arms": {"whit": 1}}}, "study.curve.arms: there is no 'whit'"),
         (
@@ -164,13 +175,17 @@ def test_a_study_that_is_none_is_explained(change, message):
     assert message in str(raised.value)
 
 
-def test_the_folders_of_what_is_prepared_are_named_in_options():
+def test_the_folders_of_what_is_made_before_are_named_in_options():
     study = read_study(STUDY, Path("s"))
+    earlier = study.staged("earlier", [1])
+    assert earlier == {"all/seed-1": [*TRAINING, "dataset={path: s/prepare/slides, episodes: '0:1'}", "recipe.seed=1"]}
+    assert study.staged("looked_at", [1])["all/seed-1"][1] == "policy.checkpoint=s/stages/earlier/all/seed-1"
     assert study.trainings([1])["all/without/seed-1"] == [
         *STUDY["train"],
         "dataset=s/prepare/slides",
         "policy.backbone.dropout=0.0",
         "recipe.batch_size=4",
+        "init_from=s/stages/earlier/all/seed-1",
         "recipe.seed=1",
     ]
     ceiling = read_study(CEILING, Path("s"))

@@ -24,6 +24,7 @@ from forehand.compose.parts import (
 )
 from forehand.compose.tokens import TokenGroup
 from forehand.errors import ConfigurationError, nearest
+from forehand_plugins.encoders.convolutions import Convolutions
 from forehand_plugins.encoders.film import FiLM, SentenceFeature
 from forehand_plugins.encoders.token_pooling import make_pooling
 
@@ -38,8 +39,9 @@ class Vision(Encoder, Pretrained):
     policy's ``towers``, whose features it then reads. shared: one tower for all cameras, or one for each. tokens:
     ``pooled`` (one token), ``grid`` (one for each patch), ``spatial_softmax`` or ``attention_pooled`` (``count`` tokens,
     by default 4). keypoints: of the spatial softmax. heads: of the attention pooling. film: True for n-grams of the
-    instruction, or a text encoder (``{name: …}``). Each camera has its own modulation and pooling. layer_norm: features
-    are layer-normed without parameters first, as those are that a world model forecasts.
+    instruction, or a text encoder (``{name: …}``). layer_norm: features are layer-normed without parameters first, as
+    those are that a world model forecasts. convolutions: so many 3 × 3 convolutions of ``width`` channels follow, by
+    default none. Each camera has its own convolutions, modulation and pooling.
 
     Raises :class:`ConfigurationError` for a camera, a tower or tokens that there are not.
     """
@@ -60,6 +62,8 @@ class Vision(Encoder, Pretrained):
         heads: int = 4,
         film: Film = False,
         layer_norm: bool = False,
+        convolutions: int = 0,
+        width: int = 64,
     ) -> None:
         super().__init__()
         require_cameras(contract, cameras, "vision")
@@ -73,6 +77,10 @@ class Vision(Encoder, Pretrained):
             self.towers.update({key: _make(tower, image_size) for key in ((SHARED,) if shared else cameras)})
             made = self._tower(cameras[0])
             shape = FeatureShape(made.grid, made.width)
+        self.convolutions = nn.ModuleDict()
+        if convolutions:
+            self.convolutions.update({c: Convolutions(shape, width, convolutions) for c in cameras})
+            shape = FeatureShape(shape.grid, width)
         pooling = {c: make_pooling(tokens, shape, dim, count=count, keypoints=keypoints, heads=heads) for c in cameras}
         self.pooling = nn.ModuleDict(pooling)
         self.groups = tuple(TokenGroup(c, pooling[c].count, ("images",)) for c in cameras)
@@ -93,6 +101,8 @@ class Vision(Encoder, Pretrained):
         for camera, (patches, whole) in self._features(inputs).items():
             if self.layer_norm:
                 patches, whole = (F.layer_norm(features, features.shape[-1:]) for features in (patches, whole))
+            if self.convolutions:
+                patches, whole = self.convolutions[camera](patches)
             if text is not None:
                 patches, whole = self.film[camera](patches, whole, text)
             tokens[camera] = self.pooling[camera](patches, whole)

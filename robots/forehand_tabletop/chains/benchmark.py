@@ -28,7 +28,8 @@ class TabletopChainsBenchmark(Benchmark):
     ``variant``: the environment: A, B, C, D, several of them (``"ABC"``, in turn), or a YAML file; ``sentences``:
     ``train``, or ``test``, which are held out; ``disturbances``: names of
     :mod:`~forehand_tabletop.chains.disturbances`, which every episode then has; ``preceding_tasks``: up to how many other
-    tasks the expert does, unrecorded, before a single task begins, so that hand and objects start as within a chain.
+    tasks the expert does, unrecorded, before a single task begins, so that hand and objects start as within a chain;
+    ``max_steps``: control steps that an instruction may take, CALVIN's 360 by default.
 
     What an expert does need not follow from what is seen. ``styles``: of ``direct``, ``left`` and ``right``, those that
     the expert approaches in, one of them an episode, drawn by its seed; ``vague_sentences``: a sentence about a block
@@ -47,13 +48,16 @@ class TabletopChainsBenchmark(Benchmark):
         preceding_tasks: int = 0,
         styles: Sequence[str] = (DIRECT,),
         vague_sentences: bool = False,
+        max_steps: int = MAX_STEPS,
     ) -> None:
+        if max_steps < 1:
+            raise ConfigurationError(f"max_steps must be at least 1, not {max_steps}.")
         if preceding_tasks < 0:
             raise ConfigurationError(f"preceding_tasks must be 0 or a positive number, not {preceding_tasks}.")
         self.variants = (variant,) if variant.endswith((".yaml", ".yml")) else tuple(variant)
         for name in self.variants:
             load_variant(name)
-        self.split, self.preceding_tasks = sentences, preceding_tasks
+        self.split, self.preceding_tasks, self.max_steps = sentences, preceding_tasks, max_steps
         self.styles, self.vague = require_styles(styles), vague_sentences
         self.disturbances = disturbed(disturbances)
 
@@ -118,7 +122,7 @@ class TabletopChainsBenchmark(Benchmark):
         options = self._scene_options(number) | chain.start.to_dict() | self._expert_options(scene)
         instructions = [rng.choice(sentences(task, self.split, vague=self.vague)) for task in chain.tasks]
         return tuple(
-            Episode(task, sentence, scene, MAX_STEPS, options, continues=position > 0)
+            Episode(task, sentence, scene, self.max_steps, options, continues=position > 0)
             for position, (task, sentence) in enumerate(zip(chain.tasks, instructions, strict=True))
         )
 
@@ -130,7 +134,7 @@ class TabletopChainsBenchmark(Benchmark):
         start, done = preceding_tasks(task, earlier, rng) if earlier else (start_for(task, rng), ())
         options = self._scene_options(turn) | start.to_dict() | ({PRECEDING: " ".join(done)} if done else {})
         sentence = rng.choice(sentences(task, self.split, vague=self.vague))
-        return Episode(task, sentence, seed, MAX_STEPS, options | self._expert_options(seed))
+        return Episode(task, sentence, seed, self.max_steps, options | self._expert_options(seed))
 
     def _expert_options(self, seed: int) -> dict[str, str | int | float | bool]:
         """The style drawn for an episode, where there are others than the direct one, and whether it is vague."""

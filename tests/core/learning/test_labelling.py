@@ -51,8 +51,10 @@ def models(folder: Path, variance: float = 1.0) -> list[Model]:
     return [Model(folder.name, policy.describe()["fingerprint"], policy, np.full(2, variance), {"position": 0.8})]
 
 
-def label(source: Path, output: Path, folder: Path, shard: str | None = None, most: int | None = None) -> Path:
-    job = LabellingJob(source, output, functools.partial(models, folder), Shard.parse(shard))
+def label(
+    source: Path, output: Path, folder: Path, shard: str | None = None, most: int | None = None, replace: bool = False
+) -> Path:
+    job = LabellingJob(source, output, functools.partial(models, folder), Shard.parse(shard), replace=replace)
     with opened_labelling(job) as running:
         for number, _ in enumerate(running.label(workers=1), 1):
             if number == most:
@@ -125,6 +127,27 @@ def test_a_recording_is_labelled_resumed_and_never_encoded_again(video, trained,
     (labelling,) = json.loads((whole / LABELS_FILE).read_text())["labellings"]
     assert labelling["models"][0]["r_squared"] == {"position": 0.8}
     assert (labelling["labelled"], labelling["unknown"]) == (len(table) - 3, 3)
+
+
+@pytest.mark.slow
+def test_recorded_actions_are_replaced_and_compared(slider_dataset, video, trained, tmp_path):
+    with pytest.raises(DatasetError, match=r"has actions already: position.*replace=true"):
+        label(slider_dataset, tmp_path / "replaced", trained)
+    replaced = label(slider_dataset, tmp_path / "replaced", trained, replace=True)
+    table, blind = (LeRobotSource(root).episodes for root in (replaced, label(video, tmp_path / "video", trained)))
+    np.testing.assert_array_equal(table.actions, blind.actions)
+    np.testing.assert_array_equal(table.confidence, blind.confidence)
+    assert not table.recorded.any()
+    done = Dataset.open(slider_dataset).episodes
+    np.testing.assert_array_equal(table.states, done.states)
+    (labelling,) = json.loads((replaced / LABELS_FILE).read_text())["labellings"]
+    known = table.confidence > 0
+    (field,) = labelling["replaced"]
+    off = np.abs(table.actions - done.actions)[known].mean()
+    assert (field["name"], field["error"]) == ("position", pytest.approx(off))
+    episodes = pq.read_table(replaced / "meta/episodes/chunk-000/file-000.parquet")
+    first = table.actions[: episodes["length"][0].as_py()]
+    assert episodes["stats/action/mean"][0].as_py() == pytest.approx(first.mean(0).tolist(), abs=1e-6)
 
 
 @pytest.mark.slow

@@ -78,6 +78,11 @@ class _Labelled(Merged):
         imported = {} if part.record is None else {IMPORT_FILE: dict(part.record)}
         return imported | {LABELS_FILE: {"labellings": [dict(self._labelling)]}}
 
+    @property
+    def new_columns(self) -> set[str]:
+        """See :attr:`Merged.new_columns`; actions are, also those that take the place of recorded ones."""
+        return {*super().new_columns, ACTION_KEY, *label_features()}
+
     def with_columns(self, table: pa.Table) -> pa.Table:
         """See :meth:`Merged.with_columns`."""
         number = int(table["episode_index"][0].as_py())
@@ -93,5 +98,6 @@ class _Labelled(Merged):
             CONFIDENCE_KEY: pa.array(found.confidence),
         }
         for name, values in columns.items():
+            table = table.drop_columns([name]) if name in table.column_names else table
             table = table.append_column(name, values)
         return table

@@ -83,6 +83,11 @@ class Merged:
         found: dict[str, Any] = {LABELS_FILE: {"labellings": labellings}} if labellings else {}
         return found if record is None else found | {IMPORT_FILE: record}
 
+    @property
+    def new_columns(self) -> set[str]:
+        """Columns of frames that some part lacks."""
+        return {name for part in self._parts for name in self._info["features"].keys() - part.info["features"].keys()}
+
     def with_columns(self, table: pa.Table) -> pa.Table:
         """The frames of an episode with columns that its part lacks: recorded actions say so, where others do."""
         if ORIGIN_KEY not in self._info["features"] or ORIGIN_KEY in table.column_names:
@@ -139,8 +144,7 @@ class Merged:
                     if part.span and table["episode_index"][0].as_py() not in part.span:
                         continue
                     counted = self._counted(self.with_columns(table), tasks)
-                    added = self._info["features"].keys() - part.info["features"].keys()
-                    new = [*_COUNTED, *(name for name in tables.numeric_columns(counted) if name in added)]
+                    new = [*_COUNTED, *(name for name in tables.numeric_columns(counted) if name in self.new_columns)]
                     stats.append(tables.table_statistics([counted.select(new)]))
                     self._columns = self._columns or counted.column_names
                     yield counted.select(self._columns)

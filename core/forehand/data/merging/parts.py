@@ -23,7 +23,7 @@ from forehand.data.lerobot.v3 import FORMAT
 from forehand.data.reading import read_table, table_files
 from forehand.errors import ConfigurationError, ContractMismatch, DatasetError
 
-OF_A_SHARD = ("shard", "episodes", "labelled", "unknown")
+OF_A_SHARD = ("shard", "episodes", "labelled", "unknown", "replaced")
 """What the records of shards of one import or labelling have different."""
 
 
@@ -111,8 +111,10 @@ def merged_labellings(parts: Sequence[Part]) -> list[dict[str, Any]]:
         for one in part.labellings:
             if part.shard and found:
                 found[0] = {**found[0], **{key: found[0][key] + one[key] for key in ("episodes", "labelled", "unknown")}}
+            elif part.shard:  # an accuracy of its own says nothing of all
+                found.append({**{key: of for key, of in one.items() if key != "replaced"}, "shard": str(Shard())})
             else:
-                found.append({**one, "shard": str(Shard())} if part.shard else dict(one))
+                found.append(dict(one))
     return found
 
 

@@ -25,10 +25,25 @@ def card_sections(labellings: Sequence[Mapping[str, Any]], command: str) -> list
             f"frames (fingerprint `{source['fingerprint']}`). Of {record['episodes']} episodes, "
             f"{record['labelled']} frames have a labelled action, and {record['unknown']} none, with confidence 0.",
             markdown_table(["model", "fingerprint", "R² in its validation"], rows),
+            *_against_recorded(record.get("replaced", [])),
             f"`{CONFIDENCE_KEY}` is the {record['confidence']}.",
             *(f"**{line}**" for line in notices(record)),
         ]
     return parts
+
+
+def _against_recorded(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How far the labels are from recorded actions that they took the place of."""
+    if not scores:
+        return []
+    rows = [
+        [one["name"], f"{one['error']:.3g} {one['unit']}".rstrip(), "–" if one["r2"] is None else f"{one['r2']:.3g}"]
+        for one in scores
+    ]
+    return [
+        "The source had recorded actions, which these replaced. Of labels with a confidence above 0, against them:",
+        markdown_table(["field", "mean error", "R²"], rows),
+    ]
 
 
 def notices(record: Mapping[str, Any]) -> list[str]:

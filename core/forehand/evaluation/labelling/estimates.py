@@ -72,8 +72,9 @@ class Average:
 
 
 class Estimator:
-    """Actions of whole episodes of ``data``, which has none, by ``models`` of one contract, each with windows of its own.
+    """Actions of whole episodes of ``data`` by ``models`` of one contract, each with windows of its own.
 
+    What frozen vision towers make of the frames is computed once and kept, as for a training with cached features.
     An action is the mean of all its estimates: from every window that holds the frames before and behind it, at every
     distance that the model's chunk has, by every model. Absolute rotations have the chordal mean
     (:mod:`forehand.control.chunking.rotations`). Its confidence is :data:`FORMULA`. The action of an episode's last
@@ -93,8 +94,9 @@ class Estimator:
         self.contract = models[0].contract
         self._rotations = absolute_rotations(self.contract)
         self._windows = [WindowDataset(data, model.policy.window, cache=cache, frames=frames) for model in models]
-        ends = data.episodes.end
-        self.starts = np.concatenate([np.flatnonzero(np.diff(ends, prepend=-1)), [len(ends)]]).astype(np.int64)
+        for model, windows in zip(models, self._windows, strict=True):
+            windows.add_features(model.policy.frozen_features(), cache)
+        self.starts = episode_starts(data)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -170,6 +172,12 @@ class Estimator:
             if theirs > still:
                 shares.append(max(0.0, r_squared(self.models, field.name)) * np.maximum(0, 1 - ours / theirs))
         return np.mean(shares, axis=0) if shares else np.ones(len(spread))
+
+
+def episode_starts(data: Dataset) -> NDArray[np.int64]:
+    """First rows of the E episodes in the tables of ``data``, and the row behind the last, (E + 1,)."""
+    ends = data.episodes.end
+    return np.concatenate([np.flatnonzero(np.diff(ends, prepend=-1)), [len(ends)]]).astype(np.int64)
 
 
 def r_squared(models: Sequence[Model], field: str) -> float:

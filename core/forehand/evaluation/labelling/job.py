@@ -23,8 +23,9 @@ from forehand.data.merging.labelled import EpisodeLabels, write_labelled
 from forehand.data.merging.parts import OF_A_SHARD, Part, read_part
 from forehand.data.recording.commit import recording_lock
 from forehand.errors import ConfigurationError, DatasetError, ForehandError
-from forehand.evaluation.labelling.estimates import FORMULA, Estimator, Model, r_squared
+from forehand.evaluation.labelling.estimates import FORMULA, Estimator, Model, episode_starts, r_squared
 from forehand.evaluation.labelling.source import open_source, require_models
+from forehand.evaluation.open_loop.scores import Scores, field_scores
 from forehand.utils.files import replacing
 from forehand.utils.plain import to_plain
 from forehand.utils.process_pool import ProcessPool, Worker
@@ -44,7 +45,8 @@ class LabellingFailed(ForehandError):
 class LabellingJob:
     """What is labelled, by what, and where to.
 
-    source: a LeRobotDataset without actions. load: its models. threads: of each process, None: PyTorch's choice. cache,
+    source: a LeRobotDataset without actions, or one whose actions are replaced by those that are found, where ``replace``
+    is set. load: its models. threads: of each process, None: PyTorch's choice. cache,
     frames: as for :class:`~forehand.data.windows.WindowDataset`.
     """
 
@@ -55,6 +57,7 @@ class LabellingJob:
     cache: str | None = None
     frames: FrameStore = field(default_factory=FrameStore)
     threads: int | None = None
+    replace: bool = False
 
     @property
     def root(self) -> Path:
@@ -81,7 +84,7 @@ class Labelling:
         self.part: Part = read_part(job.source)
         self.models = job.load()
         require_models(self.models)
-        self._data = open_source(self.part, self.models)
+        self._data = open_source(self.part, self.models, job.replace)
         total = int(self.part.info["total_episodes"])
         self.episodes = job.shard.span(total)
         if not self.episodes:
@@ -164,12 +167,26 @@ class Labelling:
             "episodes": len(kept),
             "labelled": int((confidence > 0).sum()),
             "unknown": int((confidence == 0).sum()),
+            **self._compared(kept),
         }
         span = None if self.job.shard.count == 1 else self.episodes
         part = Part(self.part.root, self.part.info, self.part.record, span=span)
         write_labelled(part, self.job.root, self.models[0].contract.action, kept.__getitem__, record)
         shutil.rmtree(self.job.root / FOLDER, ignore_errors=True)
         return record
+
+    def _compared(self, kept: Mapping[int, EpisodeLabels]) -> dict[str, Any]:
+        """How far labels are from recorded actions in whose place they are put; nothing where there are none."""
+        if not self.part.contract.action:
+            return {}
+        table, contract, scores = self._data.episodes, self.models[0].contract, []
+        starts = episode_starts(self._data)
+        for position, labels in kept.items():
+            rows = slice(starts[position], starts[position + 1])
+            known = (labels.confidence > 0) & table.recorded[rows]
+            scores.append(Scores.of(contract, labels.actions[known], table.actions[rows][known]))
+        found = field_scores(contract, Scores.total(scores))
+        return {"replaced": [one.to_dict() for one in found]} if found else {}
 
     def _require_same(self, stated: Mapping[str, Any]) -> None:
         ours = self.identity if "shard" in stated else {k: v for k, v in self.identity.items() if k != "shard"}
@@ -201,7 +218,7 @@ class _EpisodeLabeller(Worker[int, int]):
         if self._job.threads:
             torch.set_num_threads(self._job.threads)
         models = self._job.load()
-        data = open_source(read_part(self._job.source), models)
+        data = open_source(read_part(self._job.source), models, self._job.replace)
         self._estimator = Estimator(models, data, cache=self._job.cache, frames=self._job.frames)
 
     def work(self, task: int, stop: Callable[[], bool]) -> int | None:

@@ -34,20 +34,27 @@ def require_models(models: Sequence[Model]) -> None:
             raise ContractMismatch(f"{first.name} and {other.name} find different actions:\n{listing}\nName one of them.")
 
 
-def open_source(part: Part, models: Sequence[Model]) -> Dataset:
+def open_source(part: Part, models: Sequence[Model], replaced: bool = False) -> Dataset:
     """The tables of ``part``, with a state that is masked where it has none.
 
-    Raises :class:`ContractMismatch` for other cameras, another rate, or a state that a model reads and ``part`` lacks,
-    and :class:`DatasetError` where it has actions already.
+    replaced: it may have actions, which are then those that the models find. Raises :class:`ContractMismatch` for other
+    cameras, another rate, other actions, or a state that a model reads and ``part`` lacks, and :class:`DatasetError`
+    where it has actions already.
     """
-    if part.contract.action:
+    if part.contract.action and not replaced:
         raise DatasetError(
             f"{part.root} has actions already: {', '.join(field.name for field in part.contract.action)}. What a model "
-            f"finds there is compared with them by: forehand eval dataset={part.root} policy.checkpoint=…"
+            f"finds there is compared with them by: forehand eval dataset={part.root} policy.checkpoint=…; with "
+            f"replace=true it takes their place."
         )
     for model in models:
+        if part.contract.action:
+            ours, theirs = (replace(c, cameras=(), sensors=(), state=()) for c in (model.contract, part.contract))
+            if lines := differences(ours, theirs):
+                listing = "\n".join(f"  - {line}" for line in lines)
+                raise ContractMismatch(f"{model.name} finds other actions than {part.root} has:\n{listing}\n{REMEDY}")
         needed = _needed(model)
-        offered = part.contract if needed.state else replace(part.contract, state=())
+        offered = replace(part.contract, action=(), state=part.contract.state if needed.state else ())
         require_fit(needed, offered, model.name, f"the dataset {part.root}", REMEDY)
     data = Dataset.open({"path": part.root} if part.contract.state else {"path": part.root, "state": []})
     sizes = {model.contract.state_size for model in models}
