@@ -95,6 +95,8 @@ OPTIONS = {
             {"cameras": ["wrist"], "tower": "tower", "horizon": [2], "features": "whole", "loss": "cosine", "queries": 1},
             {"cameras": CAMERAS, "tower": "tower", "horizon": [1, 3, 8], "features": "both", "residual": False},
             {"cameras": CAMERAS, "tower": "tower", "horizon": [1, 3], "loss": "cosine", "width": 16, "layers": 1},
+            {"cameras": CAMERAS, "tower": "tower", "horizon": [1, 3], "decoder": "convolution"},
+            {"cameras": ["wrist"], "tower": "tower", "decoder": "convolution", "residual": False, "width": 8},
         ],
         "state": [
             {},

@@ -84,9 +84,12 @@ def test_images_are_forecast_closer_than_the_present_is(name, steps, world):
     assert (error < 0.5 * still).all(), (error, still)
 
 
-@pytest.mark.parametrize("options", [{}, {"loss": "cosine"}, {"residual": False}])
+CONVOLUTION = {"decoder": "convolution", "features": "patches"}
+
+
+@pytest.mark.parametrize("options", [{}, {"loss": "cosine"}, {"residual": False}, CONVOLUTION])
 def test_features_are_forecast_closer_than_the_present_is(options, world):
-    model = fit(make("latent", horizon=HORIZONS, features="both", **options), world, 80)
+    model = fit(make("latent", **({"horizon": HORIZONS, "features": "both"} | options)), world, 80)
     readout, target, _ = world
     now, then = (target[f"{time}.features.colour.static"][:, 0] for time in ("present", "future"))
     shown = model.decode_features(readout[:, 0], {"colour.static": now})["colour.static"]
@@ -249,6 +252,8 @@ def test_vectors_that_cannot_be_are_refused(options, message):
         ("latent", {"tower": "color"}, "none called 'color'.*'colour'"),
         ("latent", {"loss": "cosinus"}, "unknown loss 'cosinus'.*'cosine'"),
         ("latent", {"features": "all"}, "unknown features 'all'"),
+        ("latent", {"decoder": "convolutions"}, "unknown decoder 'convolutions'.*'convolution'"),
+        ("latent", {"decoder": "convolution", "features": "both"}, "set features=patches"),
         ("latent", {"heads": 5}, "multiple of its 5 heads"),
         ("discrete_tokens", {"layers": 0}, "layers must be 1 or more"),
         ("discrete_tokens", {"patch": 5}, "multiple of its patch of 5 pixels"),

@@ -23,9 +23,11 @@ from forehand.compose.parts import (
 )
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError, nearest
+from forehand_plugins.world_models.convolutional_decoder import ConvolutionalDecoder
 from forehand_plugins.world_models.query_decoder import QueryDecoder
 
 LOSSES = ("smooth_l1", "cosine")
+DECODERS = ("attention", "convolution")
 FEATURE_KINDS = ("patches", "whole", "both")
 
 
@@ -39,9 +41,11 @@ class Latent(WorldModel):
     cameras: which are forecast, in the order of their queries. tower: its name in the policy's ``towers``. horizon: one
     or several. queries: F for each camera. features: ``patches``, ``whole`` (the feature of the whole image), or
     ``both``, each half of the loss; only patches can be shown. residual: predict the change from the present features.
-    loss: ``smooth_l1`` (of each number) or ``cosine`` (one minus the cosine similarity). layers, heads, width: of the
-    decoder (:class:`~forehand_plugins.world_models.query_decoder.QueryDecoder`); ``width`` defaults to D. weight: of the
-    loss term ``foresight``, averaged over cameras.
+    loss: ``smooth_l1`` (of each number) or ``cosine`` (one minus the cosine similarity). decoder: ``attention``
+    (:class:`~forehand_plugins.world_models.query_decoder.QueryDecoder`, of ``layers``, ``heads`` and ``width``, by
+    default D), or ``convolution``, which is faster and reads the present features of patches, too
+    (:class:`~forehand_plugins.world_models.convolutional_decoder.ConvolutionalDecoder`, of ``width``, by default 32).
+    weight: of the loss term ``foresight``, averaged over cameras.
 
     Raises :class:`ConfigurationError` for cameras, towers and options that there are not.
     """
@@ -62,6 +66,7 @@ class Latent(WorldModel):
         features: str = "patches",
         residual: bool = True,
         loss: str = "smooth_l1",
+        decoder: str = "attention",
         layers: int = 2,
         heads: int = 4,
         width: int | None = None,
@@ -69,9 +74,12 @@ class Latent(WorldModel):
     ) -> None:
         super().__init__()
         require_cameras(contract, cameras, "latent")
-        for name, value, known in (("loss", loss, LOSSES), ("features", features, FEATURE_KINDS)):
+        given = (("loss", loss, LOSSES), ("features", features, FEATURE_KINDS), ("decoder", decoder, DECODERS))
+        for name, value, known in given:
             if value not in known:
                 raise ConfigurationError(f"latent: unknown {name} {value!r}. {nearest(value, known)}")
+        if decoder == "convolution" and features != "patches":
+            raise ConfigurationError("latent: decoder=convolution forecasts features of patches; set features=patches.")
         self._add_queries(queries * len(cameras), dim)
         self.cameras, self.horizon = tuple(cameras), read_horizon("latent", horizon)
         self.target_features = tuple(f"{tower}.{camera}" for camera in cameras)
@@ -80,6 +88,18 @@ class Latent(WorldModel):
         self.shape = towers[tower]
         token_weights = _token_weights(features, self.shape.patches)
         self.register_buffer("token_weights", token_weights, persistent=False)
+        self.decoder: QueryDecoder | ConvolutionalDecoder
+        if decoder == "convolution":
+            self.decoder = ConvolutionalDecoder(
+                "latent",
+                dim=dim,
+                cameras=len(cameras),
+                queries=queries,
+                features=self.shape,
+                horizons=len(self.horizons),
+                width=width or 32,
+            )
+            return
         width = width or dim
         self.decoder = QueryDecoder(
             "latent",
@@ -96,19 +116,17 @@ class Latent(WorldModel):
         nn.init.zeros_(self.predict.bias)
 
     def forward(self, readout: Tensor) -> Tensor:
-        """(..., C·F, D) readout → (..., C, K, P', W): the features of the P' tokens, or their change."""
-        features: Tensor = self.predict(self.decoder(readout))
-        return features
+        """(..., C·F, D) readout → (..., C, K, P', W), or what modulates the convolutions, (..., C, n)."""
+        made: Tensor = self.decoder(readout)
+        return made if isinstance(self.decoder, ConvolutionalDecoder) else self.predict(made)
 
     def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> LossTerms:
         """``foresight``: the error of (B, T, C·F, D) readout, against features of the future (B, T, P + 1, W)."""
         with torch.no_grad():
             names = [FEATURES + name for name in self.target_features]
             future = self._stack([horizon_axis(target[FUTURE + name], self.horizon) for name in names])
-            now = self._stack([target[PRESENT + name][:, :, None] for name in names])
-        forecast = self(readout).float()
-        if self.residual:
-            forecast = forecast + now
+            now = self._stack([target[PRESENT + name][:, :, None] for name in names]).squeeze(3)
+        forecast = self._forecast(readout, now)
         if self.loss_name == "cosine":
             error = 1 - F.cosine_similarity(forecast, future, dim=-1)
         else:
@@ -149,11 +167,17 @@ class Latent(WorldModel):
             found[key] = both
         return found
 
+    def _forecast(self, readout: Tensor, now: Tensor) -> Tensor:
+        """(..., C·F, D) readout and what is selected now, (..., C, P', W) → the forecast, (..., C, K, P', W)."""
+        made = self(readout)
+        if isinstance(self.decoder, ConvolutionalDecoder):
+            made = self.decoder.change(made, now)
+        forecast: Tensor = made.float()
+        return forecast + now.unsqueeze(-3) if self.residual else forecast
+
     def _expected(self, readout: Tensor, now: Sequence[Tensor]) -> Tensor:
         """(N, C·F, D) readout and what is selected of each camera now, (N, P', W) → the forecast, (N, C, K, P', W)."""
-        forecast = self(readout).float()
-        if self.residual:
-            forecast = forecast + torch.stack([features[:, None] for features in now], dim=1)
+        forecast = self._forecast(readout, torch.stack(list(now), dim=1))
         if self.loss_name == "cosine":  # which leaves their length open
             forecast = F.layer_norm(forecast, forecast.shape[-1:])
         return forecast
