@@ -22,7 +22,8 @@ NOT_NEGATIVE = (
 )
 FINITE = ("chunking.decay", "robot.options.success_return")
 AT_LEAST_ONE = (
-    *("episodes", "max_steps", "workers", "policy.max_batch", "threads", "max_batch", "max_sessions", "video.gop"),
+    *("episodes", "max_steps", "benchmark.options.max_steps", "workers"),
+    *("policy.max_batch", "threads", "max_batch", "max_sessions", "video.gop"),
     *("limits.clients", "limits.pending", "limits.sessions", "limits.message"),
     *("evaluation.episodes", "robots", "image_height", "video_height", "chunking.steps", "robot.options.image_size"),
     *("recipe.batch_size", "recipe.gradient_accumulation_steps", "recipe.window_frames"),
