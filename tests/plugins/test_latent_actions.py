@@ -1,5 +1,7 @@
 """Latent actions of a robot whose dynamics are known: learned from frames alone, and told from what they are not."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -209,6 +211,16 @@ def test_validation_measures_them_of_one_episode_too(train, play, tmp_path):
     found = Validation(1, windows, latent_actions={"": probe}).measure(trainer)
     assert np.isfinite(found["validation/latent_actions/position/r_squared"])
     assert found["validation/perplexity"] >= 1
+
+
+def test_absolute_actions_are_judged_as_changes(train, play, tmp_path):
+    shutil.copytree(play, tmp_path / "absolute")
+    stated = tmp_path / "absolute/meta/forehand_contract.json"
+    stated.write_text(stated.read_text().replace('"delta"', '"absolute"'))
+    data = Dataset.open(tmp_path / "absolute")
+    policy = train(tmp_path / "run", play).policy.eval()
+    _, actions, frames = LatentActionProbe(data, policy, None, cache=tmp_path).examples(policy)
+    np.testing.assert_allclose(actions[:, 0], (data.episodes.actions - data.episodes.states)[frames], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from forehand.compose.delta_actions import DeltaActions
 from forehand.compose.latent_actions import infer_latent_actions
+from forehand.compose.parts import STATE, STATE_VALID
+from forehand.contracts.contract import Contract
 from forehand.data.dataset import Dataset
 from forehand.data.frame_store import FrameStore
 from forehand.data.windows import WindowDataset
+from forehand.errors import ConfigurationError
 from forehand.evaluation.open_loop.inverse import AT_ONCE, R_SQUARED
 from forehand.evaluation.open_loop.scores import Scores, field_scores
 
@@ -32,7 +37,8 @@ class LatentActionProbe:
     regression finds the latter from the former, in up to :data:`FOLDS` parts of the episodes in turn, each from the
     others (of a single episode, in parts of its time); R² is that of all, as in :func:`.field_scores`: 1 where latent
     actions say it exactly, and 0 or less where they say nothing of it, as those of other moments do. A field that never
-    changes has none.
+    changes has none. Absolute actions are taken as changes of the state at the first frame, where that measures them:
+    what does not change is not to be seen.
 
     count: None for all moments. cache, frames: as for :class:`~forehand.data.windows.WindowDataset`.
     """
@@ -46,7 +52,8 @@ class LatentActionProbe:
         cache: str | None = None,
         frames: FrameStore | str = "raw",
     ) -> None:
-        self.contract = data.contract
+        self._changes = _as_changes(data.contract)
+        self.contract = replace(data.contract, action=self._changes.fields) if self._changes else data.contract
         window = policy.window | {"history": 1, "chunk": policy.world_model.horizon, "sensors": [], "targets": None}
         self._windows = WindowDataset(data, window, cache=cache, frames=frames)  # one for each frame
         recorded = np.flatnonzero(data.episodes.has_action)
@@ -76,12 +83,30 @@ class LatentActionProbe:
                 for side, values in batch.items()
             }
             found, there = (value[:, 0].cpu() for value in infer_latent_actions(policy, moved))
-            target = batch["target"]
+            seen, target = batch["observation"], batch["target"]
             kept = there & target["actions_valid"][:, 0].all(dim=-1)
+            if self._changes and STATE_VALID in seen:
+                kept &= seen[STATE_VALID][:, 0]
             latent.append(found[kept].numpy().astype(np.float64))
-            actions.append(target["actions"][:, 0][kept].numpy())
+            done = target["actions"][:, 0][kept].numpy()
+            if self._changes:
+                done = self._changes.to_delta(done, seen[STATE][:, 0][kept].numpy()).astype(np.float32)
+            actions.append(done)
             rows.append(first + np.flatnonzero(kept.numpy()))
         return np.concatenate(latent), np.concatenate(actions), np.concatenate(rows)
+
+
+def _as_changes(contract: Contract) -> DeltaActions | None:
+    """A contract's absolute actions relative to the state, where that measures them; None where it measures none."""
+    relative = []
+    for field in (field for field in contract.action if field.mode != "delta"):
+        try:
+            DeltaActions(replace(contract, action=(field,)))
+        except ConfigurationError:  # a gripper, or nothing in the state
+            continue
+        relative.append(field.name)
+    absolute = [field.name for field in contract.action if field.name not in relative and field.mode != "delta"]
+    return DeltaActions(contract, absolute=absolute) if relative else None
 
 
 def cross_predicted(given: Numbers, wanted: NDArray[Any], fold: NDArray[np.int64]) -> Numbers:
