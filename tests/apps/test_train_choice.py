@@ -104,3 +104,15 @@ def test_what_can_be_learned_without_actions_is_and_the_rest_is_refused(train, f
     served = forehand("serve", "policy.checkpoint=run", "policy.device=cpu")
     assert served.returncode == 2
     assert "run predicts no actions, so there is nothing to serve" in served.stderr
+
+
+@pytest.mark.slow
+def test_what_latent_actions_of_video_say_is_told_by_other_data_with_actions(forehand, slider_dataset, tmp_path):
+    video = f"dataset={{path: {slider_dataset}, action: [], state: []}}"
+    blind = ["policy.action_head=null", "policy.encoders.state=null", "policy.encoders.cameras.cameras=[static]"]
+    small = ["policy.image_size=32", "policy.dim=16", "policy.backbone.layers=1", "recipe.steps=1", "recipe.batch_size=4"]
+    judged = ["validation.every=1", f"validation.dataset={slider_dataset}", f"cache={tmp_path / 'cache'}", "device=cpu"]
+    done = forehand("train", "policy=latent_actions", video, "output=run", *blind, *small, *judged)
+    assert done.returncode == 0, done.stderr
+    assert "validation/latent_actions/position/r_squared" in done.stderr
+    assert "validation/action_error" not in done.stderr
