@@ -12,19 +12,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from forehand.errors import ConfigurationError
-from forehand.learning.checkpoint import provenance
-from forehand.plugins import registry
-from forehand.utils.differences import differences, flat
 from forehand.utils.files import replacing
 from forehand_apps.instantiate import plain
 from forehand_apps.job_command import search_words
 from forehand_apps.steps import CONSOLE, run_step
 from forehand_apps.study_plan import Study, read_study
+from forehand_apps.study_record import begin_record, write_record
 from forehand_apps.study_report import write_report
 from forehand_apps.sweep_jobs import FINISHED, read_job
 
-RECORD = "study.json"
 AGAIN = "The same command continues from there."
 
 
@@ -35,7 +31,7 @@ def study(config: DictConfig) -> None:
     if config.plan:
         _print_plan(planned)
         return
-    record = _begin(folder, declared)
+    record = begin_record(folder, declared)
     launcher = [f"hydra/launcher={config.launcher}", *map(str, plain(config.launcher_options))]
     done, worked = list[int](), False
     for name, words in planned.prepare.items():
@@ -53,7 +49,7 @@ def study(config: DictConfig) -> None:
             finally:
                 key = ",".join(map(str, seeds))
                 record["rounds"][key] = round(record["rounds"].get(key, 0.0) + time.monotonic() - started, 1)
-                _write(folder, record)
+                write_record(folder, record)
             write_report(planned, [*done, *seeds], record)
         done += seeds
     if len(done) < len(planned.seeds):
@@ -83,26 +79,6 @@ def _declared(config: DictConfig) -> dict[str, Any]:
     return declared
 
 
-def _begin(folder: Path, declared: Mapping[str, Any]) -> dict[str, Any]:
-    """The study's record: written now, or read and compared with what is declared."""
-    path = folder / RECORD
-    if path.exists():
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if found := differences(flat(record["study"]), flat(declared)):
-            listing = "\n".join(f"  - {one}" for one in found)
-            raise ConfigurationError(
-                f"{folder} holds a study that was declared otherwise:\n{listing}\nChoose another output for this one."
-            )
-        return record
-    about = provenance(plugins=registry().versions())
-    kept = {key: about[key] for key in ("commit", "machine", "versions", "plugins")}
-    record = {"study": dict(declared), **kept, "declared": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    record |= {"prepared": {}, "staged": {}, "rounds": {}}  # seconds that each took
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder, record)
-    return record
-
-
 def _once(folder: Path, record: dict[str, Any], key: str, place: str, words: Sequence[str]) -> None:
     """Carry out a command into ``place``, unless the record says that it was, and note the seconds that it took."""
     done, name = record.setdefault(key, {}), place.partition("/")[2]
@@ -110,7 +86,7 @@ def _once(folder: Path, record: dict[str, Any], key: str, place: str, words: Seq
         started, (command, *options) = time.monotonic(), words
         run_step([*shlex.split(command), *search_words(), *options, f"output={folder / place}"], AGAIN)
         done[name] = round(time.monotonic() - started, 1)
-        _write(folder, record)
+        write_record(folder, record)
 
 
 def _carry_out_stage(
@@ -124,11 +100,6 @@ def _carry_out_stage(
         return
     for job, options in jobs.items():
         _once(planned.folder, record, "staged", f"stages/{name}/{job}", [command, *options])
-
-
-def _write(folder: Path, record: Mapping[str, Any]) -> None:
-    with replacing(folder / RECORD) as staging:
-        staging.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _affordable(record: Mapping[str, Any], hours: float | None) -> bool:

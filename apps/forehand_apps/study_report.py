@@ -76,6 +76,8 @@ def _lines(
         f"{len(seeds)} of {len(study.seeds)} training seeds, {hours:.1f} hours on {record['machine']}, "
         f"commit {record['commit']}; declared {record['declared']}, before anything ran.\n"
     )
+    for later in record.get("added", []):
+        yield f"Added {later['declared']}, when it had begun: {', '.join(later['what'])}.\n"
     yield "## Primary contrast\n"
     yield (
         f"**{primary.arm} − {primary.against}**, regime {primary.regime}, judged in {primary.judged}: "

@@ -7,6 +7,7 @@ import pytest
 
 from forehand.errors import ConfigurationError
 from forehand_apps.study_plan import read_study
+from forehand_apps.study_record import begin_record
 from forehand_apps.study_report import write_report
 
 from .test_foresight import FORESEES
@@ -88,6 +89,26 @@ def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
     assert other.returncode == 2
     assert "declared otherwise" in other.stderr
     assert "seeds: [0, 1] and [0, 1, 2]" in other.stderr
+
+
+def test_arms_may_be_added_to_a_study_and_nothing_is_changed(tmp_path):
+    left_out = STUDY | {"arms": STUDY["arms"] | {"more": None}}
+    begun = begin_record(tmp_path, left_out)
+    assert begin_record(tmp_path, STUDY) == begun, "what is left out was never there"
+    more = STUDY | {"arms": STUDY["arms"] | {"more": ["dataset={slides}"]}}
+    extended = begin_record(tmp_path, more)
+    assert extended["study"] == more
+    assert [one["what"] for one in extended["added"]] == [["arms.more"]]
+    assert begin_record(tmp_path, more) == extended
+    for changed, line in (
+        (STUDY, "arms.more: ["),
+        (more | {"train": []}, "train: "),
+        (more | {"primary": more["primary"] | {"arm": "more"}}, "primary.arm: "),
+        (more | {"seeds": [0, 1, 2]}, "seeds: [0, 1] and [0, 1, 2]"),
+    ):
+        with pytest.raises(ConfigurationError) as raised:
+            begin_record(tmp_path, changed)
+        assert line in str(raised.value)
 
 
 CEILING = {

@@ -276,7 +276,11 @@ def test_heavy_libraries_are_imported_when_a_part_is_made() -> None:
             assert not {"timm", "transformers"} & {name.partition(".")[0] for name in names}, path
 
 
-PRESETS = sorted(path.stem for path in (Path(forehand_plugins.__file__).parent / "conf/vision_tower").glob("*.yaml"))
+PRESETS = sorted(
+    path.stem
+    for path in (Path(forehand_plugins.__file__).parent / "conf/vision_tower").glob("*.yaml")
+    if "name: timm" in path.read_text(encoding="utf-8")
+)
 
 
 @pytest.mark.parametrize("name", PRESETS)
