@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from forehand import Benchmark, Contract, Policy, Robot, registry
 from forehand.control.chunking import ActionChunker, make_chunker
@@ -76,6 +76,11 @@ def open_policies(config: DictConfig, robots: list[Robot], benchmark: Benchmark 
 def open_local_policy(config: DictConfig, contract: Callable[[], Contract]) -> Policy:
     """A checkpoint or a registered policy, in this process; only the latter needs ``contract``."""
     if policy_source(config) == "checkpoint":
+        if isinstance(config.checkpoint, ListConfig):
+            raise ConfigurationError(
+                "policy.checkpoint names several. Models of inverse dynamics are judged together with dataset=…; "
+                "of other policies name one, or sweep over them: -m policy.checkpoint=outputs/first,outputs/second"
+            )
         from forehand.compose.acceleration import accelerate
         from forehand.learning.checkpoint import load_policy
         from forehand.learning.devices import pick_device

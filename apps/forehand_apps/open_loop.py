@@ -20,7 +20,7 @@ from forehand.errors import ConfigurationError
 from forehand.evaluation.open_loop.judge import judge
 from forehand.evaluation.open_loop.record import NO_POLICY, OPEN_LOOP, OpenLoopRecord, PlannedEpisode
 from forehand.evaluation.open_loop.recorded import RecordedEpisodes
-from forehand.evaluation.open_loop.trained_on import TrainedOn, trained_on
+from forehand.evaluation.open_loop.trained_on import TrainedOn, any_trained_on, trained_on
 from forehand.evaluation.results import read_record
 from forehand.evaluation.shards import Shard
 from forehand.policy import Session
@@ -42,11 +42,11 @@ def open_loop(config: DictConfig) -> None:
     """Judge the episodes, write the results and the page, print the table."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     data = _data(config)
-    policy = _policy(config, data)
-    facts = policy.describe()
+    members = _members(config, data)
+    policy, facts = members[0], _facts(members)
     episodes = RecordedEpisodes(data, policy.contract)
     opened = _opened(config, policy, episodes)
-    known = trained_on(episodes, training_provenance(config, facts))
+    known = any_trained_on([trained_on(episodes, of) for of in _training_provenances(config, facts)])
     record = _record(config, folder, episodes, known, facts)
     with record.locked():
         record = record.continued()
@@ -56,7 +56,7 @@ def open_loop(config: DictConfig) -> None:
         shown = _shown(config, record)
         found = record.write()
         try:
-            _judge(config, policy, episodes, record, opened)
+            _judge(config, members, episodes, record, opened)
         except KeyboardInterrupt:
             found = record.write()
             raise KeyboardInterrupt(
@@ -71,10 +71,15 @@ def open_loop(config: DictConfig) -> None:
     print(f"written to {folder / OPEN_LOOP}; look at {folder / PAGE}")
 
 
-def training_provenance(config: DictConfig, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+def _training_provenances(config: DictConfig, facts: Mapping[str, Any]) -> list[dict[str, Any] | None]:
+    """Of every member of an ensemble, or of the one policy."""
+    return [training_provenance(one, facts) for one in _each(config.policy)]
+
+
+def training_provenance(policy: DictConfig, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """The provenance of the policy's checkpoint, also of one that is served, where it lies here too; None without."""
-    source = policy_source(config.policy)
-    place = config.policy.checkpoint if source == "checkpoint" else facts.get("checkpoint")
+    source = policy_source(policy)
+    place = policy.checkpoint if source == "checkpoint" else facts.get("checkpoint")
     if source == "name" or not place:
         return None
     from forehand.learning.checkpoint import PROVENANCE, find_checkpoint, fingerprints, read_provenance
@@ -102,12 +107,43 @@ def _data(config: DictConfig) -> Dataset:
     return data.recorded_only
 
 
-def _policy(config: DictConfig, data: Dataset) -> Policy:
+def _each(policy: DictConfig) -> list[DictConfig]:
+    """The configuration of each checkpoint where several are given, or of the one policy."""
+    given = policy.get("checkpoint")
+    if not isinstance(given, ListConfig):
+        return [policy]
+    if not given:
+        raise ConfigurationError("policy.checkpoint: the list of checkpoints is empty.")
+    return [OmegaConf.merge(policy, {"checkpoint": str(one)}) for one in given]  # type: ignore[misc]
+
+
+def _members(config: DictConfig, data: Dataset) -> list[Policy]:
+    """The policy alone, or the members of an ensemble, which are models of inverse dynamics for the same actions."""
     if policy_source(config.policy) == "address":
-        policy: Policy = RemotePolicy(config.policy.address, config.policy.timeout, jpeg=config.policy.jpeg)
+        found: list[Policy] = [RemotePolicy(config.policy.address, config.policy.timeout, jpeg=config.policy.jpeg)]
     else:
-        policy = open_local_policy(config.policy, lambda: data.contract)
-    return policy.for_robot(data.contract, "the policy", "the dataset")
+        found = [open_local_policy(one, lambda: data.contract) for one in _each(config.policy)]
+    if len(found) > 1:
+        from forehand.evaluation.labelling.source import require_models
+
+        require_models(_models(found))
+    return [policy.for_robot(data.contract, "the policy", "the dataset") for policy in found]
+
+
+def _models(members: Sequence[Policy]) -> list[Any]:
+    from forehand.evaluation.labelling.estimates import Model
+
+    names = [str(policy.describe().get("checkpoint") or "the policy") for policy in members]
+    return [Model(name, "", one, np.ones(one.contract.action_size)) for name, one in zip(names, members, strict=True)]
+
+
+def _facts(members: Sequence[Policy]) -> Mapping[str, Any]:
+    """What a policy says of itself; of an ensemble, what its members say."""
+    each = [policy.describe() for policy in members]
+    if len(each) == 1:
+        return each[0]
+    joined = {key: ", ".join(str(one.get(key, "")) for one in each) for key in ("checkpoint", "fingerprint")}
+    return {"policy": "ensemble", "members": each, **joined}
 
 
 def _opened(config: DictConfig, policy: Policy, episodes: RecordedEpisodes) -> Callable[[int], Session] | None:
@@ -221,7 +257,7 @@ def _shown(config: DictConfig, record: OpenLoopRecord) -> list[int]:
 
 def _judge(
     config: DictConfig,
-    policy: Policy,
+    members: Sequence[Policy],
     episodes: RecordedEpisodes,
     record: OpenLoopRecord,
     opened: Callable[[int], Session] | None,
@@ -229,8 +265,9 @@ def _judge(
     """Judge what has not been judged, and keep each episode."""
     there = set(record.finished)
     todo = [position for position in record.chosen if position not in there]
+    policy = members[0]
     if getattr(policy, "inverse_dynamics", False):
-        _judge_found(policy, episodes, record, todo)
+        _judge_found(members, episodes, record, todo)
         return
     frames = {one.position: one.frames for one in record.plan}
     given = 0
@@ -248,13 +285,14 @@ def _judge(
         show(given)
 
 
-def _judge_found(policy: Policy, episodes: RecordedEpisodes, record: OpenLoopRecord, todo: Sequence[int]) -> None:
-    """Judge a model of inverse dynamics: by the actions that it finds between the frames."""
-    from forehand.evaluation.labelling.estimates import Estimator, Model
+def _judge_found(
+    members: Sequence[Policy], episodes: RecordedEpisodes, record: OpenLoopRecord, todo: Sequence[int]
+) -> None:
+    """Judge models of inverse dynamics: by the actions that they find together between the frames."""
+    from forehand.evaluation.labelling.estimates import Estimator
     from forehand.evaluation.labelling.judging import judge_found
 
-    model = Model("the policy", "", policy, np.ones(policy.contract.action_size))
-    estimator = Estimator([model], episodes.data, frames=FrameStore("video"))
+    estimator = Estimator(_models(members), episodes.data, frames=FrameStore("video"))
     with progress("judging episodes", len(todo)) as show:
         for number, judged in enumerate(judge_found(estimator, episodes, todo), 1):
             record.keep(judged)

@@ -45,3 +45,13 @@ def test_an_ensemble_labels_a_recording_and_is_judged_by_another(forehand, slide
     found = json.loads((tmp_path / "judged/open_loop.json").read_text())
     assert [one["name"] for one in found["fields"]] == ["position"]
     assert found["fields"][0]["r2"] < 0.1
+
+    replaced = forehand("data", "label", f"source={slider_dataset}", members, "output=replaced", "replace=true")
+    assert replaced.returncode == 0, replaced.stderr
+    together = forehand("eval", f"dataset={slider_dataset}", f"policy.{members}", "output=together")
+    assert together.returncode == 0, together.stderr
+    ensemble = json.loads((tmp_path / "together/open_loop.json").read_text())
+    assert ensemble["fields"][0]["error"] != found["fields"][0]["error"]
+    driven = forehand("eval", f"policy.{members}", "output=driven")
+    assert driven.returncode == 2
+    assert "policy.checkpoint names several" in driven.stderr

@@ -65,6 +65,15 @@ def trained_on(episodes: RecordedEpisodes, provenance: Mapping[str, Any] | None)
     return TrainedOn(tuple(seen), tuple(notes))
 
 
+def any_trained_on(known: Sequence[TrainedOn]) -> TrainedOn:
+    """Which episodes any of several policies was trained on, of what is known of each."""
+    seen = [
+        True if True in each else None if None in each else False
+        for each in zip(*(one.seen for one in known), strict=True)
+    ]
+    return TrainedOn(tuple(seen), tuple(dict.fromkeys(note for one in known for note in one.notes)))
+
+
 def _specs(given: Any) -> list[SourceSpec | DataSource]:
     """The sources that a training's ``dataset`` names, those of all embodiments one after the other."""
     groups = by_embodiment(given) or {"dataset": given}
