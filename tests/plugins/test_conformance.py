@@ -39,6 +39,7 @@ OPTIONS = {
             {"cameras": CAMERAS, "tower": TIMM_TOWER, "tokens": "grid", "shared": False},
             {"cameras": ["wrist"], "tower": TIMM_TOWER | {"frozen": True}, "tokens": "spatial_softmax", "film": True},
             {"cameras": CAMERAS, "tower": SMALL_TOWER, "tokens": "attention_pooled", "count": 3, "film": True},
+            {"cameras": CAMERAS, "tower": SMALL_TOWER, "tokens": "grid", "convolutions": 2, "width": 8, "film": True},
         ],
         "depth_cnn": [{"sensors": ["depth", "metres"]}, {"sensors": ["depth"], "tokens": 1, "width": 8}],
         "vector_mlp": [{"sensor": "force"}, {"sensor": "force", "scale": 5.0, "width": 8}],

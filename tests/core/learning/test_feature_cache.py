@@ -12,6 +12,7 @@ from forehand.data.dataset import Dataset
 from forehand.data.embodiments import EmbodimentDatasets
 from forehand.data.frozen_features import FrozenFeatures
 from forehand.data.windows import WindowDataset
+from forehand.evaluation.labelling.estimates import Estimator, Model
 from forehand.learning.checkpoint import build_cross_embodiment, build_policy
 
 CAMERAS = ["static", "wrist"]
@@ -65,6 +66,33 @@ def test_windows_with_features_give_the_loss_that_they_give_without(data, tmp_pa
         rtol=1e-3,
         atol=1e-3,
     )
+
+
+def test_a_labelling_runs_a_frozen_tower_once_a_frame(data, tmp_path, monkeypatch):
+    inverse = {
+        "world_model": None,
+        "inverse_dynamics": True,
+        "history": 3,
+        "encoders": {"cameras": POLICY["encoders"]["cameras"]},
+    }
+    reads = {"observation": {"observation": "past"}, "action": {"observation": "past"}}
+    policy = build(data, **inverse, reads=reads).eval()
+    model = Model("inverse", "", policy, np.ones(2))
+    estimator = Estimator([model], data, cache=tmp_path)
+    runs = policy.towers.towers["eyes"].runs
+    found = [estimator.average(position) for position in range(len(estimator))]
+    assert policy.towers.towers["eyes"].runs == runs, "its features are known"
+    monkeypatch.setattr(WindowDataset, "add_features", lambda *_: None)
+    for position, average in enumerate(found):
+        torch.testing.assert_close(
+            *(
+                torch.from_numpy(of.actions)
+                for of in (average, Estimator([model], data, cache=tmp_path).average(position))
+            ),
+            rtol=1e-3,
+            atol=1e-3,
+        )
+    assert policy.towers.towers["eyes"].runs > runs
 
 
 def test_they_are_computed_once_for_the_same_weights(data, tmp_path):

@@ -88,6 +88,15 @@ def test_several_variants_take_turns_and_tasks_are_tried_one_by_one() -> None:
     assert all(episode.instruction in sentences(episode.task, "train") for (episode,) in trials)
 
 
+def test_an_instruction_may_take_as_long_as_is_asked_for() -> None:
+    benchmark = TabletopChainsBenchmark("D", max_steps=120)
+    episodes = [*benchmark.trials(2, 0)[1], *benchmark.episodes(3, 0)]
+    assert {episode.max_steps for episode in episodes} == {120}
+    assert {episode.max_steps for episode in TabletopChainsBenchmark("D").episodes(3, 0)} == {360}
+    with pytest.raises(ConfigurationError, match="max_steps must be at least 1, not 0"):
+        TabletopChainsBenchmark("D", max_steps=0)
+
+
 def test_every_task_can_be_started() -> None:
     for episode in TabletopChainsBenchmark("A").episodes(2 * len(TASKS), 1):
         assert episode.task in TASKS
