@@ -72,10 +72,8 @@ def _declared(config: DictConfig) -> dict[str, Any]:
         declared["prepare"] = {n: w and [*w, *prepare] for n, w in declared["prepare"].items()}
     if train and isinstance(declared.get("train"), list):
         declared["train"] = [*declared["train"], *train]
-        stages = declared.get("stages") or {}
-        declared |= (
-            {"stages": {n: [*w, *train] if w and w[0] == "train" else w for n, w in stages.items()}} if stages else {}
-        )
+        if isinstance(stages := declared.get("stages"), Mapping):
+            declared["stages"] = {n: [*w, *train] if w and w[0] == "train" else w for n, w in stages.items()}
     return declared
 
 
