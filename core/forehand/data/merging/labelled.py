@@ -78,10 +78,9 @@ class _Labelled(Merged):
         imported = {} if part.record is None else {IMPORT_FILE: dict(part.record)}
         return imported | {LABELS_FILE: {"labellings": [dict(self._labelling)]}}
 
-    @property
-    def new_columns(self) -> set[str]:
-        """See :attr:`Merged.new_columns`; actions are, also those that take the place of recorded ones."""
-        return {*super().new_columns, ACTION_KEY, *label_features()}
+    def new_columns(self, part: Part) -> set[str]:
+        """See :meth:`Merged.new_columns`; actions are, also those that take the place of recorded ones."""
+        return {*super().new_columns(part), ACTION_KEY, *label_features()}
 
     def with_columns(self, table: pa.Table) -> pa.Table:
         """See :meth:`Merged.with_columns`."""

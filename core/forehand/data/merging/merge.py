@@ -83,10 +83,9 @@ class Merged:
         found: dict[str, Any] = {LABELS_FILE: {"labellings": labellings}} if labellings else {}
         return found if record is None else found | {IMPORT_FILE: record}
 
-    @property
-    def new_columns(self) -> set[str]:
-        """Columns of frames that some part lacks."""
-        return {name for part in self._parts for name in self._info["features"].keys() - part.info["features"].keys()}
+    def new_columns(self, part: Part) -> set[str]:
+        """Columns of frames whose values are not those of ``part``: those that it lacks."""
+        return set(self._info["features"].keys() - part.info["features"].keys())
 
     def with_columns(self, table: pa.Table) -> pa.Table:
         """The frames of an episode with columns that its part lacks: recorded actions say so, where others do."""
@@ -133,6 +132,7 @@ class Merged:
         """Write the frames; returns where files went, and the statistics of their new numbers by episode."""
         places: Places = {}
         stats: list[tables.Stats] = []
+        added = self.new_columns(part)
         for file in table_files(part.root, "data"):
             if part.span and not len(np.intersect1d(read_table(file, ["episode_index"])["episode_index"], part.span)):
                 continue
@@ -144,7 +144,7 @@ class Merged:
                     if part.span and table["episode_index"][0].as_py() not in part.span:
                         continue
                     counted = self._counted(self.with_columns(table), tasks)
-                    new = [*_COUNTED, *(name for name in tables.numeric_columns(counted) if name in self.new_columns)]
+                    new = [*_COUNTED, *(name for name in tables.numeric_columns(counted) if name in added)]
                     stats.append(tables.table_statistics([counted.select(new)]))
                     self._columns = self._columns or counted.column_names
                     yield counted.select(self._columns)
