@@ -95,11 +95,14 @@ class EpisodeTable:
         return self.recorded if self.recorded.any() else self.has_action
 
     @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """(E + 1,): the first frame of each episode, and N."""
+        return np.concatenate([np.flatnonzero(np.diff(self.end, prepend=-1)), [len(self.end)]]).astype(np.int64)
+
+    @cached_property
     def begin(self) -> NDArray[np.int64]:
         """(N,): the first frame of the episode of each frame."""
-        changes = np.flatnonzero(np.diff(self.end)) + 1
-        starts = np.concatenate([[0], changes]).astype(self.end.dtype)
-        return np.repeat(starts, np.diff([*starts, len(self.end)]))
+        return np.repeat(self.starts[:-1].astype(self.end.dtype), np.diff(self.starts))
 
 
 def column_statistics(values: NDArray[Any]) -> dict[str, NDArray[np.float64]]:

@@ -96,7 +96,7 @@ class Estimator:
         self._windows = [WindowDataset(data, model.policy.window, cache=cache, frames=frames) for model in models]
         for model, windows in zip(models, self._windows, strict=True):
             windows.add_features(model.policy.frozen_features(), cache)
-        self.starts = episode_starts(data)
+        self.starts = data.episodes.starts
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -172,12 +172,6 @@ class Estimator:
             if theirs > still:
                 shares.append(max(0.0, r_squared(self.models, field.name)) * np.maximum(0, 1 - ours / theirs))
         return np.mean(shares, axis=0) if shares else np.ones(len(spread))
-
-
-def episode_starts(data: Dataset) -> NDArray[np.int64]:
-    """First rows of the E episodes in the tables of ``data``, and the row behind the last, (E + 1,)."""
-    ends = data.episodes.end
-    return np.concatenate([np.flatnonzero(np.diff(ends, prepend=-1)), [len(ends)]]).astype(np.int64)
 
 
 def r_squared(models: Sequence[Model], field: str) -> float:

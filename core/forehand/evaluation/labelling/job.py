@@ -23,7 +23,7 @@ from forehand.data.merging.labelled import EpisodeLabels, write_labelled
 from forehand.data.merging.parts import OF_A_SHARD, Part, read_part
 from forehand.data.recording.commit import recording_lock
 from forehand.errors import ConfigurationError, DatasetError, ForehandError
-from forehand.evaluation.labelling.estimates import FORMULA, Estimator, Model, episode_starts, r_squared
+from forehand.evaluation.labelling.estimates import FORMULA, Estimator, Model, r_squared
 from forehand.evaluation.labelling.source import open_source, require_models
 from forehand.evaluation.open_loop.scores import Scores, field_scores
 from forehand.utils.files import replacing
@@ -180,9 +180,8 @@ class Labelling:
         if not self.part.contract.action:
             return {}
         table, contract, scores = self._data.episodes, self.models[0].contract, []
-        starts = episode_starts(self._data)
         for position, labels in kept.items():
-            rows = slice(starts[position], starts[position + 1])
+            rows = slice(*table.starts[position : position + 2])
             known = (labels.confidence > 0) & table.recorded[rows]
             scores.append(Scores.of(contract, labels.actions[known], table.actions[rows][known]))
         found = field_scores(contract, Scores.total(scores))

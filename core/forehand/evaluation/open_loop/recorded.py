@@ -28,8 +28,7 @@ class RecordedEpisodes:
     def __init__(self, data: Dataset, needed: Contract) -> None:
         self.data, self.needed = data, needed
         data.require_cameras([camera.name for camera in needed.cameras], [sensor.name for sensor in needed.sensors])
-        ends = data.episodes.end
-        self.starts = np.concatenate([np.flatnonzero(np.diff(ends, prepend=-1)), [len(ends)]]).astype(np.int64)
+        self.starts = data.episodes.starts
         self._kinds: dict[Path, tuple[NDArray[np.int64], tuple[str, ...]]] = {}
 
     def __len__(self) -> int:
