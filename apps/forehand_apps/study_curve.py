@@ -13,6 +13,7 @@ from forehand.evaluation.comparison.arms import pair, read_run
 from forehand.evaluation.comparison.compare import compare_arms
 from forehand.evaluation.comparison.explained import R_SQUARED, Judged, read_judged
 from forehand.utils.files import replacing
+from forehand.utils.markdown import markdown_table
 from forehand_apps.study_plan import Cell, Curve, Study
 
 
@@ -49,7 +50,7 @@ def curve_report(
         _write(folder / f"{name}.svg", _picture(curve, measured))
         first += _first_lines(curve, judged, measured)
         tables += [f"\n### {judged}\n", f"![{judged}]({folder.name}/{name}.svg)\n"]
-        tables += _table(curve, measured)
+        tables.append(_table(curve, measured))
         tables += [line for regime, one in measured.items() for line in _task_table(curve, regime, one)]
     return first, tables
 
@@ -110,17 +111,17 @@ def _first_lines(curve: Curve, judged: str, measured: Mapping[str, Measured]) ->
     yield f"\n{note}\n" if note else ""
 
 
-def _table(curve: Curve, measured: Mapping[str, Measured]) -> Iterator[str]:
+def _table(curve: Curve, measured: Mapping[str, Measured]) -> str:
     """Every arm of the curve in every regime, by measure."""
     measures = list(dict.fromkeys(name for one in measured.values() for name in one.whole))
     heads = [h for m in measures for h in (m, "gain, 95 % interval", *(["error"] if m.startswith(R_SQUARED) else []))]
-    yield f"| regime | {curve.axis} | " + " | ".join(heads) + " |"
-    yield "|---|---:|" + "---:|" * len(heads)
+    rows = []
     for regime, one in measured.items():
         against = next(iter(one.whole.values()))["arms"][0]["name"]
         for arm in (against, *curve.arms):
-            number = f"{curve.arms[arm]:g}" if arm in curve.arms else f"{against}"
-            yield f"| {regime} | {number} | " + " | ".join(x for m in measures for x in _cells(one, m, arm)) + " |"
+            number = f"{curve.arms[arm]:g}" if arm in curve.arms else against
+            rows.append([regime, number, *(cell for m in measures for cell in _cells(one, m, arm))])
+    return markdown_table(["regime", curve.axis, *heads], rows, "l".ljust(2 + len(heads), "r"))
 
 
 def _cells(one: Measured, measure: str, arm: str) -> list[str]:
@@ -142,12 +143,12 @@ def _task_table(curve: Curve, regime: str, one: Measured) -> Iterator[str]:
     measure = next(iter(one.by_task.values()))["measure"]
     yield f"\n#### {regime}: {measure} by task, and what each arm adds\n"
     against = next(iter(one.by_task.values()))["arms"][0]["name"]
-    yield f"| task | episodes | {against} | " + " | ".join(f"{number:g}" for number in curve.arms.values()) + " |"
-    yield "|---|---:|---:|" + "---:|" * len(curve.arms)
+    names, rows = ["task", "episodes", against, *(f"{number:g}" for number in curve.arms.values())], []
     for task, comparison in sorted(one.by_task.items()):
         gains = {c["arm"]: f"{c['difference']:+.2f}" for c in comparison["contrasts"]}
-        cells = [str(comparison["scenes"]), f"{comparison['arms'][0]['mean']:.2f}", *(gains[arm] for arm in curve.arms)]
-        yield f"| {task} | " + " | ".join(cells) + " |"
+        mean = f"{comparison['arms'][0]['mean']:.2f}"
+        rows.append([task, str(comparison["scenes"]), mean, *(gains[arm] for arm in curve.arms)])
+    yield markdown_table(names, rows, "l".ljust(len(names), "r"))
 
 
 def _picture(curve: Curve, measured: Mapping[str, Measured]) -> str:

@@ -10,6 +10,7 @@ from forehand.evaluation.comparison.arms import Run, pair, read_run
 from forehand.evaluation.comparison.compare import compare_arms
 from forehand.learning.checkpoint import latest_checkpoint, read_provenance
 from forehand.utils.files import replacing
+from forehand.utils.markdown import markdown_table
 from forehand_apps.comparison_page import comparison_page
 from forehand_apps.study_curve import curve_report
 from forehand_apps.study_plan import Cell, Study
@@ -92,13 +93,12 @@ def _lines(
     for (judged, regime), one in found.items():
         yield f"\n### {judged}, {regime}: {one['measure']}\n"
         yield f"[Page](comparisons/{judged}-{regime}.html)\n"
-        yield "| arm | mean | by seed | difference | 95 % interval | p (Holm) |"
-        yield "|---|---:|---|---:|---|---:|"
         of = {contrast["arm"]: contrast for contrast in one["contrasts"]}
+        rows = []
         for arm in one["arms"]:
-            by_seed = ", ".join(f"{value:.3g}" for value in arm["by_seed"])
-            beside = of.get(arm["name"])
-            yield f"| {arm['name']} | {arm['mean']:.3g} | {by_seed} | {_cells(beside) if beside else '– | – | –'} |"
+            by_seed, beside = ", ".join(f"{value:.3g}" for value in arm["by_seed"]), of.get(arm["name"])
+            rows.append([arm["name"], f"{arm['mean']:.3g}", by_seed, *(_cells(beside) if beside else ["–"] * 3)])
+        yield markdown_table(["arm", "mean", "by seed", "difference", "95 % interval", "p (Holm)"], rows, "lrlrlr")
 
 
 def _reading_lines(read: Mapping[tuple[str, Cell], dict[str, Any]]) -> Iterator[str]:
@@ -109,19 +109,19 @@ def _reading_lines(read: Mapping[tuple[str, Cell], dict[str, Any]]) -> Iterator[
     for (judged, cell), one in read.items():
         yield f"\n### {judged}, {cell.regime}, {cell.arm}: {one['measure']} {one['arms'][0]['mean']:.3g}\n"
         yield f"[Page](comparisons/{_foresight_name(judged, cell)}.html)\n"
-        yield "| foresight | mean | difference | 95 % interval | p (Holm) | |"
-        yield "|---|---:|---:|---|---:|---|"
-        for arm, of in zip(one["arms"][1:], one["contrasts"], strict=True):
-            yield f"| {of['intervention']} | {arm['mean']:.3g} | {_cells(of)} | {of['reading'].partition(':')[0]}. |"
+        rows = [
+            [of["intervention"], f"{arm['mean']:.3g}", *_cells(of), f"{of['reading'].partition(':')[0]}."]
+            for arm, of in zip(one["arms"][1:], one["contrasts"], strict=True)
+        ]
+        yield markdown_table(["foresight", "mean", "difference", "95 % interval", "p (Holm)", ""], rows, "lrrlrl")
 
 
 def _training_lines(study: Study, seeds: Sequence[int]) -> Iterator[str]:
     yield "\n## What was trained\n"
-    yield "| regime | arm | " + " | ".join(MATCHED) + " | demonstrations | frames |"
-    yield "|---|---|" + "---:|" * (len(MATCHED) + 2)
     trained = {cell: _training(study, cell, seeds[0]) for cell in study.cells}
-    for cell, facts in trained.items():
-        yield f"| {cell.regime} | {cell.arm} | " + " | ".join(map(str, facts.values())) + " |"
+    names = ["regime", "arm", *MATCHED, "demonstrations", "frames"]
+    rows = [[cell.regime, cell.arm, *map(str, facts.values())] for cell, facts in trained.items()]
+    yield markdown_table(names, rows, "ll".ljust(len(names), "r"))
     yield ""
     for regime in study.regimes:
         for name in MATCHED:
@@ -145,9 +145,9 @@ def _training(study: Study, cell: Cell, seed: int) -> dict[str, Any]:
     }
 
 
-def _cells(of: Mapping[str, Any]) -> str:
+def _cells(of: Mapping[str, Any]) -> tuple[str, str, str]:
     """Those of a contrast in a table: the difference, its interval, and p."""
-    return f"{of['difference']:+.3g} | {_interval(of)} | {_said(of['p_holm'])}"
+    return f"{of['difference']:+.3g}", _interval(of), _said(of["p_holm"])
 
 
 def _interval(of: Mapping[str, Any]) -> str:

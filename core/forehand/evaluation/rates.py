@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from forehand.evaluation.intervals import Interval, wilson_interval
 from forehand.evaluation.probes import PROBES
+from forehand.utils.markdown import markdown_table
 
 
 class SuccessRate:
@@ -70,17 +71,17 @@ class ProbeResult:
 
 def rate_rows(rows: Sequence[SuccessRate], first: str, names: Sequence[str]) -> str:
     """Table of success rates, the rows called ``names`` below ``first``."""
-    lines = [f"| {first} | n | successes | rate | 95 % interval |", "|---|---:|---:|---:|---|"]
-    for name, row in zip(names, rows, strict=True):
-        lines.append(f"| {name} | {row.n} | {row.successes} | {row.rate:.2f} | {row.interval} |")
-    return "\n".join(lines)
+    cells = [
+        [name, str(row.n), str(row.successes), f"{row.rate:.2f}", str(row.interval)]
+        for name, row in zip(names, rows, strict=True)
+    ]
+    return markdown_table([first, "n", "successes", "rate", "95 % interval"], cells, "lrrrl")
 
 
 def return_rows(rows: Sequence[ReturnResult]) -> str:
     """Table of mean returns."""
-    lines = ["| task | n | mean return | 95 % interval |", "|---|---:|---:|---|"]
-    lines += [f"| {row.task} | {row.n} | {row.mean:.2f} | {row.interval or '–'} |" for row in rows]
-    return "\n".join(lines)
+    cells = [[row.task, str(row.n), f"{row.mean:.2f}", str(row.interval or "–")] for row in rows]
+    return markdown_table(["task", "n", "mean return", "95 % interval"], cells, "lrrl")
 
 
 def probe_cells(main: ProbeResult, probes: Mapping[str, ProbeResult]) -> list[tuple[str, str, str, str]]:
@@ -95,5 +96,4 @@ def probe_cells(main: ProbeResult, probes: Mapping[str, ProbeResult]) -> list[tu
 
 def probe_rows(main: ProbeResult, probes: Mapping[str, ProbeResult], metric: str) -> str:
     """Table of an evaluation beside its probes."""
-    lines = [f"| probe | n | {metric} | 95 % interval |", "|---|---:|---:|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in probe_cells(main, probes))])
+    return markdown_table(["probe", "n", metric, "95 % interval"], probe_cells(main, probes), "lrrl")
