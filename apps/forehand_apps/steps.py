@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from forehand.errors import ForehandError
+from forehand.utils.signals import PREEMPTIONS, REQUESTS, handled_by
 from forehand_apps.cli import INTERRUPTED
+from forehand_apps.preemption import Preempted
 
 CONSOLE = Console(stderr=True, highlight=False)
 
@@ -27,9 +30,27 @@ def step_arguments(words: Sequence[str]) -> list[str]:
 
 
 def run_step(words: Sequence[str], again: str, environment: Mapping[str, str] | None = None) -> None:
-    """Carry out ``forehand`` with these words; raises as :func:`require_success`."""
-    ended = subprocess.run(step_arguments(words), stdout=sys.stderr, check=False, env=environment)
-    require_success(ended.returncode, words, again)
+    """Carry out ``forehand`` with these words; raises as :func:`require_success`.
+
+    SIGTERM and signals of preemption are passed on; Ctrl-C reaches the step from the terminal, and a second one is passed
+    on. However long it takes the step to stop, it is waited for; then KeyboardInterrupt or :class:`.Preempted` is raised.
+    """
+    received: list[int] = []
+    process: subprocess.Popen[bytes] | None = None
+
+    def pass_on(number: int, frame: object) -> None:
+        if process is not None and (number != signal.SIGINT or number in received):
+            process.send_signal(number)
+        received.append(number)
+
+    with handled_by(pass_on, (*REQUESTS, *PREEMPTIONS)):
+        process = subprocess.Popen(step_arguments(words), stdout=sys.stderr, env=environment)
+        for number in received:  # what came before there was a step
+            process.send_signal(number)
+        status = process.wait()
+    if received and status:
+        raise (Preempted if received[0] in PREEMPTIONS else KeyboardInterrupt)(f"Interrupted. {again}")
+    require_success(status, words, again)
 
 
 def require_success(status: int, words: Sequence[str], again: str, details: str = "") -> None:

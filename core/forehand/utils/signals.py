@@ -15,6 +15,20 @@ PREEMPTIONS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if 
 
 
 @contextmanager
+def handled_by(handle: Callable[[int, object], None], numbers: Sequence[int]) -> Iterator[None]:
+    """In the main thread: ``handle`` is called for the signals ``numbers``, with the number and the frame."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) or signal.SIG_DFL for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def stopped_by_signals(stop: Callable[[], None], forced_by: Sequence[int] = REQUESTS) -> Iterator[None]:
     """In the main thread: the first SIGTERM or Ctrl-C calls ``stop``, as does a signal of :data:`PREEMPTIONS`.
 
