@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "convert": "bring weights from another project's files, or take them back",
     "doctor": "check this computer",
     "demo": "all of it in a few minutes: record, train, serve, drive, evaluate, and a page with the results",
+    "demo video": "few demonstrations and much video: policies with and without a forecast, judged where none acted",
 }
 
 CHOOSES: Mapping[str, str] = {"convert": "converter", "import": "importer"}
@@ -112,10 +113,11 @@ def run(arguments: Sequence[str]) -> int:
         print(f"forehand {__version__}")
         return 0
     command, *rest = arguments
-    if actions := [name for name in COMMANDS if name.startswith(f"{command} ")]:
-        if not rest or rest[0] in ("-h", "--help"):
-            print("\n".join(f"forehand {_aligned(name, actions)}" for name in actions))
-            return 0
+    actions = [name for name in COMMANDS if name.startswith(f"{command} ")]
+    if actions and command not in COMMANDS and (not rest or rest[0] in ("-h", "--help")):
+        print("\n".join(f"forehand {_aligned(name, actions)}" for name in actions))
+        return 0
+    if actions and rest and (command not in COMMANDS or rest[0].isidentifier()):
         command, *rest = f"{command} {rest[0]}", *rest[1:]
     if command in BARE:
         rest = _named(BARE[command], rest)

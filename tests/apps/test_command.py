@@ -29,6 +29,13 @@ def test_an_unknown_command_is_answered_with_the_nearest(forehand):
     assert "There is no command 'trian'. Did you mean 'train'" in result.stderr
 
 
+@pytest.mark.parametrize("word", ["vido", "check"])
+def test_a_command_of_one_word_that_begins_another_of_two_takes_no_other_word(forehand, word):
+    result = forehand("demo", word)
+    assert result.returncode == 2
+    assert f"There is no command 'demo {word}'" in result.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),

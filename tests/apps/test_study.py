@@ -215,3 +215,13 @@ def test_the_folders_of_what_is_made_before_are_named_in_options():
     own, other = (study.judgements([1])[f"near/all/with{of}/seed-1"] for of in ("", "/other_scene"))
     assert other == [*own, "foresight=other_scene", "foresight_bank=s/prepare/slides"]
     assert own[-1] == "policy.checkpoint=s/train/all/with/seed-1"
+
+
+@pytest.mark.slow
+def test_the_demo_of_video_is_a_study_of_three_arms(forehand):
+    planned = forehand("demo", "video", "plan=true", "output=d")
+    assert planned.returncode == 0, planned.stderr
+    commands = [line.split()[1] for line in planned.stdout.splitlines()]
+    assert commands == ["record"] * 3 + ["train"] * 3 + ["eval"] * 6
+    trained = [line.rpartition("output=d/train/few/")[2] for line in planned.stdout.splitlines()[3:6]]
+    assert trained == ["labels_only/seed-0", "video_unused_forecast/seed-0", "read/seed-0"]
