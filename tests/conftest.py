@@ -173,7 +173,7 @@ def fresh_process(environment: dict[str, str]) -> Iterator[None]:
 
     from forehand import registry
     from forehand.utils.renames import log_once
-    from forehand_apps.cli import PluginConfiguration
+    from forehand_apps.cli.execution import PluginConfiguration
 
     root, hydra = logging.getLogger(), HydraConfig.instance()
     handlers, level, config = root.handlers[:], root.level, hydra.cfg

@@ -1,9 +1,9 @@
 """The ``forehand`` command: dispatch of its subcommands.
 
-A command is a module ``forehand_apps.<command>`` with one function of that name, which takes its configuration, and a
-file ``conf/<command>.yaml``; those of two words, such as ``data check``, are called ``data_check`` there, and
-:data:`forehand_apps.cli.MODULES` has those whose names Python keeps for itself. The module is imported when its command
-runs and not before, so that help and the commands that need no torch start at once.
+A command is a module ``forehand_apps.commands.<command>`` with one function of that name, which takes its configuration,
+and a file ``conf/<command>.yaml``; those of two words, such as ``data check``, are called ``data_check`` there, and
+:data:`forehand_apps.cli.execution.MODULES` has those whose names Python keeps for itself. The module is imported when its
+command runs and not before, so that help and the commands that need no torch start at once.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
 
         print(f"There is no command {command!r}. {nearest(command, COMMANDS)} See forehand --help.", file=sys.stderr)
         return 2
-    from forehand_apps.cli import launch
+    from forehand_apps.cli.execution import launch
 
     return launch(command, rest)
 

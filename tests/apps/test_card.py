@@ -14,7 +14,7 @@ from forehand.data.recording.card import dataset_card
 from forehand.data.recording.commit import commit_episodes, recording_lock, require_same_contract
 from forehand.data.recording.recorder import Recorder
 from forehand.learning.checkpoint import latest_checkpoint, load_policy
-from forehand_apps.train import train
+from forehand_apps.commands.train import train
 
 STATIC, WRIST, FRONT = Camera("static", 32, 32), Camera("wrist", 32, 48), Camera("front camera", 48, 64)
 ARM, HAND = Field("arm", 2), Field("hand", 1, gripper="open")

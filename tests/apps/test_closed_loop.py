@@ -10,8 +10,8 @@ import pytest
 
 from forehand.learning.checkpoint import load_policy, step_folder
 from forehand.learning.trainer import LOG
-from forehand_apps.closed_loop import ClosedLoopEvaluation
-from forehand_apps.overrides import as_overrides
+from forehand_apps.cli.overrides import as_overrides
+from forehand_apps.evaluation.closed_loop import ClosedLoopEvaluation
 
 JUDGE = """\
 import json, pathlib, sys

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from forehand.learning.checkpoint import fingerprint, latest_checkpoint
-from forehand_apps.sweep_jobs import read_job
+from forehand_apps.jobs.records import read_job
 
 from .test_results import PLUGINS, SLIDER
 from .test_train import arguments_in

@@ -9,7 +9,7 @@ import pytest
 from forehand import Episode
 from forehand.evaluation.results import EpisodeResult, Evaluation, ResultsFile, trial_plan
 from forehand.learning.checkpoint import PROVENANCE
-from forehand_apps.compare import NOT_STATED, arm_and_seed, training_seed
+from forehand_apps.commands.compare import NOT_STATED, arm_and_seed, training_seed
 
 from .browser import PROGRAM, Browser
 from .test_pages import Page

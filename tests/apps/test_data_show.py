@@ -18,8 +18,8 @@ from forehand.data.checking.checker import check_dataset
 from forehand.data.features import INFO_FILE
 from forehand.data.lerobot.source import LeRobotSource
 from forehand.errors import DatasetError
-from forehand_apps.dataset_page import choose_episodes
-from forehand_apps.plots import HEIGHT, MARGIN, curves, histogram
+from forehand_apps.pages.dataset import choose_episodes
+from forehand_apps.pages.plots import HEIGHT, MARGIN, curves, histogram
 
 from .test_pages import HOSTILE, Page
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from tests.child_process import run_child
 
-from forehand_apps.demo import set_aside
+from forehand_apps.commands.demo import set_aside
 
 SHORT = [
     "episodes=6",

@@ -8,7 +8,7 @@ from forehand.data.recording.commit import commit_episodes, recording_lock, requ
 from forehand.data.recording.recorder import Recorder
 from forehand.data.specification import SourceSpec
 from forehand.utils.video import decode
-from forehand_apps.episode_video import write_episode_video
+from forehand_apps.pages.episode_video import write_episode_video
 
 DEPTH = Sensor("depth", "depth", (24, 32), "uint16", unit="mm", role="static")
 CONTRACT = Contract((Camera("static", 24, 40),), (Field("x", 1),), (Field("x", 1),), 10.0, (DEPTH,))

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from forehand_apps.json_lines import JsonLines
+from forehand_apps.cli.json_lines import JsonLines
 
 
 def test_every_record_is_one_object_on_one_line():

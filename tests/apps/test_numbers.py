@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from forehand.errors import ConfigurationError
+from forehand_apps.cli.numbers import FINITE, check_numbers
 from forehand_apps.main import COMMANDS, configuration_name
-from forehand_apps.numbers import FINITE, check_numbers
 
 MEANT_OTHERWISE = {"robot.options.episode", "launch.processes"}
 """A number that is a name, and one that may be the word auto, which is checked where processes are started."""
@@ -37,7 +37,7 @@ def composed(command):
 def with_plugins():
     """Hydra finds the parts of plugins as the command does."""
 
-    from forehand_apps.cli import prepare
+    from forehand_apps.cli.execution import prepare
 
     prepare()
 

@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from forehand import registry
 from forehand.errors import ConfigurationError
 from forehand.utils import renames
-from forehand_apps.cli import prepare
-from forehand_apps.cli_help import source
+from forehand_apps.cli.execution import prepare
+from forehand_apps.cli.help import source
+from forehand_apps.cli.options import present, search_path, settle, takes_more, unknown
 from forehand_apps.main import COMMANDS, configuration_name
-from forehand_apps.options import present, search_path, settle, takes_more, unknown
 
 PLUGIN = """
 from forehand import hookimpl

@@ -9,9 +9,10 @@ import psutil
 import pytest
 
 from forehand import Camera, Contract, Episode, Field, Registry, Showcase
-from forehand_apps import demo_page, gallery_page
-from forehand_apps.gallery_page import RenderedShowcase
-from forehand_apps.view import PARTS
+from forehand_apps.pages import demo as demo_page
+from forehand_apps.pages import gallery as gallery_page
+from forehand_apps.pages.foresight import PARTS
+from forehand_apps.pages.gallery import RenderedShowcase
 
 from .browser import PROGRAM, Browser
 

@@ -7,7 +7,7 @@ import pytest
 
 from forehand.errors import ConfigurationError
 from forehand.learning.training_log import LOG
-from forehand_apps.training_curves import choose_metrics, draw, read_runs, smoothed
+from forehand_apps.training.curves import choose_metrics, draw, read_runs, smoothed
 
 
 def write(folder, entries, end=""):

@@ -22,7 +22,7 @@ from forehand.data.lerobot.locate import check_dataset
 from forehand.data.recording.commit import finished_episodes
 from forehand.errors import ConfigurationError, ContractMismatch
 from forehand.utils.video import decode
-from forehand_apps.record import record
+from forehand_apps.commands.record import record
 
 PLUGIN = Path(__file__).parents[1] / "data/slider"
 
@@ -233,7 +233,8 @@ def test_what_cannot_be_recorded_is_explained(tmp_path: Path, changes: list[str]
 def test_episodes_that_were_never_put_together_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root = tmp_path / "data"
     with monkeypatch.context() as patch:
-        patch.setattr("forehand_apps.record.commit_episodes", lambda *_: 0)  # killed between the last episode and this
+        # Killed between the last episode and this.
+        patch.setattr("forehand_apps.commands.record.commit_episodes", lambda *_: 0)
         record(config(root))
     record(config(root))
     assert read_episodes(check_dataset(root)).episode[-1] == 5

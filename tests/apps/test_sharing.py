@@ -16,7 +16,7 @@ from forehand.learning.hub import HubRepository
 from forehand.sharing.card import model_card
 from forehand.sharing.evaluations import evaluations_of
 from forehand.sharing.repository import pull_checkpoint
-from forehand_apps.reproduce import _moved
+from forehand_apps.commands.reproduce import _moved
 
 PLUGIN = Path(__file__).parents[1] / "data/slider"
 PLUGINS = {"FOREHAND_PLUGINS": "slider,stock,seer,robots,tabletop", "PYTHONPATH": str(PLUGIN)}

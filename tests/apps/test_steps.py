@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from forehand_apps import steps
-from forehand_apps.preemption import Preempted
-from forehand_apps.steps import StepFailed, run_step
+from forehand_apps.cli import steps
+from forehand_apps.cli.preemption import Preempted
+from forehand_apps.cli.steps import StepFailed, run_step
 
 STEP = """
 import os, pathlib, signal, sys, time

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from forehand.errors import ConfigurationError
-from forehand_apps.study_plan import read_study
-from forehand_apps.study_record import begin_record
-from forehand_apps.study_report import write_report
+from forehand_apps.studies.plan import read_study
+from forehand_apps.studies.record import begin_record
+from forehand_apps.studies.report import write_report
 
 from .test_foresight import FORESEES
 from .test_train import POLICY

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from forehand.errors import ConfigurationError
 from forehand.learning.checkpoint import fingerprint, latest_checkpoint
 from forehand.learning.trainer import LOG
-from forehand_apps.nodes import Nodes, first_host, is_first_node, nodes_of
-from forehand_apps.preemption import requeue
-from forehand_apps.sweep_jobs import job_name, read_job
+from forehand_apps.cli.preemption import requeue
+from forehand_apps.jobs.nodes import Nodes, first_host, is_first_node, nodes_of
+from forehand_apps.jobs.records import job_name, read_job
 
 from .test_results import PLUGINS, SLIDER
 from .test_train import arguments_in

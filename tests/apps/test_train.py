@@ -27,7 +27,7 @@ from forehand.learning.checkpoint import (
     read_tensors,
 )
 from forehand.learning.trainer import LOG, TRAINING_STATE
-from forehand_apps.train import train
+from forehand_apps.commands.train import train
 
 STEPS = 40
 POLICY = {  # with everything that is random in training: dropout, shifts, hidden tokens

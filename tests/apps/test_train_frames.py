@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 from forehand.errors import CheckpointError, ConfigurationError
 from forehand.learning.checkpoint import fingerprint, read_provenance
 from forehand.learning.trainer import Trainer
-from forehand_apps.train import train
+from forehand_apps.commands.train import train
 
 POLICY: dict[str, Any] = {
     "name": "composed",

@@ -16,7 +16,7 @@ from tests.child_process import run_child
 from forehand import Camera, Contract, Field, Policy, Prediction, registry
 from forehand.learning.checkpoint import load_policy
 from forehand.wire import PolicyServer, RemotePolicy
-from forehand_apps.instantiate import contract_of
+from forehand_apps.cli.instantiate import contract_of
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from forehand.conformance import assert_policy_conforms
 from forehand.conformance.example import CONTRACT
 from forehand.learning.checkpoint import build_policy, load_policy
 from forehand.learning.trainer import LOG
-from forehand_apps.train import train
+from forehand_apps.commands.train import train
 
 SMALL = ("policy.dim=32", "policy.image_size=32", "policy.action_head.chunk=2", "recipe.batch_size=8")
 FAST = ("recipe.warmup_steps=0", "recipe.log_every=1", "device=cpu")

@@ -16,7 +16,7 @@ from forehand.conformance import assert_policy_conforms
 from forehand.conformance.example import CONTRACT
 from forehand.learning.checkpoint import build_policy, load_policy
 from forehand.learning.trainer import LOG
-from forehand_apps.train import train
+from forehand_apps.commands.train import train
 from forehand_plugins.pretrained import pretrained_path
 from forehand_plugins.vision_towers.timm_weights import read_weights
 

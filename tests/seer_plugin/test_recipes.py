@@ -5,8 +5,8 @@ import math
 import pytest
 from hydra import compose, initialize_config_module
 
-from forehand_apps.cli import prepare
-from forehand_apps.train import read_recipe
+from forehand_apps.cli.execution import prepare
+from forehand_apps.commands.train import read_recipe
 
 # preset: T, k, g, learning rate, epochs, batch a GPU, GPUs, accumulated, warm-up epochs, finger widths, mask ratio,
 # repeated gripper events, frames of a window

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from forehand_apps.cli import prepare
+from forehand_apps.cli.execution import prepare
 from forehand_apps.main import CHOOSES
 from forehand_seer import released
 

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_module
 
 from forehand.learning.checkpoint import build_policy
 from forehand.learning.trainer import Trainer
-from forehand_apps.cli import prepare
-from forehand_apps.train import read_recipe
+from forehand_apps.cli.execution import prepare
+from forehand_apps.commands.train import read_recipe
 from forehand_seer.mae_vit import MaskedAutoencoderViT
 from forehand_seer.released import configuration, load, released_weights
 from forehand_seer.released_names import released_shape

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_module
 
 from forehand import Camera, Contract, Field, Observation
 from forehand.learning.checkpoint import build_policy
-from forehand_apps.cli import prepare
+from forehand_apps.cli.execution import prepare
 
 CONTRACT = Contract(
     cameras=(Camera("static", 32, 32, "static"), Camera("wrist", 32, 32, "wrist")),

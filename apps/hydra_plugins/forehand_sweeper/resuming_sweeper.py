@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from yaml import YAMLError
 
 if TYPE_CHECKING:  # Hydra imports this file in every application; the rest is for sweeps of forehand
-    from forehand_apps.sweep import SweepJob
+    from forehand_apps.jobs.sweep import SweepJob
 
 
 class ResumingSweeper(Sweeper):
@@ -47,7 +47,7 @@ class ResumingSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch what is not done; raises SystemExit unless everything is in the end."""
-        from forehand_apps.sweep import carry_out
+        from forehand_apps.jobs.sweep import carry_out
 
         assert self.config is not None
         assert self.launcher is not None
@@ -58,9 +58,9 @@ class ResumingSweeper(Sweeper):
         return carry_out(jobs, self.config, self.launcher)
 
     def _jobs(self, arguments: Sequence[str]) -> list[SweepJob]:
-        from forehand_apps.cli import check_options
-        from forehand_apps.sweep import SweepJob
-        from forehand_apps.sweep_jobs import job_name
+        from forehand_apps.cli.execution import check_options
+        from forehand_apps.jobs.records import job_name
+        from forehand_apps.jobs.sweep import SweepJob
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -22,7 +22,7 @@ def read_composition(config: str, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from forehand_apps.cli import prepare
+    from forehand_apps.cli.execution import prepare
 
     prepare()
     GlobalHydra.instance().clear()

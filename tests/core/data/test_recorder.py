@@ -430,7 +430,7 @@ def test_rates_that_the_format_cannot_express_are_refused(tmp_path: Path):
 def test_recording_needs_neither_torch_nor_lerobot(tmp_path: Path):
     blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'lerobot', 'datasets', 'pandas']))"
     modules = ("demonstrations.parallel", "recording.commit", "lerobot.locate")
-    wanted = f"import {', '.join(f'forehand.data.{name}' for name in modules)}, forehand_apps.record"
+    wanted = f"import {', '.join(f'forehand.data.{name}' for name in modules)}, forehand_apps.commands.record"
     run_child([sys.executable, "-c", f"{blocked}; {wanted}"], check=True)
 
 

@@ -1,0 +1,1 @@
+"""Command line: options, configuration, parts from it, errors and help."""

@@ -1,0 +1,1 @@
+"""Commands: one module each, with a function of its name that takes the command's configuration."""

@@ -1,0 +1,1 @@
+"""Evaluations that commands carry out: in closed loop, on recordings, under interventions."""

@@ -1,0 +1,1 @@
+"""Jobs: sweeps, several processes, and nodes."""

@@ -1,0 +1,1 @@
+"""Studies: what is declared, what was carried out, and the report."""
