@@ -40,6 +40,25 @@ def test_every_kind_of_tokens_overfits_positions_in_eight_images(tokens: str) ->
     assert last < 0.1 * first
 
 
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_only_a_batch_norm_learns_from_the_images_beside_one(norm: str) -> None:
+    encoder = make(tower={**TOWER, "frozen": True}, convolutions=1, norm=norm)
+    images, _, _ = squares()
+    state = {name: tensor.clone() for name, tensor in encoder.convolutions.state_dict().items()}
+    with torch.no_grad():
+        few, many = (encoder.train()({"images.static": images[:n]})["static"][:2] for n in (2, 8))
+        changed = any(not tensor.equal(state[name]) for name, tensor in encoder.convolutions.state_dict().items())
+        alone, beside = (encoder.eval()({"images.static": images[:n]})["static"][:2] for n in (2, 8))
+    assert changed == (norm == "batch")
+    assert torch.allclose(few, many, atol=1e-5) == (norm == "group")
+    torch.testing.assert_close(alone, beside, rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_that_there_is_not_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="unknown norm 'layer'"):
+        make(convolutions=1, norm="layer")
+
+
 def test_the_instruction_decides_what_is_found() -> None:
     images, red, green = squares()
     inputs = {"images.static": images.repeat(2, 1, 1, 1), INSTRUCTION: [s for s in SENTENCES for _ in range(8)]}

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
 from forehand.compose.parts import FeatureShape
+from forehand.errors import ConfigurationError, nearest
+
+NORMS: Mapping[str, Callable[[int], nn.Module]] = {"group": lambda width: nn.GroupNorm(1, width), "batch": nn.BatchNorm2d}
 
 
 class Convolutions(nn.Module):
-    """``layers`` 3 × 3 convolutions of ``width`` channels over the patches, each with group norm and a ReLU.
+    """``layers`` 3 × 3 convolutions of ``width`` channels over the patches, each with a norm and a ReLU.
 
-    The norm has no statistics of batches, so that nothing of an image depends on those beside it.
+    norm: ``group``, without statistics of batches, so that nothing of an image depends on those beside it, or ``batch``,
+    whose statistics are those of all images that were trained on, of video without actions too.
     """
 
-    def __init__(self, features: FeatureShape, width: int, layers: int) -> None:
+    def __init__(self, features: FeatureShape, width: int, layers: int, norm: str = "group") -> None:
         super().__init__()
+        if norm not in NORMS:
+            raise ConfigurationError(f"vision: unknown norm {norm!r}. {nearest(norm, NORMS)}")
         self.grid = features.grid
         widths = itertools.pairwise([features.width, *[width] * layers])
         self.layers = nn.Sequential(
             *itertools.chain.from_iterable(
-                (nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(1, after), nn.ReLU()) for before, after in widths
+                (nn.Conv2d(before, after, 3, padding=1), NORMS[norm](after), nn.ReLU()) for before, after in widths
             )
         )
 

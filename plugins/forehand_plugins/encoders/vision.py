@@ -41,7 +41,7 @@ class Vision(Encoder, Pretrained):
     by default 4). keypoints: of the spatial softmax. heads: of the attention pooling. film: True for n-grams of the
     instruction, or a text encoder (``{name: …}``). layer_norm: features are layer-normed without parameters first, as
     those are that a world model forecasts. convolutions: so many 3 × 3 convolutions of ``width`` channels follow, by
-    default none. Each camera has its own convolutions, modulation and pooling.
+    default none, each with a ``norm``, ``group`` or ``batch``. Each camera has its own ones, modulation and pooling.
 
     Raises :class:`ConfigurationError` for a camera, a tower or tokens that there are not.
     """
@@ -64,6 +64,7 @@ class Vision(Encoder, Pretrained):
         layer_norm: bool = False,
         convolutions: int = 0,
         width: int = 64,
+        norm: str = "group",
     ) -> None:
         super().__init__()
         require_cameras(contract, cameras, "vision")
@@ -79,7 +80,7 @@ class Vision(Encoder, Pretrained):
             shape = FeatureShape(made.grid, made.width)
         self.convolutions = nn.ModuleDict()
         if convolutions:
-            self.convolutions.update({c: Convolutions(shape, width, convolutions) for c in cameras})
+            self.convolutions.update({c: Convolutions(shape, width, convolutions, norm) for c in cameras})
             shape = FeatureShape(shape.grid, width)
         pooling = {c: make_pooling(tokens, shape, dim, count=count, keypoints=keypoints, heads=heads) for c in cameras}
         self.pooling = nn.ModuleDict(pooling)
