@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from forehand.errors import ConfigurationError
+from forehand_apps.commands import demo_video
 from forehand_apps.studies.plan import read_study
 from forehand_apps.studies.record import begin_record
 from forehand_apps.studies.report import write_report
@@ -225,3 +227,11 @@ def test_the_demo_of_video_is_a_study_of_three_arms(forehand):
     assert commands == ["record"] * 3 + ["train"] * 3 + ["eval"] * 6
     trained = [line.rpartition("output=d/train/few/")[2] for line in planned.stdout.splitlines()[3:6]]
     assert trained == ["labels_only/seed-0", "video_unused_forecast/seed-0", "read/seed-0"]
+
+
+def test_a_demo_of_video_that_its_hours_end_first_has_nothing_to_print(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(demo_video, "study", lambda config: None)
+    primary = {"judged": "D", "regime": "few"}
+    config = OmegaConf.create({"study": {"primary": primary}, "plan": False, "output": str(tmp_path)})
+    demo_video.demo_video(config)
+    assert capsys.readouterr().out == ""

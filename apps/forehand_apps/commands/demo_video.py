@@ -15,10 +15,10 @@ from forehand_apps.studies.report import COMPARISONS
 def demo_video(config: DictConfig) -> None:
     """Carry out what is left of the study, and print what each policy reached."""
     study(config)
-    if config.plan:
-        return
     primary = config.study.primary
     page = Path(config.output).expanduser() / COMPARISONS / f"{primary.judged}-{primary.regime}.html"
+    if config.plan or not page.exists():  # hours=… may be too few for it
+        return
     found = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     CONSOLE.print(f"\nSee [bold]{page}[/]: the policies side by side where one alone succeeds.", soft_wrap=True)
     for arm in found["arms"]:

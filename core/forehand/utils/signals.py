@@ -15,14 +15,16 @@ PREEMPTIONS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if 
 
 
 @contextmanager
-def handled_by(handle: Callable[[int, object], None], numbers: Sequence[int]) -> Iterator[None]:
-    """In the main thread: ``handle`` is called for the signals ``numbers``, with the number and the frame."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handle) or signal.SIG_DFL for number in numbers}
+def handled_by(handle: Callable[[int, object], None], numbers: Sequence[int]) -> Iterator[dict[int, Any]]:
+    """In the main thread: ``handle`` is called for the signals ``numbers``, with the number and the frame.
+
+    Yields the handlers from before, by number; nothing in other threads, where no signal is handled.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, handle) or signal.SIG_DFL for number in numbers}
     try:
-        yield
+        yield before
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -35,29 +37,22 @@ def stopped_by_signals(stop: Callable[[], None], forced_by: Sequence[int] = REQU
     After it, signals in ``forced_by`` do what they did before; the others call ``stop`` again. A preemption is only put
     off: when the body has ended, its signal is raised again, for the handler from before.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     before: dict[int, Any] = {}
     put_off: list[int] = []
 
-    def restore(numbers: Sequence[int]) -> None:
-        for number in numbers:
-            if number in before:
-                signal.signal(number, before.pop(number))
-
     def handle(number: int, frame: object) -> None:
-        restore(forced_by)
+        for forced in forced_by:
+            if forced in before:
+                signal.signal(forced, before[forced])
         if number in PREEMPTIONS:
             put_off.append(number)
         stop()
 
-    for number in (*REQUESTS, *PREEMPTIONS):
-        before[number] = signal.signal(number, handle) or signal.SIG_DFL
     try:
-        yield
+        with handled_by(handle, (*REQUESTS, *PREEMPTIONS)) as handlers:
+            before.update(handlers)
+            yield
     finally:
-        restore((*REQUESTS, *PREEMPTIONS))
         if put_off:
             signal.raise_signal(put_off[0])
 
