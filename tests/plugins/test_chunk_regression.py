@@ -1,5 +1,6 @@
 """Loss terms of the chunk regression head."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,15 +21,18 @@ def make(action: Any = CONTRACT.action, **options: Any) -> ActionHead:
     return head
 
 
-@pytest.mark.parametrize(("loss", "power"), [("l1", 1), ("mse", 2)])
-def test_motion_and_gripper_are_separate_means_of_the_error(loss: str, power: int) -> None:
+@pytest.mark.parametrize(
+    ("loss", "of"),
+    [("l1", lambda e: e), ("mse", lambda e: e**2), ("smooth_l1", lambda e: e - 0.5 if e > 1 else e**2 / 2)],
+)
+def test_motion_and_gripper_are_separate_means_of_the_error(loss: str, of: Callable[[float], float]) -> None:
     head = make(loss=loss, gripper_weight=0.25)
     readout = torch.zeros(1, 1, 2, 8)
-    error = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    error = torch.tensor([0.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     actions = head(readout).detach() + torch.stack([error, 100 * error])
     terms = head.loss(readout, {"actions": actions}, torch.tensor([[[True, False]]]))
-    assert terms["motion"].item() == pytest.approx(sum(e**power for e in range(1, 7)) / 6, rel=1e-5)
-    assert terms["gripper"].item() == pytest.approx(7**power, rel=1e-5)
+    assert terms["motion"].item() == pytest.approx(sum(map(of, (0.5, 2, 3, 4, 5, 6))) / 6, rel=1e-5)
+    assert terms["gripper"].item() == pytest.approx(of(7), rel=1e-5)
     assert head.weights == {"motion": 1.0, "gripper": 0.25}
 
 

@@ -12,15 +12,16 @@ from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError, nearest
 from forehand_plugins.action_heads.action_terms import ActionTerms
 
-LOSSES: Mapping[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss}
+LOSSES: Mapping[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss, "smooth_l1": F.smooth_l1_loss}
 
 
 class ChunkRegression(ActionHead):
     """MLP that regresses a chunk of ``chunk`` actions (action chunking, Zhao et al. 2023).
 
-    loss: ``l1`` or ``mse`` of normalized actions. It has two terms: ``gripper``, the mean over the elements of fields
-    whose ``gripper`` sense the contract states, weighted by ``gripper_weight``, and ``motion``, the mean over all others,
-    weighted by 1; a term without elements is left out. width: of the hidden layer; None: D.
+    loss: ``l1``, ``mse`` or ``smooth_l1`` (half the square up to an error of 1, absolute beyond), of normalized actions.
+    Its terms are ``gripper``, the mean over the elements of fields whose ``gripper`` sense the contract states, weighted
+    by ``gripper_weight``, and ``motion``, the mean over all others, weighted by 1; a term without elements is left out.
+    width: of the hidden layer; None: D.
     """
 
     def __init__(
