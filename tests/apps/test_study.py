@@ -80,6 +80,12 @@ def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
     assert all(" | The forecast is " in row for row in rows)
     assert (tmp_path / "s/comparisons/near-all-with-foresight.html").exists()
 
+    numbers = json.loads((tmp_path / "s/numbers.json").read_text())
+    assert numbers["primary"]["by_seed"] == comparison["contrasts"][0]["by_seed"]
+    (arm,) = (one for one in comparison["arms"] if one["name"] == "without")
+    assert [one["mean"] for one in numbers["judged"] if one["arm"] == "without"] == arm["by_seed"]
+    assert {one.get("foresight") for one in numbers["judged"] if one["arm"] == "with"} == {None, "zero", "other_scene"}
+
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").rglob("job.json")}
     assert len(before) == 2 + 4 + 8
     assert (tmp_path / "s/stages/looked_at/all/seed-1/open_loop.json").exists()
@@ -144,12 +150,14 @@ def test_what_reading_ahead_gains_is_a_curve_and_the_reports_first_line(forehand
     write_report(planned, [0], {"machine": "here", "commit": None, "declared": "", "rounds": {}, "prepared": {}})
     lines = (tmp_path / "s/report.md").read_text().splitlines()
     assert lines[:3] == ["# Is there anything to gain?", "", "**The ceiling**, judged in held_out:"]
+    numbers = json.loads((tmp_path / "s/numbers.json").read_text())["judged"]
     curve = json.loads((tmp_path / "s/comparisons/held_out-curve.json").read_text())["straight"]["R² of position"]
     judged = [
         json.loads((tmp_path / f"s/judge/held_out/straight/{arm}/seed-0/open_loop.json").read_text())
         for arm in CEILING["arms"]
     ]
-    for arm, of in zip(curve["arms"], judged, strict=True):
+    for arm, of, number in zip(curve["arms"], judged, numbers, strict=True):
+        assert number["r2"] == pytest.approx({one["name"]: one["r2"] for one in of["fields"]}, rel=1e-3)
         assert arm["by_seed"][0] == pytest.approx(of["fields"][0]["r2"], abs=1e-6)
         assert of["setup"]["foresight"] == "oracle"
         assert of["notes"][0].startswith("What is judged here is no policy")

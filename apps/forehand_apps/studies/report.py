@@ -13,6 +13,7 @@ from forehand.utils.files import replacing
 from forehand.utils.markdown import markdown_table
 from forehand_apps.pages.comparison import comparison_page
 from forehand_apps.studies.curve import curve_report
+from forehand_apps.studies.numbers import write_numbers
 from forehand_apps.studies.plan import Cell, Study
 
 REPORT, COMPARISONS = "report.md", "comparisons"
@@ -20,7 +21,7 @@ MATCHED = ("parameters", "steps", "batch size", "precision")
 
 
 def write_report(study: Study, seeds: Sequence[int], record: Mapping[str, Any]) -> None:
-    """Compare what these training seeds brought, and write ``report.md`` and a page for every comparison."""
+    """Compare what these training seeds brought: ``report.md``, ``numbers.json`` and a page for every comparison."""
     found = {
         (judged, regime): _compare(study, judged, regime, seeds) for judged in study.judge for regime in study.regimes
     }
@@ -43,6 +44,7 @@ def write_report(study: Study, seeds: Sequence[int], record: Mapping[str, Any]) 
     lines = [*whole, *_reading_lines(read), *_training_lines(study, seeds)]
     with replacing(study.folder / REPORT) as staging:
         staging.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_numbers(study, seeds, record, _primary_contrast(study, found))
 
 
 def _compare(study: Study, judged: str, regime: str, seeds: Sequence[int]) -> dict[str, Any]:
@@ -66,12 +68,17 @@ def _foresight_name(judged: str, cell: Cell) -> str:
     return f"{judged}-{cell.regime}-{cell.arm}-foresight"
 
 
+def _primary_contrast(study: Study, found: Mapping[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+    primary = study.primary
+    (contrast,) = (one for one in found[primary.judged, primary.regime]["contrasts"] if one["arm"] == primary.arm)
+    return dict(contrast)
+
+
 def _lines(
     study: Study, seeds: Sequence[int], record: Mapping[str, Any], found: Mapping[tuple[str, str], dict[str, Any]]
 ) -> Iterator[str]:
-    primary = study.primary
+    primary, contrast = study.primary, _primary_contrast(study, found)
     comparison = found[primary.judged, primary.regime]
-    (contrast,) = (one for one in comparison["contrasts"] if one["arm"] == primary.arm)
     hours = (sum(record["rounds"].values()) + sum(record["prepared"].values())) / 3600
     yield (
         f"{len(seeds)} of {len(study.seeds)} training seeds, {hours:.1f} hours on {record['machine']}, "
