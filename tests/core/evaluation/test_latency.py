@@ -44,7 +44,9 @@ class Simulator(Robot):
 
 
 class Numbered(Policy):
-    """A chunk whose i-th action upon the observation of step k is 10 k + i."""
+    """A chunk whose i-th action upon the observation of step k is 10 k + i; it looks at two frames."""
+
+    history = 2
 
     def __init__(self, contract, length):
         self.contract, self.length, self.asked, self.shown = contract, length, [], []
@@ -101,10 +103,20 @@ def test_a_synchronous_chunker_holds_until_the_answer_comes(chunker, expected):
     assert executed(chunker, 0.2, 6)[0] == expected
 
 
-def test_the_policy_is_shown_every_observation_once():
+def test_the_policy_is_shown_every_observation_once_as_far_as_it_looks_back():
     _, policy = executed(Asynchronous(), 0.2, 6)
     assert policy.asked == [0, 2, 4, 6]
-    assert policy.shown == [1, 3, 5, 7]
+    assert policy.shown == [1, 3, 5]
+    _, policy = executed(RecedingHorizon(3), 0.0, 6)
+    assert policy.asked == [0, 3, 6]
+    assert policy.shown == [2, 5]
+
+
+def test_a_policy_that_looks_at_one_frame_is_shown_none_that_it_is_not_asked_about(monkeypatch):
+    monkeypatch.setattr(Numbered, "history", 1)
+    _, policy = executed(RecedingHorizon(3), 0.0, 6)
+    assert policy.asked == [0, 3, 6]
+    assert policy.shown == []
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("delta", [2, 0, 2, 0, 22, 0]), ("absolute", [2, 2, 2, 2, 22, 22])])
@@ -142,12 +154,14 @@ def test_without_latency_every_bit_is_that_of_a_plain_loop(make):
     robot = Simulator()
     steps, policy = executed(make(), 0.0, 5, robot)
     plain, chunker = Numbered(robot.contract, 5), make()
-    session, observation = plain.open("go"), robot.reset()
+    session, observation, between = plain.open("go"), robot.reset(), []
     for _ in range(EPISODE.max_steps):
         if chunker.needs_prediction:
+            plain.remember(session, between)
             chunker.add(plain.step([session], [observation])[0].actions)
+            between = []
         else:
-            plain.remember(session, [observation])
+            between = [observation]
         observation = robot.step(chunker.next_action())
     assert steps == robot.steps
     assert (policy.asked, policy.shown) == (plain.asked, plain.shown)
