@@ -24,7 +24,7 @@ def write_numbers(study: Study, seeds: Sequence[int], record: Mapping[str, Any],
     """
     about = {key: record.get(key) for key in ("declared", "commit", "machine")}
     kept = ("difference", "by_seed", "interval", "p", "superiority", "detectable", "verdict")
-    primary = {**vars(study.primary), **{key: contrast[key] for key in kept}}
+    primary = {**vars(study.primary), **{key: _short(contrast[key]) for key in kept}}
     lines = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in _judged(study, seeds))
     heads = {"question": study.question, **about, "seconds": record["rounds"], "primary": primary}
     text = "".join(f" {json.dumps(key)}: {json.dumps(of, ensure_ascii=False)},\n" for key, of in heads.items())
@@ -44,13 +44,16 @@ def _judged(study: Study, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 def _found(folder: Path, arm: str, seed: int) -> dict[str, Any]:
     run = read_run(folder, arm, seed)
-    found: dict[str, Any] = {"measure": run.measure, "scenes": len(run.scenes), "mean": _short(run.values.mean())}
+    found: dict[str, Any] = {"measure": run.measure, "scenes": len(run.scenes), "mean": _short(float(run.values.mean()))}
     if run.success is not None and run.success.shape[1] > 1:
-        found["in_a_row"] = [_short(of) for of in run.success.mean(axis=0)]
+        found["in_a_row"] = _short(run.success.mean(axis=0).tolist())
     if (folder / OPEN_LOOP).is_file():
         found["r2"] = {of["name"]: _short(of["r2"]) for of in read_json(folder / OPEN_LOOP)["fields"]}
     return found
 
 
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+def _short(value: Any) -> Any:
+    """Numbers, in a list too, to four digits; other values as they are."""
+    if isinstance(value, list):
+        return [_short(of) for of in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
