@@ -268,7 +268,8 @@ class Composition(nn.Module):
 
         observation: ``images.<camera>`` (B, T, H, W, 3), ``sensors.<name>`` (B, T, *shape) as measured, ``state``
         (B, T, S) in the contract's units, ``instruction`` (B strings, or (B, F) features); images and sensors of all T
-        timesteps, or of those :attr:`seen`. queries: tokens (B, steps, count, D) of a group in place of its learned ones.
+        timesteps, or of those :attr:`seen`; ``frames`` (B, T), numbers of the frames, where windows share some. queries:
+        tokens (B, steps, count, D) of a group in place of its learned ones.
         """
         length = observation[STATE].shape[1]
         tokens = window_tokens(self, observation)

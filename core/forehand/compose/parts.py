@@ -33,6 +33,7 @@ STATE = "state"
 INSTRUCTION = "instruction"
 FEATURES = "features."
 STATE_VALID = "state_valid"
+FRAMES = "frames"
 VALID = "valid."
 
 Inputs = Mapping[str, Any]

@@ -42,6 +42,24 @@ def test_the_targets_of_a_timestep_are_the_actions_that_led_to_it(begin, slider_
     assert not torch.equal(policy({**batch, "target": {**batch["target"], "actions": unseen}})[0], loss)
 
 
+def test_frames_that_overlapping_windows_share_are_encoded_once(begin, slider_dataset, tmp_path, monkeypatch):
+    policy = begin(tmp_path / "run", **INVERSE).policy
+    observation = WindowDataset(Dataset.open(slider_dataset), policy.window, cache=tmp_path).batch([0, 1, 2])[
+        "observation"
+    ]
+    found = recover_actions(policy, observation)
+    encode, counts = policy.encode, []
+
+    def counted(inputs, *, once):
+        counts.append(len(inputs.get("images.static", ())))
+        return encode(inputs, once=once)
+
+    monkeypatch.setattr(policy, "encode", counted)
+    numbers = torch.arange(3)[:, None] + torch.arange(3)
+    torch.testing.assert_close(recover_actions(policy, {**observation, "frames": numbers}), found)
+    assert max(counts) == 5
+
+
 @pytest.mark.slow
 def test_actions_that_frames_tell_apart_are_recovered(begin, slider_dataset, tmp_path):
     seen = {"encoders": {"state": {"name": "example/state"}}, "dim": 32}  # the position, which an action changes

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from forehand.compose.inverse import action_offsets, between_frames, recover_actions
+from forehand.compose.parts import FRAMES, INSTRUCTION, STATE
 from forehand.contracts.action_errors import fields_of
 from forehand.contracts.contract import Contract
 from forehand.contracts.rotations import form
@@ -141,6 +142,9 @@ class Estimator:
         batch = windows.batch(anchors)
         policy = model.policy
         seen = {k: v.to(policy.device) if isinstance(v, torch.Tensor) else v for k, v in batch["observation"].items()}
+        if len(set(seen[INSTRUCTION])) == 1:  # these windows overlap, and what they see of a frame is the same
+            steps = torch.arange(seen[STATE].shape[1], device=policy.device)
+            seen[FRAMES] = torch.from_numpy(anchors).to(policy.device)[:, None] + steps
         found = recover_actions(policy, seen).cpu().numpy()
         valid = batch["target"]["valid"][..., None] & between_frames(batch["target"]["actions_valid"])
         steps, chunk = found.shape[1:3]
