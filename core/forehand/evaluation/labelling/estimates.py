@@ -142,14 +142,12 @@ class Estimator:
         batch = windows.batch(anchors)
         policy = model.policy
         seen = {k: v.to(policy.device) if isinstance(v, torch.Tensor) else v for k, v in batch["observation"].items()}
+        shown = anchors[:, None] + np.arange(seen[STATE].shape[1])
         if len(set(seen[INSTRUCTION])) == 1:  # these windows overlap, and what they see of a frame is the same
-            steps = torch.arange(seen[STATE].shape[1], device=policy.device)
-            seen[FRAMES] = torch.from_numpy(anchors).to(policy.device)[:, None] + steps
+            seen[FRAMES] = torch.from_numpy(shown).to(policy.device)
         found = recover_actions(policy, seen).cpu().numpy()
         valid = batch["target"]["valid"][..., None] & between_frames(batch["target"]["actions_valid"])
-        steps, chunk = found.shape[1:3]
-        when = np.arange(steps)[:, None] + np.array(action_offsets(chunk))
-        frames = anchors[:, None, None] + when
+        frames = shown[..., None] + np.array(action_offsets(found.shape[2]))
         return frames[valid.numpy()], found[valid.numpy()]
 
     def _numbers(self, actions: NDArray[np.float32]) -> NDArray[np.float64]:
