@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from forehand import Contract
-from forehand.compose.parts import ActionHead, Inputs, LossTerms, masked_mean
+from forehand.compose.parts import ActionHead, Inputs, LossTerms, known_numbers, masked_mean
 from forehand.errors import ConfigurationError, no_actions
 from forehand_seer.gripper_index import split_gripper
 
@@ -21,6 +21,7 @@ class InverseDynamics(ActionHead):
     Seer's, for which all errors of normalized actions are small, and less makes much of small errors.
     """
 
+    partial = True
     arm: Tensor
     gripper: Tensor
     order: Tensor
@@ -67,12 +68,13 @@ class InverseDynamics(ActionHead):
 
     def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> LossTerms:
         """``arm`` and ``gripper``, means over the valid actions; a gripper's label is whether its action is > 0."""
-        actions = target["actions"]
+        actions, counts = target["actions"], known_numbers(target, valid)
+        by_number = counts.ndim == actions.ndim
         arm, logit = self._raw(readout)
         error = F.smooth_l1_loss(arm, actions[..., self.arm], reduction="none", beta=self.beta)
-        terms = {"arm": masked_mean(error, valid)}
+        terms = {"arm": masked_mean(error, counts[..., self.arm] if by_number else counts)}
         if logit is not None:
             labels = (actions[..., self.gripper] > 0).to(logit.dtype)
             doubt = F.binary_cross_entropy_with_logits(logit, labels, reduction="none")
-            terms["gripper"] = masked_mean(doubt, valid)
+            terms["gripper"] = masked_mean(doubt, counts[..., self.gripper] if by_number else counts)
         return terms

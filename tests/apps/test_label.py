@@ -3,7 +3,12 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
+from tests.by_axis import by_axis
 from tests.without_columns import without
 
 from forehand.data.lerobot.source import LeRobotSource
@@ -55,3 +60,39 @@ def test_an_ensemble_labels_a_recording_and_is_judged_by_another(forehand, slide
     driven = forehand("eval", f"policy.{members}", "output=driven")
     assert driven.returncode == 2
     assert "policy.checkpoint names several" in driven.stderr
+
+
+@pytest.mark.slow
+def test_a_field_that_is_left_out_teaches_nothing(forehand, slider_dataset, tmp_path):
+    by_axis(slider_dataset, tmp_path / "recorded")
+    small = (*(f"policy.{option}" for option in SMALL), "recipe.steps=2", "recipe.batch_size=4")
+    done = forehand("train", "dataset=recorded", "policy=inverse_dynamics", *small, "output=inverse")
+    assert done.returncode == 0, done.stderr
+    done = forehand("data", "label", "source=recorded", "checkpoint=inverse", "output=labelled", "replace=true")
+    assert done.returncode == 0, done.stderr
+
+    def weights(output: str, *options: str, fields: str = "[x]") -> dict[str, torch.Tensor]:
+        sources = f"dataset=[recorded,{{path: labelled, labelled_fields: {fields}}}]"
+        done = forehand("train", sources, "policy=behaviour_cloning", *small, f"output={output}", *options)
+        assert done.returncode == 0, done.stderr
+        assert ("1 of their 2 numbers learned from" in done.stderr) == (fields == "[x]")
+        return load_file(tmp_path / output / "checkpoints/step_0000002/model.safetensors")
+
+    def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+        return all(torch.equal(a[name], b[name]) for name in a)
+
+    before, both = weights("before"), weights("both", fields="[x,y]")
+    for file in (tmp_path / "labelled/data").rglob("*.parquet"):
+        table = pq.read_table(file)
+        actions = np.stack(table["action"].to_numpy())
+        actions[:, 1] += 0.05
+        place = table.column_names.index("action")
+        column = pa.array(list(actions), table["action"].type)
+        pq.write_table(table.set_column(place, table.field("action"), column), file)
+    assert equal(weights("after"), before)
+    assert not equal(weights("both_after", fields="[x,y]"), both)
+    noisy = ("policy.action_head.name=flow_matching", "~policy.action_head.gripper_weight", "~policy.action_head.beta")
+    sources = "dataset=[recorded,{path: labelled, labelled_fields: [x]}]"
+    refused = forehand("train", sources, "policy=behaviour_cloning", *noisy, "output=no")
+    assert refused.returncode == 2
+    assert "Only composed policies can mask them, whose action head learns each number by itself" in refused.stderr

@@ -21,7 +21,7 @@ from forehand.data.dataset import Dataset
 from forehand.data.dataset_facts import dataset_facts
 from forehand.data.embodiments import EmbodimentDatasets, EmbodimentWindows, open_datasets
 from forehand.data.frame_store import EXACT, FrameStore
-from forehand.data.labels import RECOVERED, describe_origins
+from forehand.data.labels import RECOVERED, describe_origins, require_learned
 from forehand.data.sampling import ShuffledBatches, WeightedBatches
 from forehand.data.specification import OpenSources
 from forehand.data.window_spec import read_window
@@ -322,6 +322,15 @@ def _require_masked(data: Dataset | EmbodimentDatasets, policy: TrainablePolicy)
         raise ConfigurationError(
             "dataset: some sources have no state, which only composed policies can mask. Leave them out, or take one."
         )
+    partial = [part for part in parts if part.episodes.action_known is not None]
+    if partial and not (isinstance(policy, Composition | CrossEmbodimentPolicy) and policy.learns_partial_actions):
+        raise ConfigurationError(
+            "dataset: labelled_fields leaves numbers of actions unknown. Only composed policies can mask them, whose "
+            "action head learns each number by itself (chunk_regression, discrete_bins, seer/inverse_dynamics), without "
+            "delta actions. Leave labelled_fields out, or take such a policy."
+        )
+    for part in partial:
+        require_learned(part.contract, part.episodes)
     absent = {camera for part in parts for source in part.sources for camera in source.absent_cameras}
     used = [] if masks else sorted(absent.intersection(read_window(policy.window, next(iter(parts)).contract).cameras))
     if used:

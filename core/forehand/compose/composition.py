@@ -257,6 +257,11 @@ class Composition(nn.Module):
         return torch.from_numpy(deltas.astype(np.float32)).to(actions.device)
 
     @property
+    def learns_partial_actions(self) -> bool:
+        """Whether it can be trained on actions of which some numbers are unknown."""
+        return self.action_head is None or (self.action_head.partial and self.delta_actions is None)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.normalize_state.center.device

@@ -80,6 +80,11 @@ class CrossEmbodimentPolicy(nn.Module, Policy):
         return self.embodiments[self.first].acts
 
     @property
+    def learns_partial_actions(self) -> bool:
+        """Whether it can be trained on actions of which some numbers are unknown."""
+        return all(policy.learns_partial_actions for policy in self.embodiments.values())
+
+    @property
     def window(self) -> dict[str, Any]:
         """What a window of training data must hold, the same for all embodiments."""
         return self.embodiments[self.first].window

@@ -33,6 +33,7 @@ STATE = "state"
 INSTRUCTION = "instruction"
 FEATURES = "features."
 STATE_VALID = "state_valid"
+ACTIONS_KNOWN = "actions_known"
 FRAMES = "frames"
 VALID = "valid."
 
@@ -48,6 +49,14 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     weight = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)).expand_as(values).to(values.dtype)
     return (values * weight).sum() / denominator(weight.sum())
+
+
+def known_numbers(target: Inputs, valid: Tensor) -> Tensor:
+    """The actions of a target that count, (B, T, chunk) bool, or their numbers, (B, T, chunk, A), where some are unknown.
+
+    target, valid: those of :meth:`ActionHead.loss` of a head that is :attr:`~ActionHead.partial`.
+    """
+    return valid[..., None] & target[ACTIONS_KNOWN] if ACTIONS_KNOWN in target else valid
 
 
 def valid_of_cameras(cameras: Sequence[str], target: Inputs, valid: Tensor) -> Tensor:
@@ -315,6 +324,8 @@ class ActionHead(_Queries):
     weights: Mapping[str, float]
     noise_shape: tuple[int, ...] = ()
     """Shape of the standard normal noise that one chunk is sampled from; empty for a deterministic head."""
+    partial: bool = False
+    """Whether it learns from actions of which some numbers are unknown: its loss heeds :func:`known_numbers` alone."""
 
     def _add_queries(self, count: int, dim: int) -> None:
         self._create_queries(ACTION, count, dim)
@@ -327,7 +338,8 @@ class ActionHead(_Queries):
     def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> LossTerms:
         """Scalar loss terms from (B, T, count, D) readout; what is drawn is drawn by torch's default generators.
 
-        target: ``actions`` (B, T, chunk, A) normalized; valid: (B, T, chunk) bool, the actions that count.
+        target: ``actions`` (B, T, chunk, A) normalized; for a :attr:`partial` head also ``actions_known`` of that shape,
+        bool, where some of their numbers are unknown. valid: (B, T, chunk) bool, the actions that count.
         """
 
 

@@ -5,12 +5,13 @@ Factories are called as a composed policy calls them; bind other options with :f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from forehand.compose.parts import ActionHead, IterativeActionHead, SamplingActionHead
+from forehand.compose.parts import ACTIONS_KNOWN, ActionHead, IterativeActionHead, SamplingActionHead
 from forehand.compose.tokens import ACTION
 from forehand.conformance.example import CONTRACT, require
 from forehand.conformance.modules import (
@@ -96,4 +97,29 @@ def assert_action_head_conforms(factory: Factory, *, contract: Contract = CONTRA
     else:
         check_loss(head, dim, target, (ROWS, STEPS, head.chunk))
         check_leading_axes(head, dim)
+    if head.partial:
+        _check_unknown(head, random_readout(head, dim, 0, ROWS, STEPS), target)
     check_module(make, ActionHead, run, inputs, other)
+
+
+def _check_unknown(head: ActionHead, readout: Tensor, target: Callable[[int], dict[str, Tensor]]) -> None:
+    """Of a head that is partial: what an unknown number of an action says does not change its loss."""
+    valid = torch.ones(ROWS, STEPS, head.chunk, dtype=torch.bool)
+    first, second = target(0)["actions"], target(1)["actions"]
+    known = torch.ones_like(first, dtype=torch.bool)
+    known[..., 0] = False
+    mixed = torch.where(known, first, second)
+
+    def loss(actions: Tensor, of: Mapping[str, Tensor]) -> Tensor:
+        terms = head.loss(readout, {"actions": actions, **of}, valid)
+        return torch.stack([terms[name] for name in head.weights])
+
+    with torch.no_grad():
+        require(
+            torch.equal(loss(first, {ACTIONS_KNOWN: known}), loss(mixed, {ACTIONS_KNOWN: known})),
+            f"the head is partial, and its loss depends on numbers of actions that {ACTIONS_KNOWN!r} says are unknown",
+        )
+        require(
+            close(loss(first, {}), loss(first, {ACTIONS_KNOWN: torch.ones_like(known)})),
+            f"with all numbers known, {ACTIONS_KNOWN!r} must not change the loss",
+        )

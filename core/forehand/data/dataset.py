@@ -106,7 +106,8 @@ class Dataset:
         """These data without labelled actions, by which nothing is judged."""
         if self.episodes.confidence is None:
             return self
-        return replace(self, episodes=replace(self.episodes, has_action=self.episodes.recorded, action_weight=None))
+        table = replace(self.episodes, has_action=self.episodes.recorded, action_weight=None, action_known=None)
+        return replace(self, episodes=table)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -181,6 +182,7 @@ def _concatenate(parts: Sequence[EpisodeTable]) -> EpisodeTable:
         has_state=_measured(parts, state_size),
         confidence=_where_known([p.confidence for p in parts], parts, np.nan),
         action_weight=_where_known([p.action_weight for p in parts], parts, 1.0),
+        action_known=_known(parts, size),
     )
 
 
@@ -189,6 +191,14 @@ def _is_numbered(part: EpisodeTable) -> bool:
     steps = np.diff(part.episode)
     counted = not len(part) or (part.episode[0] == 0 and ((steps == 0) | (steps == 1)).all())
     return bool(counted) and not part.paraphrases and len(set(part.tasks)) == len(part.tasks)
+
+
+def _known(parts: Sequence[EpisodeTable], size: int) -> NDArray[np.bool_] | None:
+    """Which numbers of all parts' actions are learned from, (N, ``size``); None where every part's are."""
+    if all(part.action_known is None for part in parts):
+        return None
+    whole = [np.ones((len(p), size), bool) if p.action_known is None else p.action_known for p in parts]
+    return np.concatenate(whole)
 
 
 def _where_known(

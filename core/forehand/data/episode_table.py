@@ -30,7 +30,7 @@ class EpisodeTable:
 
     confidence: (N,) float32, from 0 to 1 of an action that was labelled (:mod:`forehand.data.labels`), NaN of a recorded
     one; None: all were recorded. action_weight: (N,) float32, the share of its windows in which an action is learned
-    from; None: all of them.
+    from; None: all of them. action_known: (N, A) bool, the numbers of an action that are learned from; None: all of them.
     """
 
     states: NDArray[np.float32]
@@ -44,6 +44,7 @@ class EpisodeTable:
     has_state: NDArray[np.bool_] | None = None
     confidence: NDArray[np.float32] | None = None
     action_weight: NDArray[np.float32] | None = None
+    action_known: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.states)

@@ -8,7 +8,7 @@ as that of an episode's last frame is, behind which nothing was seen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forehand.contracts.action_errors import fields_of
+from forehand.contracts.contract import Contract
 from forehand.data.episode_table import EpisodeTable
 from forehand.data.features import ACTION_KEY, ANNOTATION_PREFIX, annotation_features
 from forehand.data.reading import Rows
 from forehand.data.source import DataSource, WrappedSource
-from forehand.errors import ConfigurationError, DatasetError
+from forehand.errors import ConfigurationError, DatasetError, nearest
 
 ORIGIN = "action_origin"
 ORIGIN_KEY = ANNOTATION_PREFIX + ORIGIN
@@ -36,7 +38,7 @@ RECOVERED = 0.1
 USE, DROP, WEIGH = "use", "drop", "weigh"
 USES = (USE, DROP, WEIGH)
 
-OPTIONS = ("labelled", "min_confidence")
+OPTIONS = ("labelled", "min_confidence", "labelled_fields")
 """Options of every source: what becomes of its labelled actions."""
 
 
@@ -77,11 +79,13 @@ class LabelUse:
     """What becomes of labelled actions: ``use``, ``drop``, or ``weigh``.
 
     Of weighed ones, each is learned from in a share of its windows that is its confidence. min_confidence: those below it
-    are left out. Raises :class:`ConfigurationError` naming the option that cannot be.
+    are left out. labelled_fields: the fields that are learned from, by name; None: all of them. Raises
+    :class:`ConfigurationError` naming the option that cannot be.
     """
 
     labelled: str = USE
     min_confidence: float = 0.0
+    labelled_fields: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.labelled not in USES:
@@ -89,6 +93,11 @@ class LabelUse:
         least = self.min_confidence
         if not isinstance(least, int | float) or isinstance(least, bool) or not 0 <= least <= 1:
             raise ConfigurationError(f"min_confidence is a number from 0 to 1, not {least!r}.")
+        names = self.labelled_fields
+        if names is not None and (isinstance(names, str) or not isinstance(names, Sequence) or not names):
+            raise ConfigurationError(
+                f"labelled_fields is a list of fields of the action, not {names!r}. For none of them: labelled: drop."
+            )
 
 
 class LabelledSource(WrappedSource):
@@ -97,6 +106,7 @@ class LabelledSource(WrappedSource):
     def __init__(self, base: DataSource, use: LabelUse) -> None:
         super().__init__(base)
         self.use = use
+        self._unknown = _left_out(base, use.labelled_fields)
 
     @cached_property
     def episodes(self) -> EpisodeTable:
@@ -108,6 +118,8 @@ class LabelledSource(WrappedSource):
         labelled = ~np.isnan(confidence)
         gone = labelled if self.use.labelled == DROP else labelled & (confidence < self.use.min_confidence)
         table = replace(table, has_action=table.has_action & ~gone)
+        if self._unknown.any():
+            table = replace(table, action_known=~(labelled[:, None] & self._unknown))
         if self.use.labelled != WEIGH:
             return table
         return replace(table, action_weight=np.nan_to_num(confidence, nan=1.0))
@@ -116,12 +128,40 @@ class LabelledSource(WrappedSource):
     def fingerprint(self) -> str:
         """See :attr:`forehand.data.source.DataSource.fingerprint`; the use is part of it."""
         about = f"{self.base.fingerprint}\0labelled\0{self.use.labelled}\0{self.use.min_confidence:g}"
+        if self._unknown.any():
+            about += f"\0{self._unknown.tolist()}"
         return hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+
+
+def _left_out(base: DataSource, fields: Sequence[str] | None) -> NDArray[np.bool_]:
+    """(A,): the numbers of labelled actions that are not learned from; raises :class:`ConfigurationError`."""
+    left = np.full(base.contract.action_size, fields is not None)
+    columns = {field.name: part for field, part in fields_of(base.contract)}
+    for name in fields or ():
+        if name not in columns:
+            raise ConfigurationError(
+                f"labelled_fields: the action of the dataset at {base.root} has no field {name!r}. "
+                f"{nearest(name, columns)}"
+            )
+        left[columns[name]] = False
+    return left
 
 
 def use_labels(base: DataSource, options: Mapping[str, Any]) -> DataSource:
     """``base``, or with what ``options`` make of its labelled actions; raises :class:`ConfigurationError`."""
     return LabelledSource(base, LabelUse(**options)) if options else base
+
+
+def require_learned(contract: Contract, table: EpisodeTable) -> None:
+    """Raise :class:`ConfigurationError` for a field of which nothing would be learned, though there are actions."""
+    if table.action_known is None or not table.has_action.any():
+        return
+    known = np.logical_or.reduce(table.action_known[table.has_action], axis=0)
+    if lost := [field.name for field, part in fields_of(contract) if not known[part].all()]:
+        raise ConfigurationError(
+            f"labelled_fields: no action of field {lost[0]!r} would be learned from, as none was recorded. Add recorded "
+            f"demonstrations, or this field."
+        )
 
 
 def describe_origins(table: EpisodeTable) -> str:
@@ -131,6 +171,9 @@ def describe_origins(table: EpisodeTable) -> str:
     labelled, unknown = table.labelled, int((~table.has_action & ~np.isnan(table.confidence)).sum())
     mean = f", mean confidence {np.nanmean(table.confidence[labelled]):.2f}" if labelled.any() else ""
     left = f", {unknown} labelled ones not used" if unknown else ""
+    if table.action_known is not None and labelled.any():
+        known = table.action_known[labelled][0]
+        left += f", {int(known.sum())} of their {known.size} numbers learned from"
     return f"actions: {int(table.recorded.sum())} recorded, {int(labelled.sum())} labelled{mean}{left}"
 
 

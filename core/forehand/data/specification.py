@@ -3,8 +3,8 @@
 One source is a path or a hub repository id, which mean a LeRobotDataset, or a mapping ``{name: <format>, path: …}`` with
 the options of that format, and those of every source: :data:`MAPPING`, what its columns and cameras are
 (:class:`~forehand.data.mapping.mapped_source.MappedSource`), ``convert``, what its fields become
-(:class:`~forehand.data.mapping.converted_source.ConvertedSource`), ``labelled`` and ``min_confidence``, what becomes of
-actions that were not recorded (:class:`~forehand.data.labels.LabelUse`),
+(:class:`~forehand.data.mapping.converted_source.ConvertedSource`), ``labelled``, ``min_confidence``, ``labelled_fields``,
+what becomes of actions that were not recorded (:class:`~forehand.data.labels.LabelUse`),
 :data:`~forehand.data.selection.options.OPTIONS`, what is used of it
 (:class:`~forehand.data.selection.options.Selection`), and ``weight``. Several are a list of such, or a mixture
 (:mod:`forehand.data.mixtures`). A mapping without any of the keys :data:`SOURCE_KEYS` is of embodiments: a name of each,

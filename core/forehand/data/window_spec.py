@@ -40,6 +40,11 @@ def mask_of(key: str) -> str:
     return "future_valid" if key.startswith(FUTURE) else f"{key}_valid"
 
 
+def known_of(key: str) -> str:
+    """The key of the mask that says which numbers of the actions of ``key`` are learned from."""
+    return f"{key}_known"
+
+
 @dataclass(frozen=True, kw_only=True)
 class WindowSpec:
     """Frames of a window by key: offsets in control steps, relative to the window's anchor frame.

@@ -37,6 +37,7 @@ from forehand.data.window_spec import (
     STATE,
     WindowSpec,
     camera_of,
+    known_of,
     mask_of,
     read_window,
     sensor_of,
@@ -74,6 +75,7 @@ class WindowDataset(TorchDataset[Sample]):
         target.future_valid          (T,) bool             that image exists
         target.actions               (T, chunk, A) float32 each timestep's action and those that follow it
         target.actions_valid         (T, chunk) bool       those actions exist
+        target.actions_known         (T, chunk, A) bool    their numbers are learned from; only where some are not
         observation.state_valid      (T,) bool             the state was measured; only where some sources have none
         observation.images.<camera>_valid  (T,) bool       the camera was there; only where some sources lack it
         target.future.<camera>_valid (T,) bool             its image exists; only where some sources lack the camera
@@ -211,6 +213,9 @@ class WindowDataset(TorchDataset[Sample]):
             target[key], exists, recorded = self._read(key, anchor, spec.target_offsets(key), shown["target"])
             if key in ACTIONS:
                 exists = exists & self._learned_from(anchor, spec.target_offsets(key), seed, step)
+                if (known := self.data.episodes.action_known) is not None:
+                    frames = self._at(anchor, spec.target_offsets(key))[0]
+                    target[known_of(key)] = torch.from_numpy(known[frames])
             target[mask_of(key)] = exists
             if recorded is not None:  # one camera's mask stands beside that of the future of all
                 target[f"{key}_valid"] = exists & recorded

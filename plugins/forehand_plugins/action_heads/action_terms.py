@@ -37,8 +37,12 @@ class ActionTerms:
         return cls(elements, {term: {"motion": 1.0, "gripper": gripper_weight}[term] for term in elements})
 
     def means(self, error: Tensor, valid: Tensor) -> LossTerms:
-        """Means of (..., H, A) errors by term, over the actions that are ``valid``, (..., H) bool."""
-        return {term: masked_mean(error[..., its], valid) for term, its in self.elements.items()}
+        """Means of (..., H, A) errors by term, over the valid actions, (..., H) bool, or numbers, (..., H, A) bool."""
+        by_number = valid.ndim == error.ndim
+        return {
+            term: masked_mean(error[..., its], valid[..., its] if by_number else valid)
+            for term, its in self.elements.items()
+        }
 
     def by_element(self) -> Tensor:
         """The weight of each element, (A,)."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from forehand.compose.parts import ActionHead, Inputs, LossTerms
+from forehand.compose.parts import ActionHead, Inputs, LossTerms, known_numbers
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError, nearest
 from forehand_plugins.action_heads.action_terms import ActionTerms
@@ -23,6 +23,8 @@ class ChunkRegression(ActionHead):
     by ``gripper_weight``, and ``motion``, the mean over all others, weighted by 1; a term without elements is left out.
     width: of the hidden layer; None: D.
     """
+
+    partial = True
 
     def __init__(
         self,
@@ -53,4 +55,4 @@ class ChunkRegression(ActionHead):
     def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> LossTerms:
         """``motion`` and ``gripper``, means over the valid actions."""
         error = self.error(self(readout), target["actions"], reduction="none")
-        return self.terms.means(error, valid)
+        return self.terms.means(error, known_numbers(target, valid))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from forehand.compose.parts import Inputs, LossTerms, SamplingActionHead
+from forehand.compose.parts import Inputs, LossTerms, SamplingActionHead, known_numbers
 from forehand.contracts.contract import Contract
 from forehand.utils.numbers import count, positive
 from forehand_plugins.action_heads.action_terms import ActionTerms, require_choice, require_counts
@@ -39,6 +39,7 @@ class DiscreteBins(SamplingActionHead):
     the contract states, with ``gripper_weight``.
     """
 
+    partial = True
     edges: Tensor
     centres: Tensor
 
@@ -101,4 +102,4 @@ class DiscreteBins(SamplingActionHead):
         """``motion`` and ``gripper``, means over the valid actions."""
         logits, labels = self._logits(readout), torch.bucketize(target["actions"].contiguous(), self.edges)
         surprise = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
-        return self.terms.means(surprise.reshape(labels.shape), valid)
+        return self.terms.means(surprise.reshape(labels.shape), known_numbers(target, valid))

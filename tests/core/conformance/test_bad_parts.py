@@ -17,7 +17,7 @@ from forehand.compose import (
     VisionTower,
     WorldModel,
 )
-from forehand.compose.parts import masked_mean
+from forehand.compose.parts import known_numbers, masked_mean
 from forehand.conformance import (
     assert_action_head_conforms,
     assert_backbone_conforms,
@@ -465,6 +465,18 @@ class NoiseForNothing(PlainHead):
     noise_shape = (2,)
 
 
+class Partial(PlainHead):
+    partial = True
+
+    def loss(self, readout, target, valid):
+        counts = known_numbers(target, valid)
+        return {"action": masked_mean((self(readout) - target["actions"]).square(), counts)}
+
+
+class PartialByName(PlainHead):
+    partial = True
+
+
 class SamplesHead(PlainHead, SamplingActionHead):
     noise_shape = (3, 7)
 
@@ -489,7 +501,7 @@ class WithoutNoise(PlainHead, IterativeActionHead):
         return self.linear(read(self.queries.expand(len(noise), -1, -1)))
 
 
-@pytest.mark.parametrize("head", [PlainHead, SamplesHead, Deterministic])
+@pytest.mark.parametrize("head", [PlainHead, Partial, SamplesHead, Deterministic])
 def test_plain_action_head(head):
     assert_action_head_conforms(head)
 
@@ -503,6 +515,7 @@ def test_plain_action_head(head):
         (LossByPython, "differs for the same inputs and the same torch.manual_seed"),
         (StopsGradient, "no gradient of the loss reaches the readout"),
         (NoiseForNothing, r"noise_shape is \(2,\)"),
+        (PartialByName, "the head is partial, and its loss depends on numbers of actions that 'actions_known' says"),
         (DeafToNoise, "another noise must give other actions"),
         (WithoutNoise, r"noise_shape is \(\): an IterativeActionHead has one"),
     ],

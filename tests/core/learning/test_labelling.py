@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.by_axis import by_axis
 from tests.without_columns import without
 
 from forehand.compose.losses import window_loss
@@ -17,7 +18,7 @@ from forehand.data.checking.checker import check_dataset
 from forehand.data.dataset import Dataset
 from forehand.data.dataset_facts import dataset_facts
 from forehand.data.importing.job import Shard
-from forehand.data.labels import LABELS_FILE
+from forehand.data.labels import LABELS_FILE, describe_origins, require_learned
 from forehand.data.lerobot.source import LeRobotSource
 from forehand.data.merging.merge import merge_datasets
 from forehand.data.merging.parts import read_parts
@@ -205,6 +206,34 @@ def test_labelled_and_recorded_actions_stay_apart(slider_dataset, video, trained
     resumed.resume(tmp_path / "b/checkpoints/step_0000002", extend=True)
     resumed.run(ignore)
     assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.slow
+def test_fields_of_labelled_actions_are_left_out(slider_dataset, video, trained, begin, tmp_path):
+    recorded = by_axis(slider_dataset, tmp_path / "recorded")
+    labelled = by_axis(label(video, tmp_path / "labelled", trained), tmp_path / "by_axis")
+    source = {"path": labelled, "labelled_fields": ["x"]}
+    data = Dataset.open([recorded, source])
+    count = len(data.episodes) // 2
+    assert data.episodes.action_known.tolist() == [[True, True]] * count + [[True, False]] * count
+    assert data.recorded_only.episodes.action_known is None
+    assert data.fingerprint != Dataset.open([recorded, labelled]).fingerprint
+    assert Dataset.open([recorded, {**source, "labelled_fields": ["y", "x"]}]).episodes.action_known is None
+    assert describe_origins(data.sources[1].episodes).endswith("1 of their 2 numbers learned from")
+    assert Dataset.open({**source, "episodes": [1, 2]}).episodes.action_known.tolist()[0] == [True, False]
+
+    windows = WindowDataset(data, history=1, chunk=2, cameras=[])
+    known = windows.batch([0, count])["target"]["actions_known"]
+    assert known.tolist() == [[[[True, True]] * 2], [[[True, False]] * 2]]
+
+    with pytest.raises(ConfigurationError, match=r"labelled_fields: the action of .* has no field 'z'\. Known: x, y"):
+        Dataset.open({"path": labelled, "labelled_fields": ["z"]})
+    with pytest.raises(ConfigurationError, match="labelled_fields is a list of fields of the action, not 'x'"):
+        Dataset.open({"path": labelled, "labelled_fields": "x"})
+    require_learned(data.contract, data.episodes)
+    alone = Dataset.open(source)
+    with pytest.raises(ConfigurationError, match="no action of field 'y' would be learned from, as none was recorded"):
+        require_learned(alone.contract, alone.episodes)
 
 
 @pytest.mark.slow

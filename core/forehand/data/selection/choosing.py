@@ -177,5 +177,6 @@ def _subset(table: EpisodeTable, kept: NDArray[np.int64], first: NDArray[np.int6
         has_state=None if table.has_state is None else table.has_state[kept],
         confidence=None if table.confidence is None else table.confidence[kept],
         action_weight=None if table.action_weight is None else table.action_weight[kept],
+        action_known=None if table.action_known is None else table.action_known[kept],
         paraphrases=tuple(table.paraphrases[task] for task in used) if table.paraphrases else (),
     )
