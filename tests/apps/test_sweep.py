@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import stat
+import time
 from importlib.util import find_spec
 
 import pytest
@@ -98,6 +99,31 @@ def test_jobs_run_side_by_side_in_processes(process, tmp_path):
     records = [read_job(tmp_path / f"sweep/shard-{n}%2F2") for n in (1, 2)]
     assert [record.state for record in records] == ["finished", "finished"]
     assert os.getpid() not in {record.process for record in records}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "whom"), [(signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)], ids=["TERM", "Ctrl-C"]
+)
+def test_jobs_side_by_side_save_what_they_have_when_the_sweep_is_stopped(number, whom, begun, slider_dataset, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install 'forehand[cluster]'")
+    options = ("hydra/launcher=parallel", "recipe.save_every=1000000", "recipe.seed=0,1,2")
+    process = begun("train", "-m", *arguments_in(tmp_path, slider_dataset)("sweep", *options, steps=1000000))
+    jobs = [tmp_path / f"sweep/recipe.seed-{seed}" for seed in range(3)]
+    until = time.monotonic() + 200
+    while not all((job / LOG).is_file() and (job / LOG).read_text().count("\n") > 2 for job in jobs[:2]):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    whom(process.pid, number)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 130, said
+    assert "Interrupted; 3 of 3 jobs have not finished. The same command goes on with them." in said
+    assert [read_job(job).state for job in jobs] == ["interrupted", "interrupted", "waiting"]
+    for job in jobs[:2]:
+        last = json.loads((job / LOG).read_text().splitlines()[-1])["step"]
+        assert latest_checkpoint(job).name == f"step_{last:07d}"
+    assert not (tmp_path / "sweep/.stopping").exists()
 
 
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="Ray's launcher is installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,9 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from forehand.errors import describe
+from forehand.utils.signals import PREEMPTIONS
+from forehand_apps.cli.preemption import Preempted
 from forehand_apps.jobs.records import FINISHED, RUNNING, JobRecord, is_done, is_running, read_job, write_job
+from forehand_apps.jobs.stopping import passed_on
 
 FAILED = 1
+
+SIDE_BY_SIDE = ".JoblibLauncher"
+"""The launcher whose jobs are processes of this computer, and which kills them where it is interrupted."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,10 @@ class SweepJob:
 
 
 def carry_out(jobs: Sequence[SweepJob], config: DictConfig, launcher: Launcher) -> None:
-    """Launch what is not done and print the table; raises SystemExit unless all jobs have finished."""
+    """Launch what is not done and print the table; raises SystemExit unless all jobs have finished.
+
+    Raises KeyboardInterrupt, or :class:`.Preempted`, once all jobs of an interrupted sweep have stopped.
+    """
     console = Console(stderr=True)
     command = str(config.hydra.job.name)
     skipped = [job for job in jobs if job.folder.is_dir() and is_done(job.folder, task_overrides(job.overrides))]
@@ -42,9 +52,13 @@ def carry_out(jobs: Sequence[SweepJob], config: DictConfig, launcher: Launcher) 
         fresh = JobRecord(command, task_overrides(job.overrides), result=before.result if before else "")
         write_job(job.folder, fresh)
     problems: list[BaseException] = []
+    received: list[int] = []
+    side_by_side = str(config.hydra.launcher._target_).endswith(SIDE_BY_SIDE)
+    stopping = passed_on(Path(str(config.hydra.sweep.dir)), [job.folder for job in left])
     try:
         if left:
-            returned = launcher.launch([list(job.overrides) for job in left], initial_job_idx=0)
+            with stopping if side_by_side else nullcontext(received) as received:
+                returned = launcher.launch([list(job.overrides) for job in left], initial_job_idx=0)
             problems += [r._return_value for r in returned if r.status == JobStatus.FAILED]
     except Exception as error:  # a job that ended without a word, or a launcher that could not begin
         problems.append(error)
@@ -52,6 +66,9 @@ def carry_out(jobs: Sequence[SweepJob], config: DictConfig, launcher: Launcher) 
         unfinished = _print_table(jobs, skipped)
     for problem in problems[:1]:
         console.print(describe(problem), style="red", markup=False, soft_wrap=True)
+    if unfinished and received:
+        message = f"Interrupted; {unfinished} of {len(jobs)} jobs have not finished. The same command goes on with them."
+        raise (Preempted if received[0] in PREEMPTIONS else KeyboardInterrupt)(message)
     if unfinished:
         message = f"{unfinished} of {len(jobs)} jobs have not finished. The same command goes on with them."
         console.print(message, style="red", soft_wrap=True)

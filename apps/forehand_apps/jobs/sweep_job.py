@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from forehand_apps.cli.execution import report_failure
 from forehand_apps.cli.preemption import requeue
 from forehand_apps.jobs.nodes import is_first_node
 from forehand_apps.jobs.records import JobRecord, is_done, recorded
+from forehand_apps.jobs.stopping import is_stopping
 
 
 class JobFailed(Exception):
@@ -22,10 +24,15 @@ class JobFailed(Exception):
 def run_sweep_job(command: str, config: DictConfig, carry_out: Callable[[], None]) -> None:
     """Carry out a job that has not finished, from where it is; what becomes of it stands in its record.
 
-    A failure is printed and recorded, and not raised: other jobs go on. Interruptions are raised.
+    A failure is printed and recorded, and not raised: other jobs go on. Interruptions are raised, but where the sweep is
+    being stopped (:mod:`forehand_apps.jobs.stopping`), in which no further job begins.
     """
     hydra = HydraConfig.get()
-    folder, console = Path(hydra.runtime.output_dir), Console(stderr=True)
+    sweep, folder, console = Path(hydra.sweep.dir), Path(hydra.runtime.output_dir), Console(stderr=True)
+    if is_stopping(sweep):
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # in a process of its own
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     overrides = list(hydra.overrides.task)
     if is_done(folder, overrides):  # it was launched twice
         console.print(f"{folder}: finished before", soft_wrap=True, markup=False, highlight=False)
@@ -49,6 +56,9 @@ def run_sweep_job(command: str, config: DictConfig, carry_out: Callable[[], None
                 raise
     except JobFailed:
         return
+    except KeyboardInterrupt:
+        if not is_stopping(sweep):
+            raise
 
 
 def last_result(command: str, folder: Path) -> str:
