@@ -1,8 +1,8 @@
 """Stopping a sweep whose jobs run side by side in processes of this computer.
 
 Their launcher kills the processes of all jobs as soon as it, or one of them, is interrupted. So an interruption does not
-reach it: the jobs themselves are asked to stop, and save what they have done. A mark in the sweep's folder keeps the others
-from beginning.
+reach it: the jobs themselves are asked to stop, and save what they have done. A mark in the sweep's folder keeps those
+that wait from beginning.
 """
 
 from __future__ import annotations
