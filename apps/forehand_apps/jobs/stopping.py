@@ -29,8 +29,8 @@ def is_stopping(folder: Path) -> bool:
 def passed_on(folder: Path, jobs: Sequence[Path]) -> Iterator[list[int]]:
     """In the body, SIGTERM, Ctrl-C and preemptions stop the ``jobs`` of the sweep in ``folder``; yields those received.
 
-    jobs: their folders. Ctrl-C reaches their processes from the terminal, and a second one is passed on. The body goes on
-    until all have stopped.
+    jobs: their folders. Ctrl-C reaches their processes from the terminal, and a second one is passed on. The body is
+    left when all have stopped.
     """
     received: list[int] = []
 

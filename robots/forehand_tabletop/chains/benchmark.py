@@ -10,8 +10,9 @@ from forehand import Benchmark, Episode, Expert, Robot, Showcase
 from forehand.benchmark import redrawn_seed
 from forehand.errors import ConfigurationError, UnknownName, nearest
 from forehand.registry import indefinite
-from forehand_tabletop.chains.chains import PRECEDING, frozen_chains, preceding_tasks, random_start, start_for
+from forehand_tabletop.chains.chains import PRECEDING, after, frozen_chains, preceding_tasks, random_start, start_for
 from forehand_tabletop.chains.disturbances import disturbed
+from forehand_tabletop.chains.pairs import FIRST, PAIRED, SECOND, drawn_first, partners
 from forehand_tabletop.chains.sentences import VAGUE, sentences
 from forehand_tabletop.chains.showcases import showcases
 from forehand_tabletop.chains.styles import DIRECT, STYLE, drawn_style, require_styles
@@ -33,12 +34,13 @@ class TabletopChainsBenchmark(Benchmark):
 
     What an expert does need not follow from what is seen. ``styles``: of ``direct``, ``left`` and ``right``, those that
     the expert approaches in, one of them an episode, drawn by its seed; ``vague_sentences``: a sentence about a block
-    does not say which, and an episode is accomplished with any.
+    does not say which, and an episode is accomplished with any; ``either_order``: an episode, but none of a chain, asks
+    for two tasks, of which the expert does one first, drawn by the seed.
     """
 
     robots = ("TabletopChainsRobot",)
     tasks: Sequence[str] = tuple(TASKS)
-    annotations = ("variant", STYLE)
+    annotations = ("variant", STYLE, FIRST)
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class TabletopChainsBenchmark(Benchmark):
         preceding_tasks: int = 0,
         styles: Sequence[str] = (DIRECT,),
         vague_sentences: bool = False,
+        either_order: bool = False,
         max_steps: int = MAX_STEPS,
     ) -> None:
         if max_steps < 1:
@@ -59,6 +62,9 @@ class TabletopChainsBenchmark(Benchmark):
             load_variant(name)
         self.split, self.preceding_tasks, self.max_steps = sentences, preceding_tasks, max_steps
         self.styles, self.vague = require_styles(styles), vague_sentences
+        self.either_order = either_order
+        if either_order:
+            self.tasks = PAIRED
         self.disturbances = disturbed(disturbances)
 
     def episodes(self, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[Episode]:
@@ -71,6 +77,10 @@ class TabletopChainsBenchmark(Benchmark):
         for name in names:
             if name not in TASKS and name != PLAY:
                 raise UnknownName(f"The benchmark 'tabletop-chains' has no task {name!r}. {nearest(name, TASKS)}")
+            if self.either_order and name in TASKS and name not in PAIRED:
+                raise ConfigurationError(
+                    f"either_order: {name!r} begins or ends with a block in the hand, and so cannot be one of two tasks."
+                )
         if not names or count < 0:
             raise ConfigurationError(f"Cannot make {count} episodes of the tasks {list(names)}.")
         seeds = random.Random(seed).sample(range(2**31), count)
@@ -80,17 +90,19 @@ class TabletopChainsBenchmark(Benchmark):
         """The first ``count`` of the thousand chains of five; with ``tasks``, single episodes of these instead."""
         if tasks is not None:
             return super().trials(count, seed, tasks)
+        self._require_chains()
         return [self._chain(number, scene) for number, scene in enumerate(_scenes(count, seed))]
 
     def trial(self, number: int, seed: int, tasks: Sequence[str] | None = None) -> tuple[Episode, ...]:
         """The trial of this number, without making those before it."""
         if tasks is not None:
             return super().trial(number, seed, tasks)
+        self._require_chains()
         return self._chain(number, _scenes(number + 1, seed)[number])
 
     def expert(self, robot: Robot, episode: Episode, seed: int) -> Expert:
         """The scripted expert, which needs the simulator in this process; ``seed`` matters to the task ``play`` alone."""
-        from forehand_tabletop.chains.experts import ChainExpert  # the simulator: not needed to list episodes
+        from forehand_tabletop.chains.experts import ChainExpert, PairExpert  # the simulator: not needed to list episodes
         from forehand_tabletop.chains.play import PlayExpert
         from forehand_tabletop.chains.robot import TabletopChainsRobot
 
@@ -101,7 +113,11 @@ class TabletopChainsBenchmark(Benchmark):
             )
         if episode.task == PLAY:
             return PlayExpert(robot, seed)
-        return ChainExpert(robot, episode.task, robot.start, str(episode.options.get(STYLE, DIRECT)))
+        style = str(episode.options.get(STYLE, DIRECT))
+        if SECOND in episode.options:
+            tasks = sorted((episode.task, str(episode.options[SECOND])), key=lambda t: t != episode.options[FIRST])
+            return PairExpert(robot, tasks, robot.start, style)
+        return ChainExpert(robot, episode.task, robot.start, style)
 
     def showcases(self, seed: int) -> list[Showcase]:
         """Every environment (A to D and the chosen ones), task and disturbance, and a chain."""
@@ -117,6 +133,12 @@ class TabletopChainsBenchmark(Benchmark):
         """The same tasks and start, with hand, blocks and disturbances elsewhere."""
         return tuple(replace(episode, seed=redrawn_seed(episode.seed)) for episode in trial)
 
+    def _require_chains(self) -> None:
+        if self.either_order:
+            raise ConfigurationError(
+                f"either_order is for single episodes, and these are chains. Add tasks=[{PAIRED[0]},…], for episodes."
+            )
+
     def _chain(self, number: int, scene: int) -> tuple[Episode, ...]:
         rng, chain = random.Random(scene), frozen_chains()[number]
         options = self._scene_options(number) | chain.start.to_dict() | self._expert_options(scene)
@@ -131,9 +153,18 @@ class TabletopChainsBenchmark(Benchmark):
         if task == PLAY:
             return Episode(PLAY, "", seed, PLAY_STEPS, self._scene_options(turn) | random_start(rng).to_dict())
         earlier = rng.randint(0, self.preceding_tasks) if self.preceding_tasks else 0
-        start, done = preceding_tasks(task, earlier, rng) if earlier else (start_for(task, rng), ())
+        others: list[str] = []
+        while not others:
+            start, done = preceding_tasks(task, earlier, rng) if earlier else (start_for(task, rng), ())
+            others = partners(task, after(start, done)) if self.either_order else [task]
         options = self._scene_options(turn) | start.to_dict() | ({PRECEDING: " ".join(done)} if done else {})
         sentence = rng.choice(sentences(task, self.split, vague=self.vague))
+        if self.either_order:
+            other = rng.choice(others)
+            options |= {SECOND: other, FIRST: drawn_first(task, other, seed)}
+            said = [sentence, rng.choice(sentences(other, self.split, vague=self.vague))]
+            rng.shuffle(said)
+            sentence = " and ".join(said)
         return Episode(task, sentence, seed, self.max_steps, options | self._expert_options(seed))
 
     def _expert_options(self, seed: int) -> dict[str, str | int | float | bool]:

@@ -78,6 +78,13 @@ def start_for(task: str, rng: random.Random) -> SymbolicState:
             return held
 
 
+def after(start: SymbolicState, tasks: Sequence[str]) -> SymbolicState:
+    """The symbolic state when ``tasks`` have been done from ``start``, one after the other."""
+    for task in tasks:
+        start = TASKS[task].after(start)
+    return start
+
+
 def preceding_tasks(task: str, count: int, rng: random.Random) -> tuple[SymbolicState, tuple[str, ...]]:
     """A start, and ``count`` other tasks that can be done one after the other from there and make ``task`` possible."""
     while True:

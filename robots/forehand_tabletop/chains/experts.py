@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from forehand_tabletop.chains.skills import (
     squared,
 )
 from forehand_tabletop.chains.styles import DIRECT
+from forehand_tabletop.chains.tasks import TASKS
 from forehand_tabletop.chains.variants import Fixtures
 from forehand_tabletop.chains.world import FINGERS, World
 
@@ -223,6 +224,30 @@ class ChainExpert(Expert):
     @property
     def _fixtures(self) -> Fixtures:
         return self._robot.simulation.variant.fixtures
+
+
+class PairExpert(Expert):
+    """Scripted expert for ``tasks`` in their order, and again for what comes undone; else as :class:`ChainExpert`."""
+
+    def __init__(self, robot: ChainArm, tasks: Sequence[str], start: World, style: str = DIRECT) -> None:
+        self._robot, self._tasks, self._start, self._style = robot, tuple(tasks), start, style
+        self._choose(self._tasks[0])
+
+    @property
+    def phase(self) -> str:
+        """The present phase of the motion, in a word."""
+        return self._expert.phase
+
+    def act(self) -> Action:
+        """The next action (7,)."""
+        world = self._robot.simulation.world()
+        left = [task for task in self._tasks if not TASKS[task].accomplished(self._start, world)]
+        if left and left[0] != self._task:
+            self._choose(left[0])
+        return self._expert.act()
+
+    def _choose(self, task: str) -> None:
+        self._task, self._expert = task, ChainExpert(self._robot, task, self._start, self._style)
 
 
 def _steps(axis: int) -> Vector:

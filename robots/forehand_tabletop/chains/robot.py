@@ -16,6 +16,7 @@ from forehand_tabletop.chains.dimensions import BLOCKS
 from forehand_tabletop.chains.disturbances import DISTURBANCES, OPTION, disturbances_from
 from forehand_tabletop.chains.experts import ChainExpert
 from forehand_tabletop.chains.layout import HOME, lay_out
+from forehand_tabletop.chains.pairs import SECOND
 from forehand_tabletop.chains.scene import OVERVIEW
 from forehand_tabletop.chains.sentences import VAGUE, alternatives
 from forehand_tabletop.chains.simulation import ChainSimulation
@@ -107,9 +108,10 @@ class TabletopChainsRobot(ArmRobot):
             return None
         if self.episode.task == PLAY:
             return self.simulation.time > (self.episode.max_steps - 0.5) / RATE
-        task, world = self.episode.task, self.simulation.world()
-        meant = alternatives(task) if self.episode.options.get(VAGUE) else (task,)
-        return any(TASKS[name].accomplished(self.start, world) for name in meant)
+        options, world = self.episode.options, self.simulation.world()
+        asked = (self.episode.task, *([str(options[SECOND])] if SECOND in options else []))
+        meant = [alternatives(task) if options.get(VAGUE) else (task,) for task in asked]
+        return all(any(TASKS[name].accomplished(self.start, world) for name in names) for names in meant)
 
     def for_rendering(self, size: int, overview: bool = False) -> TabletopChainsRobot:
         """One with high rendering quality."""

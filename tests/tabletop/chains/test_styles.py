@@ -1,4 +1,4 @@
-"""Experts whose actions do not follow from what is seen: two styles of approach, and sentences that name no block."""
+"""Experts whose actions do not follow from what is seen: styles of approach, vague sentences, tasks in either order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from forehand.errors import ConfigurationError
 from forehand_tabletop.chains.benchmark import TabletopChainsBenchmark
 from forehand_tabletop.chains.dimensions import BLOCKS
 from forehand_tabletop.chains.experts import ChainExpert
+from forehand_tabletop.chains.pairs import FIRST, PAIRED, SECOND
 from forehand_tabletop.chains.robot import TabletopChainsRobot
 from forehand_tabletop.chains.sentences import alternatives, sentences
 from forehand_tabletop.chains.tasks import TASKS
@@ -74,6 +75,35 @@ def test_a_vague_sentence_is_fulfilled_with_any_block(robot: TabletopChainsRobot
     assert robot.success
     assert alternatives("open_drawer") == ("open_drawer",)
     assert sentences("lift_red_table", "test", vague=True) == sentences("lift_blue_table", "test", vague=True)
+
+
+def test_two_tasks_are_done_in_either_order(robot: TabletopChainsRobot) -> None:
+    benchmark = TabletopChainsBenchmark("C", either_order=True, preceding_tasks=2)
+    episodes = benchmark.episodes(2 * len(PAIRED), 11)
+    assert [e.task for e in episodes] == [*PAIRED, *PAIRED]
+    first = Counter(e.options[FIRST] == e.task for e in episodes)
+    assert min(first[True], first[False]) > len(PAIRED) / 2
+    named = Counter(e.instruction.split(" and ")[0] in sentences(e.task, "test") for e in episodes)
+    assert min(named[True], named[False]) > len(PAIRED) / 2
+    failed = [(e.task, e.options[SECOND]) for e in episodes if not solve(robot, benchmark, e)]
+    assert len(failed) <= 4, failed
+
+    episode = episodes[0]
+    robot.begin(episode)
+    alone = ChainExpert(robot, episode.task, robot.start)
+    for _ in range(60):
+        robot.act(alone.act())
+    assert TASKS[episode.task].accomplished(robot.start, robot.simulation.world())
+    assert not robot.success
+
+
+def test_two_tasks_are_of_single_episodes_with_an_empty_hand() -> None:
+    benchmark = TabletopChainsBenchmark(either_order=True)
+    with pytest.raises(ConfigurationError, match="'lift_red_table' begins or ends with a block in the hand"):
+        benchmark.episodes(1, 0, ["lift_red_table"])
+    with pytest.raises(ConfigurationError, match="either_order is for single episodes, and these are chains"):
+        benchmark.trials(1, 0)
+    assert len(benchmark.trials(3, 0, ["open_drawer"])) == 3
 
 
 def test_an_unknown_style_is_explained() -> None:
