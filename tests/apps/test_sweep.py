@@ -44,11 +44,13 @@ def test_long_names_of_jobs_are_told_apart():
 
 
 def test_a_sweep_skips_what_is_done_and_goes_on_with_the_rest(forehand, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/.stopping").touch()  # as where one was killed while it was being stopped
     sweep = ("eval", "-m", *SLIDER[1:4], "num_videos=0", "output=sweep")
     refused = forehand(*sweep, "episodes=1,x", "policy.name=random", **PLUGINS)
     assert refused.returncode == 2
     assert "episodes must be a whole number" in refused.stderr
-    assert not list(tmp_path.glob("sweep/*"))
+    assert not list(tmp_path.glob("sweep/[!.]*"))
 
     failed = forehand(*sweep, "episodes=1", "policy.name=nowhere,random", **PLUGINS)
     assert failed.returncode == 1

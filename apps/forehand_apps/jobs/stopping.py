@@ -25,6 +25,11 @@ def is_stopping(folder: Path) -> bool:
     return (folder / MARK).exists()
 
 
+def clear(folder: Path) -> None:
+    """Let jobs of the sweep in ``folder`` begin again."""
+    (folder / MARK).unlink(missing_ok=True)
+
+
 @contextmanager
 def passed_on(folder: Path, jobs: Sequence[Path]) -> Iterator[list[int]]:
     """In the body, SIGTERM, Ctrl-C and preemptions stop the ``jobs`` of the sweep in ``folder``; yields those received.
@@ -42,12 +47,11 @@ def passed_on(folder: Path, jobs: Sequence[Path]) -> Iterator[list[int]]:
                     os.kill(process, signal.SIGTERM)
         received.append(number)
 
-    (folder / MARK).unlink(missing_ok=True)
     try:
         with handled_by(pass_on, (*REQUESTS, *PREEMPTIONS)):
             yield received
     finally:
-        (folder / MARK).unlink(missing_ok=True)
+        clear(folder)
 
 
 def _processes(jobs: Sequence[Path]) -> set[int]:

@@ -17,7 +17,7 @@ from forehand.errors import describe
 from forehand.utils.signals import PREEMPTIONS
 from forehand_apps.cli.preemption import Preempted
 from forehand_apps.jobs.records import FINISHED, RUNNING, JobRecord, is_done, is_running, read_job, write_job
-from forehand_apps.jobs.stopping import passed_on
+from forehand_apps.jobs.stopping import clear, passed_on
 
 FAILED = 1
 
@@ -51,10 +51,12 @@ def carry_out(jobs: Sequence[SweepJob], config: DictConfig, launcher: Launcher) 
         before = read_job(job.folder)
         fresh = JobRecord(command, task_overrides(job.overrides), result=before.result if before else "")
         write_job(job.folder, fresh)
+    folder = Path(str(config.hydra.sweep.dir))
+    clear(folder)  # of one that was killed while it was being stopped
     problems: list[BaseException] = []
     received: list[int] = []
     side_by_side = str(config.hydra.launcher._target_).endswith(SIDE_BY_SIDE)
-    stopping = passed_on(Path(str(config.hydra.sweep.dir)), [job.folder for job in left])
+    stopping = passed_on(folder, [job.folder for job in left])
     try:
         if left:
             with stopping if side_by_side else nullcontext(received) as received:

@@ -14,6 +14,7 @@ from forehand.compose.composition import Composition
 from forehand.compose.controls import controlled_target
 from forehand.compose.inverse import between_frames
 from forehand.compose.parts import (
+    ACTIONS_KNOWN,
     FEATURES,
     FUTURE,
     IMAGES,
@@ -25,17 +26,23 @@ from forehand.compose.parts import (
     LossTerms,
 )
 from forehand.compose.validity import valid_by_camera
+from forehand.errors import ConfigurationError
 
 
 def window_loss(composition: Composition, observation: Inputs, target: Inputs) -> tuple[Tensor, LossTerms]:
     """The loss of a batch of windows and its terms, each a scalar; see :mod:`forehand.data.windows`.
 
-    In training, images go through the composition's augmentations first.
+    In training, images go through the composition's augmentations first. Raises :class:`ConfigurationError` where numbers
+    of actions are unknown, and the action head is not :attr:`~forehand.compose.parts.ActionHead.partial`.
     """
     steps = max(1, target["valid"].shape[1] - composition.lookahead)  # those behind have no goal, and give no loss
     target = present_target(composition, observation, target)
     queries: dict[str, Tensor] = {}
     head = composition.action_head
+    if ACTIONS_KNOWN in target and not composition.learns_partial_actions:
+        raise ConfigurationError(
+            "Some numbers of actions are unknown (labelled_fields), which this policy's action head cannot leave out."
+        )
     if head is not None:
         target["actions"] = composition.predicted_actions(target["actions"], observation[STATE])
         if composition.delta_actions is not None and STATE_VALID in observation:

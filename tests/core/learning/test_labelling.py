@@ -226,6 +226,10 @@ def test_fields_of_labelled_actions_are_left_out(slider_dataset, video, trained,
     known = windows.batch([0, count])["target"]["actions_known"]
     assert known.tolist() == [[[[True, True]] * 2], [[[True, False]] * 2]]
 
+    policy = build_policy(POLICY, data.contract, data.statistics)
+    batch = WindowDataset(data, policy.window, cache=tmp_path / "cache").batch([0])
+    with pytest.raises(ConfigurationError, match="which this policy's action head cannot leave out"):
+        policy(batch)
     with pytest.raises(ConfigurationError, match=r"labelled_fields: the action of .* has no field 'z'\. Known: x, y"):
         Dataset.open({"path": labelled, "labelled_fields": ["z"]})
     with pytest.raises(ConfigurationError, match="labelled_fields is a list of fields of the action, not 'x'"):
