@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
 from forehand.errors import ConfigurationError
+from forehand.evaluation.comparison.compare import verdict
 from forehand_apps.commands import demo_video
 from forehand_apps.studies.plan import read_study
 from forehand_apps.studies.record import begin_record
-from forehand_apps.studies.report import write_report
+from forehand_apps.studies.report import primary_contrast, write_report
 
 from .test_foresight import FORESEES
 from .test_train import POLICY
@@ -117,6 +119,16 @@ def test_arms_may_be_added_to_a_study_and_nothing_is_changed(tmp_path):
         with pytest.raises(ConfigurationError) as raised:
             begin_record(tmp_path, changed)
         assert line in str(raised.value)
+
+
+def test_the_primary_contrast_is_not_corrected_for_the_other_arms():
+    of = {"by_seed": [0.3] * 8, "interval": [0.1, 0.5], "seeds_needed": 12, "p": 0.03, "p_holm": 0.06}
+    contrasts = [{**of, "arm": name, "verdict": "Undecided"} for name in ("with", "more")]
+    primary = SimpleNamespace(primary=SimpleNamespace(arm="with", judged="near", regime="all"))
+    assert primary_contrast(primary, {("near", "all"): {"contrasts": contrasts}})["verdict"] == (
+        "The difference is larger than chance explains."
+    )
+    assert verdict(of, of["p_holm"]) == "Undecided with 8 seeds; about 12 would find a difference of this size."
 
 
 CEILING = {

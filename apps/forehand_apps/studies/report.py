@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from forehand.evaluation.comparison.arms import Run, pair, read_run
-from forehand.evaluation.comparison.compare import compare_arms
+from forehand.evaluation.comparison.compare import compare_arms, verdict
 from forehand.learning.checkpoint import latest_checkpoint, read_provenance
 from forehand.utils.files import replacing
 from forehand.utils.markdown import markdown_table
@@ -44,7 +44,7 @@ def write_report(study: Study, seeds: Sequence[int], record: Mapping[str, Any]) 
     lines = [*whole, *_reading_lines(read), *_training_lines(study, seeds)]
     with replacing(study.folder / REPORT) as staging:
         staging.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_numbers(study, seeds, record, _primary_contrast(study, found))
+    write_numbers(study, seeds, record, primary_contrast(study, found))
 
 
 def _compare(study: Study, judged: str, regime: str, seeds: Sequence[int]) -> dict[str, Any]:
@@ -68,16 +68,17 @@ def _foresight_name(judged: str, cell: Cell) -> str:
     return f"{judged}-{cell.regime}-{cell.arm}-foresight"
 
 
-def _primary_contrast(study: Study, found: Mapping[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+def primary_contrast(study: Study, found: Mapping[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+    """The contrast that was declared before anything ran, and so is not corrected for the other arms."""
     primary = study.primary
     (contrast,) = (one for one in found[primary.judged, primary.regime]["contrasts"] if one["arm"] == primary.arm)
-    return dict(contrast)
+    return {**contrast, "verdict": verdict(contrast, contrast["p"])}
 
 
 def _lines(
     study: Study, seeds: Sequence[int], record: Mapping[str, Any], found: Mapping[tuple[str, str], dict[str, Any]]
 ) -> Iterator[str]:
-    primary, contrast = study.primary, _primary_contrast(study, found)
+    primary, contrast = study.primary, primary_contrast(study, found)
     comparison = found[primary.judged, primary.regime]
     hours = (sum(record["rounds"].values()) + sum(record["prepared"].values())) / 3600
     yield (

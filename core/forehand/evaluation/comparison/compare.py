@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ def compare_arms(arms: Sequence[Arm]) -> dict[str, Any]:
     contrasts = [_contrast(first, other, outcomes, a_run.tasks, a_run.lower) for other in others]
     for contrast, adjusted in zip(contrasts, holm([one["p"] for one in contrasts]), strict=True):
         contrast["p_holm"] = adjusted
-        contrast["verdict"] = _verdict(contrast, len(first.seeds))
+        contrast["verdict"] = verdict(contrast, adjusted)
     for contrast, other in zip(contrasts, others, strict=True):
         if (name := _intervention(first, other)) is not None:
             contrast |= {"intervention": name, "reading": _reading(contrast, name)}
@@ -121,16 +121,17 @@ def _difference(of: Outcomes) -> dict[str, Any]:
     }
 
 
-def _verdict(found: dict[str, Any], seeds: int) -> str:
-    """What can be said, and what would decide."""
-    if seeds < 2:
+def verdict(found: Mapping[str, Any], p: float | None) -> str:
+    """What can be said of a contrast whose p-value is ``p``, and what would decide; that of one seed alone is None."""
+    seeds = len(found["by_seed"])
+    if seeds < 2 or p is None:
         return (
             f"One training seed: this compares two policies, not what they were trained by. At least {FEWEST} seeds of "
             f"each arm could decide that."
         )
     low, high = found["interval"] or (-np.inf, np.inf)
     excludes = low > 0 or high < 0
-    if found["p_holm"] < LEVEL:
+    if p < LEVEL:
         if excludes:
             return "The difference is larger than chance explains."
         return "The seeds agree on these scenes, but the interval over scenes holds 0: judge more scenes."
