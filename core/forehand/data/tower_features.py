@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from forehand.data.frame_cache import DISK_FULL, FRAMES_AT_ONCE, MapLayout, frames_folder, no_room
@@ -25,12 +25,15 @@ def open_features(
     features: FrozenFeatures,
     cache: Path | None = None,
     numbers: NDArray[np.int64] | None = None,
-) -> Array:
+    *,
+    wait: bool = True,
+) -> Array | None:
     """Features of the ``frames`` (N, H, W, 3) of ``pictures``, (N, *shape) float16, of those ``numbers`` that are used.
 
     numbers: increasing; None: all. Features of other frames are undefined. What is missing is computed first; afterwards
     it is a read-only memory map, which any process shares that asks for the same frames and the same weights. An
-    interrupted computation is continued. Raises :class:`DatasetError`.
+    interrupted computation is continued. wait: for another process that computes some of them; if not, None is returned
+    where one does. Raises :class:`DatasetError`.
     """
     folder = frames_folder(cache)
     pixels = getattr(frames, "name", None) or f"{pictures.digest()} {frames.shape}"
@@ -41,8 +44,8 @@ def open_features(
         return _mapped(whole)
     layout = MapLayout(f"{pictures.key} (features)", pictures.root, len(frames), features.shape, np.dtype(np.float16))
     kept = FeatureFile(folder / f"{_name(f'{about}\0rows')}.npy", layout)
-    kept.fill(np.arange(len(frames)) if numbers is None else numbers, frames, features)
-    return _mapped(kept.path)
+    there = kept.fill(np.arange(len(frames)) if numbers is None else numbers, frames, features, wait=wait)
+    return _mapped(kept.path) if there else None
 
 
 class FeatureFile:
@@ -60,19 +63,31 @@ class FeatureFile:
         self._header = header.getvalue()
         self._marks = len(self._header) + layout.total * self._row
 
-    def fill(self, numbers: NDArray[np.int64], frames: FrameReader, features: FrozenFeatures) -> None:
-        """Compute and write the rows ``numbers`` that are not there; other processes wait for them meanwhile."""
-        with FileLock(self.path.with_suffix(".lock")):
-            if not self.path.exists() or self.path.stat().st_size != self._marks + self._layout.total:
-                self._create()  # for the first time, or since it was cut
-            hold(self.path)
-            missing = self._missing(numbers)
-            try:
-                self._write(missing, frames, features)
-            except OSError as error:
-                if error.errno not in DISK_FULL:
-                    raise
-                raise no_room(self._layout.key, len(missing) * self._row, self.path.parent, error.strerror) from error
+    def fill(
+        self, numbers: NDArray[np.int64], frames: FrameReader, features: FrozenFeatures, *, wait: bool = True
+    ) -> bool:
+        """Compute and write the rows ``numbers`` that are not there, one process at a time.
+
+        Returns whether they are there: not to ``wait`` for another process may leave them to it.
+        """
+        try:
+            with FileLock(self.path.with_suffix(".lock"), blocking=wait):
+                self._fill(numbers, frames, features)
+        except Timeout:
+            return False
+        return True
+
+    def _fill(self, numbers: NDArray[np.int64], frames: FrameReader, features: FrozenFeatures) -> None:
+        if not self.path.exists() or self.path.stat().st_size != self._marks + self._layout.total:
+            self._create()  # for the first time, or since it was cut
+        hold(self.path)
+        missing = self._missing(numbers)
+        try:
+            self._write(missing, frames, features)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise no_room(self._layout.key, len(missing) * self._row, self.path.parent, error.strerror) from error
 
     def _missing(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         written = np.fromfile(self.path, np.uint8, offset=self._marks)

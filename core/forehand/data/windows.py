@@ -10,6 +10,7 @@ length from one window.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -165,19 +166,28 @@ class WindowDataset(TorchDataset[Sample]):
         """Let windows hold features of their images too: ``features.<tower>.<camera>``, and of the future where they do.
 
         They are computed once for each frame that a window holds, and kept in ``cache``
-        (:func:`forehand.data.tower_features.open_features`).
+        (:func:`forehand.data.tower_features.open_features`). Processes that need the same ones share the work: each
+        begins with what no other one computes.
         """
-        folder = Path(cache) if cache else None
+        folder, sources = Path(cache) if cache else None, range(len(self.data.sources))
+        used = {frozen.camera: self._used_frames(frozen.camera) for frozen in features.values()}
+        opened: dict[tuple[str, int], FrameReader] = {}
+        for wait in (False, True):
+            for (key, frozen), i in product(features.items(), sources):
+                if (key, i) not in opened:
+                    found = self._open_features(frozen, i, used[frozen.camera][i], folder, wait=wait)
+                    opened |= {} if found is None else {(key, i): found}
         for key, frozen in features.items():
-            opened: list[FrameReader] = [
-                AbsentFrames(len(source.episodes), frozen.shape, np.float16)
-                if frozen.camera in source.absent_cameras
-                else open_features(source.pictures(frozen.camera), frames[frozen.camera], frozen, folder, numbers)
-                for source, frames, numbers in zip(
-                    self.data.sources, self._frames, self._used_frames(frozen.camera), strict=True
-                )
-            ]
-            self._features[key] = (frozen.camera, opened)
+            self._features[key] = (frozen.camera, [opened[key, i] for i in sources])
+
+    def _open_features(
+        self, frozen: FrozenFeatures, number: int, used: NDArray[np.int64], folder: Path | None, *, wait: bool
+    ) -> FrameReader | None:
+        """Features of the source of this number; see :func:`forehand.data.tower_features.open_features`."""
+        source, frames = self.data.sources[number], self._frames[number]
+        if frozen.camera in source.absent_cameras:
+            return AbsentFrames(len(source.episodes), frozen.shape, np.float16)
+        return open_features(source.pictures(frozen.camera), frames[frozen.camera], frozen, folder, used, wait=wait)
 
     def _used_frames(self, camera: str) -> list[NDArray[np.int64]]:
         """By source, the numbers of its recorded frames whose image of ``camera`` some window holds."""

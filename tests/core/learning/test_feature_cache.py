@@ -1,7 +1,10 @@
 """Features of a frozen tower are computed once a frame, and training with them is training without, but for rounding."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -66,6 +69,36 @@ def test_windows_with_features_give_the_loss_that_they_give_without(data, tmp_pa
         rtol=1e-3,
         atol=1e-3,
     )
+
+
+def test_processes_that_need_the_same_features_share_the_work(data, tmp_path):
+    policy = build(data).eval()
+    done, busy, relieved = set(), threading.Event(), threading.Event()
+
+    def by(worker: str) -> WindowDataset:
+        def encode(frozen, frames):
+            done.add((worker, frozen.camera))
+            if worker == "first":
+                busy.set()
+                assert relieved.wait(60), "the other one waits"
+            else:
+                relieved.set()
+            return frozen.encode(frames)
+
+        windows = WindowDataset(data, policy.window, cache=tmp_path)
+        windows.add_features(
+            {k: replace(one, encode=partial(encode, one)) for k, one in policy.frozen_features().items()}, tmp_path
+        )
+        return windows
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(by, "first")
+        assert busy.wait(60)
+        second = by("second")
+    assert done == {("first", "static"), ("second", "wrist")}
+    ours, theirs = (windows.batch([1])["observation"] for windows in (first.result(), second))
+    for camera in CAMERAS:
+        assert torch.equal(ours[f"features.eyes.{camera}"], theirs[f"features.eyes.{camera}"])
 
 
 def test_a_labelling_runs_a_frozen_tower_once_a_frame(data, tmp_path, monkeypatch):
