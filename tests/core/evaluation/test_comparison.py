@@ -74,6 +74,8 @@ def test_arms_are_compared_by_seed_task_and_step_of_the_chain():
     assert [(flip["scene"], flip["gained"], flip["lost"]) for flip in one["flips"]] == [(0, 6, 0), (2, 6, 0)]
     assert one["superiority"] == 0.75
     assert "judge more scenes" in one["verdict"]
+    (further,) = compare_arms(pair([run("bc", 0, [0, 1, 1, 0]), run("seer", 0, [1, 1, 0, 0])]))["contrasts"]
+    assert [(flip["scene"], flip["gained"], flip["lost"]) for flip in further["flips"]] == [(0, 1, 0), (2, 0, 1)]
     (single,) = compare_arms(pair([run("bc", 0, [0, 1]), run("seer", 0, [2, 1])]))["contrasts"]
     assert [single["p"], single["interval"], single["mcnemar_p"]] == [None, None, 1.0]
     assert "At least 6 seeds" in single["verdict"]

@@ -93,17 +93,18 @@ def _contrast(first: Arm, other: Arm, outcomes: dict[str, Outcome], tasks: Seque
     if ours.success is not None and theirs.success is not None:
         gained = theirs.success - ours.success
         found["by_step"] = [_difference(gained[:, :, step]) for step in range(gained.shape[2])]
-        whole = gained[:, :, -1]
+        further = gained.sum(axis=2)  # of a chain, in how many instructions
         found["flips"] = [
             {
                 "scene": int(i),
                 "task": tasks[i],
-                "gained": int((whole[:, i] > 0).sum()),
-                "lost": int((whole[:, i] < 0).sum()),
+                "gained": int((further[:, i] > 0).sum()),
+                "lost": int((further[:, i] < 0).sum()),
             }
-            for i in np.flatnonzero((whole != 0).any(0))
+            for i in np.flatnonzero((further != 0).any(0))
         ]
         if len(first.seeds) == 1:
+            whole = gained[:, :, -1]
             found["mcnemar_p"] = mcnemar_p(int((whole < 0).sum()), int((whole > 0).sum()))
     return found
 
