@@ -69,12 +69,11 @@ class InverseDynamics(ActionHead):
     def loss(self, readout: Tensor, target: Inputs, valid: Tensor) -> LossTerms:
         """``arm`` and ``gripper``, means over the valid actions; a gripper's label is whether its action is > 0."""
         actions, counts = target["actions"], known_numbers(target, valid)
-        by_number = counts.ndim == actions.ndim
         arm, logit = self._raw(readout)
         error = F.smooth_l1_loss(arm, actions[..., self.arm], reduction="none", beta=self.beta)
-        terms = {"arm": masked_mean(error, counts[..., self.arm] if by_number else counts)}
+        terms = {"arm": masked_mean(error, counts[..., self.arm])}
         if logit is not None:
             labels = (actions[..., self.gripper] > 0).to(logit.dtype)
             doubt = F.binary_cross_entropy_with_logits(logit, labels, reduction="none")
-            terms["gripper"] = masked_mean(doubt, counts[..., self.gripper] if by_number else counts)
+            terms["gripper"] = masked_mean(doubt, counts[..., self.gripper])
         return terms

@@ -52,11 +52,12 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def known_numbers(target: Inputs, valid: Tensor) -> Tensor:
-    """The actions of a target that count, (B, T, chunk) bool, or their numbers, (B, T, chunk, A), where some are unknown.
+    """The numbers of the actions of a target that count, (B, T, chunk, A) bool.
 
     target, valid: those of :meth:`ActionHead.loss` of a head that is :attr:`~ActionHead.partial`.
     """
-    return valid[..., None] & target[ACTIONS_KNOWN] if ACTIONS_KNOWN in target else valid
+    counts = valid[..., None].expand_as(target["actions"])
+    return counts & target[ACTIONS_KNOWN] if ACTIONS_KNOWN in target else counts
 
 
 def valid_of_cameras(cameras: Sequence[str], target: Inputs, valid: Tensor) -> Tensor:

@@ -38,11 +38,8 @@ class ActionTerms:
 
     def means(self, error: Tensor, valid: Tensor) -> LossTerms:
         """Means of (..., H, A) errors by term, over the valid actions, (..., H) bool, or numbers, (..., H, A) bool."""
-        by_number = valid.ndim == error.ndim
-        return {
-            term: masked_mean(error[..., its], valid[..., its] if by_number else valid)
-            for term, its in self.elements.items()
-        }
+        counts = valid if valid.ndim == error.ndim else valid[..., None].expand_as(error)
+        return {term: masked_mean(error[..., its], counts[..., its]) for term, its in self.elements.items()}
 
     def by_element(self) -> Tensor:
         """The weight of each element, (A,)."""

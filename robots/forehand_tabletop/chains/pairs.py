@@ -8,10 +8,8 @@ from forehand_tabletop.chains.dimensions import BLOCKS
 from forehand_tabletop.chains.tasks import TASKS
 from forehand_tabletop.chains.world import SymbolicState
 
-SECOND, FIRST = (
-    "second_task",
-    "first_task",
-)  # options of an episode: what else is to be done, and what the expert does first
+SECOND = "second_task"  # option of an episode: what is asked for beside its task
+FIRST = "first_task"  # likewise: which of the two the expert begins with
 
 _OBJECTS = frozenset({*BLOCKS, "drawer", "door", "slider", "bulb", "light"})
 
