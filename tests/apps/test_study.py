@@ -86,6 +86,8 @@ def test_a_study_is_carried_out_in_rounds_and_never_twice(study, tmp_path):
     assert numbers["primary"]["by_seed"] == comparison["contrasts"][0]["by_seed"]
     (arm,) = (one for one in comparison["arms"] if one["name"] == "without")
     assert [one["mean"] for one in numbers["judged"] if one["arm"] == "without"] == arm["by_seed"]
+    assert all(len(one["by_scene"]) == one["scenes"] for one in numbers["judged"])
+    assert all(sum(one["by_scene"]) / one["scenes"] == one["mean"] for one in numbers["judged"])
     assert {one.get("foresight") for one in numbers["judged"] if one["arm"] == "with"} == {None, "zero", "other_scene"}
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").rglob("job.json")}

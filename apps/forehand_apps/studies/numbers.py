@@ -45,8 +45,10 @@ def _judged(study: Study, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
 def _found(folder: Path, arm: str, seed: int) -> dict[str, Any]:
     run = read_run(folder, arm, seed)
     found: dict[str, Any] = {"measure": run.measure, "scenes": len(run.scenes), "mean": _short(float(run.values.mean()))}
-    if run.success is not None and run.success.shape[1] > 1:
-        found["in_a_row"] = _short(run.success.mean(axis=0).tolist())
+    if run.success is not None:
+        found["by_scene"] = run.success.sum(axis=1).astype(int).tolist()  # so that arms can be paired from here
+        if run.success.shape[1] > 1:
+            found["in_a_row"] = _short(run.success.mean(axis=0).tolist())
     if (folder / OPEN_LOOP).is_file():
         found["r2"] = {of["name"]: _short(of["r2"]) for of in read_json(folder / OPEN_LOOP)["fields"]}
     return found
