@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from forehand import Contract
+from forehand.compose.dropout import Dropout, is_unfused, scaled_dot_product_attention
 from forehand.compose.parts import StreamingBackbone
 from forehand.errors import ConfigurationError
 from forehand.utils.numbers import count, ratio
@@ -18,8 +19,8 @@ from forehand.utils.numbers import count, ratio
 ALL = slice(None)
 
 Bands = Sequence[Tensor]
-"""What attention adds to its scores, for some readers after others: (1 or B, 1, A, L) each; who stands behind the first L
-is read by none of these A."""
+"""Masks, for some readers after others: (A, L) or (1 or B, 1, A, L) each, bool or what is added to the scores; who stands
+behind the first L is read by none of these A."""
 
 
 class InputMajorLinear(nn.Module):
@@ -61,7 +62,7 @@ class Attention(nn.Module):
         read = []
         for some, band in zip(q.split([band.shape[-2] for band in mask], dim=2), mask, strict=True):
             seen = slice(band.shape[-1])
-            out = F.scaled_dot_product_attention(some, k[:, :, seen], v[:, :, seen], attn_mask=band, dropout_p=dropout)
+            out = scaled_dot_product_attention(some, k[:, :, seen], v[:, :, seen], band, dropout)
             read.append(out.transpose(1, 2))
         return self.c_proj(torch.cat(read, dim=1).flatten(2)), left
 
@@ -88,7 +89,7 @@ class TransformerBlock(nn.Module):
         self.attn = Attention(dim, heads, dropout, std, residual_std)
         self.ln_2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim, std, residual_std)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Tensor, mask: Bands, readers: Tensor | None = None, past: Tensor | None = None
@@ -132,7 +133,7 @@ class TimestepTransformer(StreamingBackbone):
         self.cache_width, self.checkpointing = layers * 2 * dim, checkpointing
         self.timestep_embedding = nn.Parameter(torch.randn(1, history, 1, dim) * 0.02)
         self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.h = nn.ModuleList(TransformerBlock(dim, heads, dropout, init_std, residual_std) for _ in range(layers))
         self.ln_f = nn.LayerNorm(dim)
 
@@ -143,10 +144,14 @@ class TimestepTransformer(StreamingBackbone):
 
     def forward(self, tokens: Tensor, timesteps: Tensor, mask: Tensor) -> Tensor:
         """(B, L, D) tokens, (L,) timestep of each, (L, L) or (B, L, L) bool mask → (B, L, D)."""
-        x, bands, back = self._embed(tokens, timesteps), [_bias(mask, tokens)], None
-        if self._unfused(tokens) and mask.ndim == 2:
-            order, cut = bands_of(mask)
-            x, back, bands = x[:, order], order.argsort(), [_bias(band, tokens) for band in cut]
+        x, back = self._embed(tokens, timesteps), None
+        if not (self.training and is_unfused(tokens, self.dropout.p)):
+            bands = [_bias(mask, tokens)]
+        elif mask.ndim == 3:
+            bands = [mask[:, None]]
+        else:
+            order, bands = bands_of(mask)
+            x, back = x[:, order], order.argsort()
         for block in self.h:
             again = self.checkpointing and self.training
             x, _ = checkpoint(block, x, bands, use_reentrant=False) if again else block(x, bands)
@@ -173,11 +178,6 @@ class TimestepTransformer(StreamingBackbone):
     def _embed(self, tokens: Tensor, timesteps: Tensor) -> Tensor:
         embedded: Tensor = self.dropout(self.norm(tokens + self.timestep_embedding[0, timesteps, 0]))
         return embedded
-
-    def _unfused(self, tokens: Tensor) -> bool:
-        """Whether attention runs unfused: on a CPU no kernel fuses attention and dropout."""
-        dropped = self.training and self.dropout.p > 0
-        return dropped and tokens.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def bands_of(mask: Tensor) -> tuple[Tensor, list[Tensor]]:

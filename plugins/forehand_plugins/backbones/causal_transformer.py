@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from forehand.compose.dropout import Dropout, scaled_dot_product_attention
 from forehand.compose.parts import StreamingBackbone
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError
@@ -49,7 +50,7 @@ class GroupedQueryAttention(nn.Module):
         if (shared := self.heads // self.kv_heads) > 1:
             k, v = k.repeat_interleave(shared, dim=1), v.repeat_interleave(shared, dim=1)
         dropout = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(query, k, v, attn_mask=mask, dropout_p=dropout)
+        read = scaled_dot_product_attention(query, k, v, mask, dropout)
         return self.output(read.transpose(1, 2).flatten(2)), new
 
     @staticmethod
@@ -82,7 +83,7 @@ class CausalTransformerBlock(nn.Module):
         self.attention = GroupedQueryAttention(dim, heads, kv_heads, dropout)
         self.feed_forward_norm = nn.RMSNorm(dim, eps=1e-6)
         self.feed_forward = SwiGLU(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, angles: Tensor, mask: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, N, D) → (B, N, D), and the new keys and values; see :class:`GroupedQueryAttention`."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from forehand.compose.dropout import Dropout
 from forehand.compose.parts import StreamingBackbone
 from forehand.contracts.contract import Contract
 from forehand_plugins.backbones.transformer import Attention, TransformerBlock, require_sizes
@@ -23,7 +24,7 @@ class DecoderBlock(nn.Module):
         self.cross_attention = Attention(dim, heads, dropout)
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Tensor, encoded: Tensor, past: Tensor, self_mask: Tensor, cross_mask: Tensor

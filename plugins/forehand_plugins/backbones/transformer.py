@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from forehand.compose.dropout import Dropout, scaled_dot_product_attention
 from forehand.compose.parts import StreamingBackbone
 from forehand.contracts.contract import Contract
 from forehand.errors import ConfigurationError
@@ -37,7 +37,7 @@ class Attention(nn.Module):
         split = (self.query(x), *key_value.chunk(2, dim=-1))
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in split)
         dropout = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        read = scaled_dot_product_attention(q, k, v, mask, dropout)
         out: Tensor = self.output(read.transpose(1, 2).flatten(2))
         return out
 
@@ -51,7 +51,7 @@ class TransformerBlock(nn.Module):
         self.attention = Attention(dim, heads, dropout)
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, N, D) → (B, N, D), and the new keys and values, (B, N, 2D); see :class:`Attention`."""
