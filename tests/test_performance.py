@@ -65,6 +65,15 @@ def test_cached_features_are_measured(run_here):
 
 
 @pytest.mark.slow
+def test_trainings_that_keep_freed_memory_take_turns_with_those_that_do_not(run_here):
+    said = run_here(
+        PERFORMANCE / "freed_memory.py", "--policy=behaviour_cloning", "--batch=2", "--steps=41", "--rounds=1"
+    )
+    for words in ("memory returned", "memory kept", "windows/s", "times as fast"):
+        assert words in said
+
+
+@pytest.mark.slow
 def test_a_process_of_several_trains_by_turns(own_process, slider_dataset, monkeypatch, tmp_path):
     small = (*SMALL, "policy.encoders.cameras.cameras=[static,wrist]", "policy.random_shift=null")
     small += ("policy.encoders.state=null", "policy.encoders.text=null")

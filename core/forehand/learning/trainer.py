@@ -31,6 +31,7 @@ from forehand.learning.distributed.processes import Processes
 from forehand.learning.distributed.sharding import gathered, part, whole
 from forehand.learning.distributed.strategies import make_strategy
 from forehand.learning.optimization.compilation import compile_policy
+from forehand.learning.optimization.freed_memory import keep_freed_memory
 from forehand.learning.optimization.optimizers import make_optimizer, set_rate
 from forehand.learning.optimization.precision import Precision
 from forehand.learning.optimization.recomputation import checkpoint_activations
@@ -99,6 +100,8 @@ class Trainer:
         resolve = getattr(policy, "resolved_config", dict)
         self.config, self.statistics, self.facts = resolve(config), statistics, facts
         self.device = next(policy.parameters()).device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.processes = processes or Processes()
         groups = parameter_groups(policy, recipe)
         for frozen in (group for group in groups if group.frozen):
