@@ -20,6 +20,6 @@ def demo_video(config: DictConfig) -> None:
     if config.plan or not page.exists():  # hours=… may be too few for it
         return
     found = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
-    CONSOLE.print(f"\nSee [bold]{page}[/]: the policies side by side where one alone succeeds.", soft_wrap=True)
+    CONSOLE.print(f"\nSee [bold]{page}[/]: the policies side by side where one gets further.", soft_wrap=True)
     for arm in found["arms"]:
         print(f"{arm['name']}: {found['measure']} {arm['mean']:.2f} in {found['scenes']} scenes of {primary.judged}")

@@ -32,7 +32,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Flip:
-    """A scene at which one arm alone succeeds, with the policies of one training ``seed``.
+    """A scene at which one arm alone succeeds, or gets further in a chain, with the policies of one training ``seed``.
 
     position: of the first episode of the scene's trial that came out otherwise, from 0; instruction: its sentence.
     """
