@@ -19,6 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from training_processes import record
+
 WITHOUT = """
 import sys
 import forehand.learning.trainer
@@ -41,8 +43,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        forehand("kept", "record", "robot=tabletop", f"output={folder / 'data'}", "episodes=8", "workers=1")
-        command = ["train", f"policy={options.policy}", f"dataset={folder / 'data'}", "device=cpu", "threads=1"]
+        data = record(folder / "data")
+        command = ["train", f"policy={options.policy}", f"dataset={data}", "device=cpu", "threads=1"]
         command += ["cache_features=true", f"recipe.batch_size={options.batch}", *options.overrides]
         forehand("kept", *command, "recipe.steps=2", f"output={folder / 'first'}")  # which decodes, and computes features
         speeds: dict[str, list[float]] = {way: [] for way in WAYS}

@@ -46,7 +46,7 @@ def _found(folder: Path, arm: str, seed: int) -> dict[str, Any]:
     run = read_run(folder, arm, seed)
     found: dict[str, Any] = {"measure": run.measure, "scenes": len(run.scenes), "mean": _short(float(run.values.mean()))}
     if run.success is not None:
-        found["by_scene"] = run.success.sum(axis=1).astype(int).tolist()  # so that arms can be paired from here
+        found["by_scene"] = run.values.astype(int).tolist()  # so that arms can be paired from here
         if run.success.shape[1] > 1:
             found["in_a_row"] = _short(run.success.mean(axis=0).tolist())
     if (folder / OPEN_LOOP).is_file():
